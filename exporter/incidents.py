@@ -1,0 +1,459 @@
+"""Group anomalies into incidents that open, continue, resolve and reopen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from pydantic import Field
+
+from exporter.model import (
+    OWN_NAME,
+    Anomaly,
+    Change,
+    Contribution,
+    Duration,
+    Evidence,
+    Incident,
+    IncidentSeverity,
+    Settings,
+    Severity,
+    Suspect,
+    TimelineEntry,
+    TimeRange,
+    stable_key,
+)
+
+MAX_CONTRIBUTIONS = 20
+MAX_EVIDENCE = 40
+MAX_TIMELINE = 50
+MAX_MEMBERS = 200
+
+MIN_STRENGTH = 2.0
+"""Strength from which an incident may open when warm-up taught nothing stricter: one window of a
+one-in-a-hundred score in two services, or two such windows in one."""
+
+_RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
+
+
+class IncidentSettings(Settings):
+    """How anomalies become incidents."""
+
+    for_: Duration = Field(default=timedelta(0), alias="for")
+    """How long anomalies must go on before an incident opens, as in Prometheus."""
+    keep_firing_for: Duration = timedelta(minutes=5)
+    """How long an incident stays open after its last anomaly."""
+    reopen_within: Duration = timedelta(minutes=30)
+    """The same service failing again this soon after the end reopens the incident."""
+    join_within: Duration = timedelta(minutes=5)
+    """Anomalies of another service join an incident that began at most this long before."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one service of one source adds to a cluster; `surprises` are those of its three strongest windows."""
+
+    source: str
+    service: str
+    first: datetime
+    last: datetime
+    windows: int
+    peak: float
+    surprises: tuple[float, ...]
+    severity: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Anomalies that belong together, whether or not they are an incident yet."""
+
+    id: str
+    status: str
+    members: tuple[Member, ...]
+    starts_at: datetime
+    last_seen: datetime
+    ends_at: datetime | None = None
+    incident: Incident | None = None
+    contributions: tuple[Contribution, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    traces: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    anomalies: int = 0
+    sampled: float = 1.0
+    timeline: tuple[TimelineEntry, ...] = ()
+
+    @property
+    def strength(self) -> float:
+        """Persistence, breadth and score in one number: the sum over services of their strongest windows."""
+        return sum(sum(member.surprises) for member in self.members)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A revision of an incident and what changed with it."""
+
+    incident: Incident
+    change: Change
+    at: datetime
+    strength: float = 0.0
+
+
+Localise = Callable[[TimeRange, Sequence[Anomaly], Cluster], tuple[Suspect, ...]]
+
+
+def surprise(anomaly: Anomaly) -> float:
+    """Powers of ten of unlikelihood, at most 6: scores are 1 - p."""
+    return -math.log10(max(1.0 - anomaly.score, 1e-6))
+
+
+def advance(
+    clusters: Iterable[Cluster],
+    anomalies: Iterable[Anomaly],
+    until: datetime,
+    settings: IncidentSettings,
+    threshold: float,
+    labels: Mapping[str, str],
+    localise: Localise | None = None,
+) -> tuple[dict[str, Cluster], list[Told]]:
+    """Take in, in order of event time, what has become known up to `until`.
+
+    Returns the clusters that are still of interest, by id, and what there is to tell, in order.
+    """
+    tracker = _Tracker({cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise)
+    ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
+    for reached, batch in groupby(ordered, key=lambda a: a.reached):
+        tracker.expire(reached)
+        tracker.take(list(batch), reached)
+    tracker.expire(until)
+    return tracker.clusters, tracker.told
+
+
+def alarm_threshold(anomalies: Iterable[Anomaly], days: float, budget: float, settings: IncidentSettings) -> float:
+    """The strength above which `days` of warm-up would have opened at most `budget` incidents a day.
+
+    Less than a day says nothing about a day: then MIN_STRENGTH holds, which is also the least.
+    """
+    allowed = int(days * budget)
+    if days < 1:
+        return MIN_STRENGTH
+    _, told = advance((), anomalies, datetime.max.replace(tzinfo=UTC), settings, MIN_STRENGTH, {})
+    peaks: dict[str, float] = {}
+    for item in told:
+        peaks[item.incident.id] = max(peaks.get(item.incident.id, 0.0), item.strength)
+    ranked = sorted(peaks.values(), reverse=True)
+    return max(MIN_STRENGTH, ranked[allowed] * 1.05) if len(ranked) > allowed else MIN_STRENGTH
+
+
+class _Tracker:
+    """The clusters while they advance."""
+
+    def __init__(
+        self,
+        clusters: dict[str, Cluster],
+        settings: IncidentSettings,
+        threshold: float,
+        labels: Mapping[str, str],
+        localise: Localise | None,
+    ) -> None:
+        self.clusters = clusters
+        self.settings = settings
+        self.threshold = threshold
+        self.labels = labels
+        self.localise = localise
+        self.told: list[Told] = []
+
+    def expire(self, now: datetime) -> None:
+        """End what has been quiet for long enough, in order of its end."""
+        for cluster in sorted(self.clusters.values(), key=lambda c: (c.last_seen, c.id)):
+            deadline = cluster.last_seen + self.settings.keep_firing_for
+            if cluster.status != "resolved" and deadline <= now:
+                self._end(cluster, deadline)
+            if deadline + self.settings.reopen_within <= now:
+                self.clusters.pop(cluster.id, None)
+
+    def _end(self, cluster: Cluster, deadline: datetime) -> None:
+        if cluster.incident is None:
+            del self.clusters[cluster.id]
+            return
+        ended = replace(cluster, status="resolved", ends_at=cluster.last_seen)
+        self._tell(ended, "resolved", deadline)
+
+    def take(self, batch: Sequence[Anomaly], now: datetime) -> None:
+        """Join each anomaly to a cluster, then open or update those that changed."""
+        touched: dict[str, list[Anomaly]] = {}
+        for anomaly in batch:
+            if anomaly.kind == "gap":
+                continue
+            home = self._home(anomaly) or _new_cluster(anomaly)
+            self.clusters[home.id] = _join(home, anomaly)
+            touched.setdefault(home.id, []).append(anomaly)
+        for identity, news in touched.items():
+            self._judge(self.clusters[identity], news, now)
+
+    def _home(self, anomaly: Anomaly) -> Cluster | None:
+        alive = sorted(
+            (c for c in self.clusters.values() if self._belongs(c, anomaly)),
+            key=lambda c: (c.status == "resolved", c.incident is None, c.starts_at, c.id),
+        )
+        return alive[0] if alive else None
+
+    def _belongs(self, cluster: Cluster, anomaly: Anomaly) -> bool:
+        own = any(member.service == anomaly.service for member in cluster.members)
+        if cluster.status == "resolved":
+            return own and _alike(cluster, anomaly)
+        shared = bool(set(cluster.traces) & set(anomaly.traces))
+        early = anomaly.window <= cluster.starts_at + self.settings.join_within
+        return own or shared or early
+
+    def _judge(self, cluster: Cluster, news: Sequence[Anomaly], now: datetime) -> None:
+        if cluster.incident is None:
+            lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
+            if lasted and cluster.strength >= self.threshold:
+                self._tell(replace(cluster, status="firing"), "opened", now, news)
+        elif cluster.status == "resolved":
+            self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now, news)
+        else:
+            self._tell(cluster, "updated", now, news)
+
+    def _tell(self, cluster: Cluster, change: Change, at: datetime, news: Sequence[Anomaly] = ()) -> None:
+        """Build the incident anew; it is told when a reader would see a difference."""
+        entry = {"opened": "incident opened", "reopened": "incident reopened", "resolved": "incident resolved"}.get(
+            change
+        )
+        if entry:
+            cluster = replace(cluster, timeline=_bounded(cluster.timeline, TimelineEntry(at, entry)))
+        before = cluster.incident
+        if before is None or change != "resolved":
+            span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
+            suspects = (self.localise(span, news, cluster) if self.localise else ()) or first_movers(cluster)
+        else:
+            suspects = before.suspects
+        incident = _incident(cluster, before, suspects, at, change, self.labels)
+        if before is None or _visible(before) != _visible(incident):
+            incident = replace(incident, revision=(before.revision if before else 0) + 1)
+            self.told.append(Told(incident, change, at, cluster.strength))
+        self.clusters[cluster.id] = replace(cluster, incident=incident)
+
+
+def first_movers(cluster: Cluster) -> tuple[Suspect, ...]:
+    """Rank services by their own evidence, halved for each minute that another one was earlier."""
+    start = min(member.first for member in cluster.members)
+    weights: dict[str, float] = {}
+    first: dict[str, datetime] = {}
+    for member in cluster.members:
+        delay = (member.first - start) / timedelta(minutes=1)
+        weights[member.service] = weights.get(member.service, 0.0) + sum(member.surprises) * 0.5**delay
+        first[member.service] = min(first.get(member.service, member.first), member.first)
+    total = sum(weights.values()) or 1.0
+    ranked = sorted(weights, key=lambda service: (-weights[service], first[service], service))
+    return tuple(
+        Suspect(service, weights[service] / total, _reason(first[service], start), first[service]) for service in ranked
+    )
+
+
+def _reason(first: datetime, start: datetime) -> str:
+    if first == start:
+        return "among the first to change"
+    return f"changed {int((first - start).total_seconds())} s after the first"
+
+
+def _new_cluster(anomaly: Anomaly) -> Cluster:
+    key = f"{anomaly.source}/{anomaly.service}/{anomaly.window.isoformat()}"
+    return Cluster(
+        id=f"{stable_key(key):016x}"[:12],
+        status="pending",
+        members=(),
+        starts_at=anomaly.window,
+        last_seen=anomaly.ends_at,
+    )
+
+
+def _join(cluster: Cluster, anomaly: Anomaly) -> Cluster:
+    known = any(m.service == anomaly.service and m.source == anomaly.source for m in cluster.members)
+    timeline = cluster.timeline
+    if not known:
+        text = anomaly.contributions[0].text if anomaly.contributions else anomaly.kind
+        ids = tuple(line.id for line in anomaly.evidence[:1])
+        entry = TimelineEntry(anomaly.window, f"first anomaly: {text}", anomaly.service, ids)
+        timeline = _bounded(timeline, entry)
+    return replace(
+        cluster,
+        members=_with_member(cluster.members, anomaly),
+        starts_at=min(cluster.starts_at, anomaly.window),
+        last_seen=max(cluster.last_seen, anomaly.ends_at),
+        contributions=_merge_contributions(cluster.contributions, anomaly),
+        evidence=_merge_evidence(cluster.evidence, anomaly.evidence),
+        traces=tuple(dict.fromkeys((*cluster.traces, *anomaly.traces)))[:MAX_EVIDENCE],
+        hosts=tuple(dict.fromkeys((*cluster.hosts, *anomaly.hosts)))[:MAX_EVIDENCE],
+        anomalies=cluster.anomalies + 1,
+        sampled=min(cluster.sampled, anomaly.sampled),
+        timeline=timeline,
+    )
+
+
+def _with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, ...]:
+    for index, member in enumerate(members):
+        if (member.source, member.service) == (anomaly.source, anomaly.service):
+            grown = replace(
+                member,
+                first=min(member.first, anomaly.window),
+                last=max(member.last, anomaly.ends_at),
+                windows=member.windows + 1,
+                peak=max(member.peak, anomaly.score),
+                surprises=tuple(sorted((*member.surprises, surprise(anomaly)), reverse=True)[:3]),
+                severity=max(member.severity, anomaly.severity),
+            )
+            return (*members[:index], grown, *members[index + 1 :])
+    if len(members) >= MAX_MEMBERS:
+        return members
+    new = Member(
+        anomaly.source,
+        anomaly.service,
+        anomaly.window,
+        anomaly.ends_at,
+        1,
+        anomaly.score,
+        (surprise(anomaly),),
+        anomaly.severity,
+    )
+    return (*members, new)
+
+
+def _merge_contributions(known: tuple[Contribution, ...], anomaly: Anomaly) -> tuple[Contribution, ...]:
+    """The strongest of each kind and text; shares are weighed by the anomaly's score."""
+    merged = {(c.kind, c.text): c for c in known}
+    for item in anomaly.contributions:
+        weighed = replace(item, share=item.share * anomaly.score, since=item.since or anomaly.window)
+        before = merged.get((item.kind, item.text))
+        if before is None or weighed.share > before.share:
+            since = min(filter(None, (weighed.since, before.since if before else None)))
+            merged[item.kind, item.text] = replace(weighed, since=since)
+    ranked = sorted(merged.values(), key=lambda c: (-c.share, c.kind, c.text))
+    return tuple(ranked[:MAX_CONTRIBUTIONS])
+
+
+def _merge_evidence(known: tuple[Evidence, ...], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """First come, first kept, each line once."""
+    merged = {line.id: line for line in known}
+    for line in new:
+        merged.setdefault(line.id, line)
+    return tuple(merged.values())[:MAX_EVIDENCE]
+
+
+def _bounded(timeline: tuple[TimelineEntry, ...], entry: TimelineEntry) -> tuple[TimelineEntry, ...]:
+    return (*timeline, entry) if len(timeline) < MAX_TIMELINE else timeline
+
+
+def _alike(cluster: Cluster, anomaly: Anomaly) -> bool:
+    texts = {c.text for c in cluster.contributions}
+    return any(c.text in texts for c in anomaly.contributions)
+
+
+def _severity(cluster: Cluster) -> IncidentSeverity:
+    """From breadth and error words: several services with errors are critical, one is a warning."""
+    failing = {m.service for m in cluster.members if m.severity >= Severity.ERROR}
+    if any(m.severity >= Severity.FATAL for m in cluster.members) or len(failing) >= 3:
+        return "critical"
+    if failing or cluster.strength >= 3 * MIN_STRENGTH:
+        return "warning"
+    return "info"
+
+
+def fingerprint(service: str, contributions: Sequence[Contribution]) -> str:
+    """What kind of failure this is: the service and its three most telling texts."""
+    texts = sorted(c.text for c in contributions[:3])
+    key = stable_key("\n".join((service, *texts)))
+    return f"{key:016x}"
+
+
+def _incident(
+    cluster: Cluster,
+    before: Incident | None,
+    suspects: tuple[Suspect, ...],
+    at: datetime,
+    change: Change,
+    external: Mapping[str, str],
+) -> Incident:
+    cause = suspects[0].service if suspects else cluster.members[0].service
+    severity = _severity(cluster)
+    if before and _RANKS[before.severity] > _RANKS[severity]:
+        severity = before.severity
+    service = before.service if before else cause
+    labels = {
+        **external,
+        "alertname": "LogAnomaly",
+        "service": service,
+        "severity": severity,
+        "source": OWN_NAME,
+        "incident_id": cluster.id,
+    }
+    retired = before.retired_labels if before else ()
+    if before and before.severity != severity:
+        retired = (*retired, before.labels)
+    return Incident(
+        id=cluster.id,
+        fingerprint=before.fingerprint if before else fingerprint(cause, cluster.contributions),
+        revision=before.revision if before else 0,
+        status="resolved" if cluster.status == "resolved" else "firing",
+        severity=severity,
+        score=max(member.peak for member in cluster.members),
+        service=service,
+        services=tuple(dict.fromkeys(member.service for member in cluster.members)),
+        sources=tuple(dict.fromkeys(member.source for member in cluster.members)),
+        starts_at=cluster.starts_at,
+        updated_at=at,
+        ends_at=cluster.ends_at,
+        labels=labels,
+        contributions=cluster.contributions,
+        evidence=cluster.evidence,
+        suspects=suspects,
+        timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)),
+        retired_labels=retired,
+        reopened=(before.reopened if before else 0) + (change == "reopened"),
+        merged_into=before.merged_into if before else None,
+        fix=before.fix if before else None,
+        anomalies=cluster.anomalies,
+        sampled=cluster.sampled,
+    )
+
+
+def _visible(incident: Incident) -> tuple[object, ...]:
+    """What makes a new revision: a reader would see the difference."""
+    cause = incident.suspects[0].service if incident.suspects else None
+    return incident.status, incident.severity, incident.services, cause, incident.reopened, incident.merged_into
+
+
+def from_alert(
+    identity: str, name: str, service: str, at: datetime, anomalies: Sequence[Anomaly], external: Mapping[str, str]
+) -> Told:
+    """The incident of an alert that somebody else raised, with what the logs around it show; maybe nothing."""
+    cluster = Cluster(identity, "firing", (), at, at)
+    for anomaly in anomalies:
+        cluster = _join(cluster, anomaly)
+    if not cluster.members:
+        cluster = replace(cluster, members=(Member("", service or name, at, at, 0, 0.0, (), Severity.UNSPECIFIED),))
+    entry = TimelineEntry(at, f"alert {name} fired", service)
+    cluster = replace(cluster, timeline=_bounded(cluster.timeline, entry))
+    incident = _incident(cluster, None, first_movers(cluster), at, "opened", external)
+    sources = tuple(source for source in incident.sources if source)
+    return Told(replace(incident, revision=1, trigger=f"alert {name}", sources=sources), "opened", at, cluster.strength)
+
+
+def with_alert(incident: Incident, name: str, service: str, at: datetime) -> Told:
+    """An alert that belongs to an incident which is open already: one more line of its story."""
+    timeline = _bounded(incident.timeline, TimelineEntry(at, f"alert {name} fired", service))
+    ordered = tuple(sorted(timeline, key=lambda entry: entry.at))
+    return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", at)
+
+
+def resolved_by_hand(incident: Incident, fix: str | None, at: datetime) -> Told:
+    """Closed by a person, who may say what fixed it; a fix may also be added to one that has ended."""
+    fixed = replace(incident, fix=fix or incident.fix, revision=incident.revision + 1)
+    if incident.status == "resolved":
+        return Told(fixed, "updated", at)
+    ended = max(incident.updated_at, incident.starts_at)
+    timeline = _bounded(incident.timeline, TimelineEntry(at, "resolved by hand"))
+    return Told(replace(fixed, status="resolved", ends_at=ended, timeline=timeline), "resolved", at)

@@ -1,0 +1,307 @@
+"""The state file: given and derived rows in one SQLite file with a single writing thread."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TextIO
+
+from exporter.model import SqlValue, StateError, Write
+
+GIVEN = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    source TEXT PRIMARY KEY, read_through INTEGER NOT NULL, settled_through INTEGER NOT NULL,
+    started_at INTEGER NOT NULL, warm_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE decisions (
+    source TEXT NOT NULL, start INTEGER NOT NULL, kind TEXT NOT NULL, end INTEGER NOT NULL,
+    at INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (source, start, kind)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE incidents (
+    id TEXT PRIMARY KEY, status TEXT NOT NULL, revision INTEGER NOT NULL, service TEXT NOT NULL,
+    starts_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, body TEXT NOT NULL, cluster TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX incidents_by_time ON incidents (starts_at);
+CREATE TABLE reports (
+    incident TEXT NOT NULL, writer TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (incident, writer)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE news (
+    incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL, change TEXT NOT NULL,
+    at INTEGER NOT NULL, body TEXT NOT NULL, report TEXT, PRIMARY KEY (incident, revision, part)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deliveries (
+    sink TEXT NOT NULL, incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL,
+    receipt TEXT, attempts INTEGER NOT NULL, next_attempt INTEGER NOT NULL, delivered_at INTEGER NOT NULL,
+    error TEXT NOT NULL, PRIMARY KEY (sink, incident)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE triggers (
+    fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, status TEXT NOT NULL, received_at INTEGER NOT NULL,
+    done INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (fingerprint, starts_at, status)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE changes (
+    service TEXT NOT NULL, at INTEGER NOT NULL, version TEXT NOT NULL, PRIMARY KEY (service, at)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE documents (
+    key TEXT PRIMARY KEY, body TEXT NOT NULL, vector BLOB
+) STRICT, WITHOUT ROWID;
+"""
+
+DERIVED = """
+CREATE TABLE windows (
+    source TEXT NOT NULL, window INTEGER NOT NULL, lines INTEGER NOT NULL, reads INTEGER NOT NULL,
+    PRIMARY KEY (source, window)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE anomalies (
+    source TEXT NOT NULL, reached INTEGER NOT NULL, id TEXT NOT NULL, quiet INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (source, reached, id)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (GIVEN,)
+"""Numbered steps of the given tables; a step is never changed once released, only followed by another."""
+
+
+class StateInUse(StateError):
+    """Another process holds the state file."""
+
+
+class Rows:
+    """A state file to read from, without holding it: also while a daemon writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+
+    async def read(self, query: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query, read on a connection that cannot write."""
+        return await asyncio.to_thread(self.read_now, query, parameters)
+
+    def read_now(self, query: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """`read` for callers without an event loop."""
+        with _explained(self.path):
+            return self._reader().execute(query, parameters).fetchall()
+
+    def _reader(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+            )
+            self._readers.append(self._local.connection)
+        connection: sqlite3.Connection = self._local.connection
+        return connection
+
+    async def meta(self, key: str) -> str | None:
+        """A value of the table meta."""
+        rows = await self.read("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        for connection in self._readers:
+            connection.close()
+        self._readers.clear()
+
+
+class State(Rows):
+    """One open state file. Only one process at a time may hold it for writing.
+
+    `derived` are the table definitions of the stages; with another `fingerprint` than the file's, derived rows
+    are dropped when it is opened (`rebuilt` says so) and warm-up makes them anew.
+    """
+
+    def __init__(self, path: Path, derived: Sequence[str] = (), fingerprint: str = "") -> None:
+        super().__init__(path)
+        self.rebuilt = False
+        self._lock = _lock(path)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
+        try:
+            self._connection = self._writer.submit(self._open, (DERIVED, *derived), fingerprint).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, derived: Sequence[str], fingerprint: str) -> sqlite3.Connection:
+        with _explained(self.path):
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, self.path)
+            tables = _tables(derived)
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+            known = json.loads(meta.get("derived", "[]"))
+            if meta.get("fingerprint") != fingerprint or set(known) != set(tables):
+                self.rebuilt = "fingerprint" in meta
+                _rebuild(connection, known, derived, tables, fingerprint)
+            return connection
+
+    def close(self) -> None:
+        """Finish what was handed over, then let go of the file."""
+        self._writer.shutdown(wait=True)
+        super().close()
+        if hasattr(self, "_connection"):
+            self._connection.close()
+        self._lock.close()
+
+    async def write(self, writes: Iterable[Write]) -> None:
+        """Commit all the rows in one transaction, or none. Raises StateError."""
+        await asyncio.wrap_future(self._writer.submit(self._write, tuple(writes)))
+
+    def write_now(self, writes: Iterable[Write]) -> None:
+        """`write` for callers without an event loop."""
+        self._writer.submit(self._write, tuple(writes)).result()
+
+    def _write(self, writes: Sequence[Write]) -> None:
+        with _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for write in writes:
+                    self._connection.executemany(_statement(write), write.rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite itself has rolled back already when the disk is full.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    async def prune(self, table: str, column: str, before: int) -> None:
+        """Delete the rows whose column is less than `before`: housekeeping of what is needed no more."""
+        await asyncio.wrap_future(self._writer.submit(self._prune, table, column, before))
+
+    def _prune(self, table: str, column: str, before: int) -> None:
+        with _explained(self.path):
+            self._connection.execute(f"DELETE FROM {table} WHERE {column} < ?", (before,))
+
+    async def derived_rows(self, source: str) -> dict[str, list[tuple[Any, ...]]]:
+        """All rows of a source in the stages' tables, by table, in key order: what stages are loaded from."""
+        tables = json.loads(await self.meta("derived") or "[]")
+        return {
+            table: await self.read(f"SELECT * FROM {table} WHERE source = ?", (source,))
+            for table in tables
+            if table not in ("windows", "anomalies")
+        }
+
+    def redaction_key(self) -> bytes:
+        """The key of this installation, made at first use, so that equal secrets keep equal placeholders."""
+        rows = self.read_now("SELECT value FROM meta WHERE key = 'redaction_key'")
+        if rows:
+            return bytes.fromhex(rows[0][0])
+        key = secrets.token_hex(16)
+        self.write_now([meta_write("redaction_key", key)])
+        return bytes.fromhex(key)
+
+    async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
+        row = (key, json.dumps(document, ensure_ascii=False), vector)
+        await self.write([Write("documents", ("key", "body", "vector"), (row,))])
+
+    async def all_documents(self) -> list[tuple[str, Mapping[str, Any], bytes | None]]:
+        rows = await self.read("SELECT key, body, vector FROM documents ORDER BY key")
+        return [(key, json.loads(body), vector) for key, body, vector in rows]
+
+    def size(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        names = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
+
+
+def meta_write(key: str, value: str) -> Write:
+    """A row of the table meta."""
+    return Write("meta", ("key", "value"), ((key, value),))
+
+
+def _statement(write: Write) -> str:
+    if write.delete:
+        return f"DELETE FROM {write.table} WHERE " + " AND ".join(f"{name} = ?" for name in write.columns)
+    marks = ", ".join("?" * len(write.columns))
+    return f"INSERT OR REPLACE INTO {write.table} ({', '.join(write.columns)}) VALUES ({marks})"
+
+
+def _tables(definitions: Iterable[str]) -> list[str]:
+    """Names of the tables that the definitions make."""
+    scratch = sqlite3.connect(":memory:")
+    for definition in definitions:
+        scratch.executescript(definition)
+    names = [row[0] for row in scratch.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    scratch.close()
+    return names
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"state file {path} has version {version}, this program knows up to {len(MIGRATIONS)}: "
+            "it was written by a newer release; run that release, or give another `state:` path"
+        )
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _rebuild(
+    connection: sqlite3.Connection, known: Sequence[str], derived: Sequence[str], tables: Sequence[str], mark: str
+) -> None:
+    drops = "".join(f"DROP TABLE IF EXISTS {name};" for name in (*known, *tables))
+    marks = f"""
+        INSERT OR REPLACE INTO meta VALUES ('derived', {_quoted(json.dumps(list(tables)))});
+        INSERT OR REPLACE INTO meta VALUES ('fingerprint', {_quoted(mark)});
+    """
+    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key = 'alarm_threshold';"
+    connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _lock(path: Path) -> TextIO:
+    """Hold the lock beside the file; the kernel releases it with the process."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise StateInUse(
+            f"state file {path} is in use by process {holder or 'unknown'}: stop it, or give another `state:` path"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+class _explained:
+    """Turns errors of the disk and of SQLite into a StateError that names the remedy."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise StateError(f"state file {self.path}: {_reason(error)}") from error
+
+
+def _reason(error: sqlite3.Error | OSError) -> str:
+    text = str(error).lower()
+    if "full" in text or "no space" in text:
+        return "the disk is full; free some space, nothing already accepted is lost"
+    if "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
+        return f"cannot be written ({error}); make its directory writable by user {os.getuid()}"
+    if "malformed" in text or "not a database" in text:
+        return "is damaged or no state file; move it away and start again, or restore a copy"
+    return str(error)

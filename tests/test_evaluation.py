@@ -1,0 +1,103 @@
+"""The metrics of a backtest, on cases small enough to count by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter.evaluation import (
+    Alarm,
+    Interval,
+    ServiceScore,
+    average_precision,
+    hits,
+    interval_metrics,
+    load_labels,
+    session_metrics,
+)
+from exporter.model import ConfigError, Incident, Suspect, TimeRange
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def alarm(minute: int, *services: str, length: int = 2) -> Alarm:
+    start = NOON + minute * MINUTE
+    suspects = tuple(Suspect(name, 1 / len(services), "") for name in services)
+    incident = Incident(
+        id=f"i{minute}",
+        fingerprint="f",
+        revision=1,
+        status="resolved",
+        severity="warning",
+        score=0.99,
+        service=services[0],
+        services=services,
+        sources=("s",),
+        starts_at=start,
+        updated_at=start,
+        ends_at=start + length * MINUTE,
+        labels={},
+        suspects=suspects,
+    )
+    return Alarm(incident, start + MINUTE)
+
+
+def test_sessions_are_counted_as_the_formats_say() -> None:
+    truth = {"a": True, "b": True, "c": False, "d": False}
+    assert session_metrics(truth, {"a": True, "c": True}) == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+
+
+def test_a_session_without_a_verdict_counts_as_normal() -> None:
+    assert session_metrics({"a": True}, {})["recall"] == 0.0
+
+
+def test_intervals_are_found_within_the_tolerance_and_others_are_false() -> None:
+    fault = Interval(NOON, NOON + 2 * MINUTE, "payments")
+    metrics = interval_metrics(
+        [fault, Interval(NOON + 60 * MINUTE, NOON + 62 * MINUTE, "cart")],
+        [alarm(1, "orders", "payments"), alarm(30, "search")],
+        [[Suspect("payments", 1.0, "")], [Suspect("x", 1.0, ""), Suspect("cart", 0.5, "")]],
+        [],
+        days=2.0,
+    )
+    assert metrics["recall"] == 0.5
+    assert metrics["false_incidents_per_day"] == 0.5
+    assert metrics["median_delay_seconds"] == 120.0
+    assert metrics["localisation"] == {"as@1": 0.5, "as@3": 1.0, "as@5": 1.0}
+    assert metrics["diagnosis"] == {"as@1": 0.0, "as@3": 0.5, "as@5": 0.5}
+
+
+def test_a_cause_that_is_not_ranked_is_a_miss() -> None:
+    assert hits(["a"], [["b", "c"]]) == {"as@1": 0.0, "as@3": 0.0, "as@5": 0.0}
+
+
+def test_average_precision_of_a_perfect_order_is_one() -> None:
+    fault = Interval(NOON, NOON + MINUTE, "a")
+    window = TimeRange(NOON, NOON + MINUTE)
+    good = [ServiceScore("a", window, 0.9), ServiceScore("b", window, 0.1), ServiceScore("c", window, 0.2)]
+    assert average_precision([fault], good) == 1.0
+    assert average_precision([fault], [ServiceScore("a", window, 0.1), ServiceScore("b", window, 0.9)]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "start,end,service\n2026-03-01T12:00:00Z,2026-03-01T12:02:00Z,cart\n"),
+        ("labels.csv", "start,end,service\n1772366400,1772366520,cart\n"),
+        ("labels.ndjson", '{"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T12:02:00Z", "service": "cart"}\n'),
+    ],
+)
+def test_labels_are_read_in_each_form(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert load_labels(path).intervals == (Interval(NOON, NOON + 2 * MINUTE, "cart"),)
+
+
+def test_labels_without_the_columns_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("from,to\n1,2\n")
+    with pytest.raises(ConfigError, match="needs the columns start and end"):
+        load_labels(path)

@@ -1,0 +1,171 @@
+"""Anomalies to incidents: opening, continuing, resolving and reopening, as a function of event time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.incidents import (
+    MIN_STRENGTH,
+    Cluster,
+    IncidentSettings,
+    Told,
+    advance,
+    alarm_threshold,
+    from_alert,
+    resolved_by_hand,
+)
+from exporter.model import Anomaly, Contribution, Evidence, Severity
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SETTINGS = IncidentSettings()
+
+
+def anomaly(
+    minute: int,
+    service: str = "orders",
+    score: float = 0.999,
+    text: str = "pool exhausted",
+    severity: int = Severity.ERROR,
+    source: str = "shop",
+) -> Anomaly:
+    window = START + minute * MINUTE
+    return Anomaly(
+        source=source,
+        service=service,
+        window=window,
+        duration=MINUTE,
+        kind="window",
+        score=score,
+        threshold=0.99,
+        severity=severity,
+        contributions=(Contribution("template", text, 40, 1, share=1.0),),
+        reached=window + MINUTE,
+        evidence=(Evidence(f"L{minute}{service}", source, service, window, text),),
+    )
+
+
+def run(
+    anomalies: Iterable[Anomaly], until: int = 600, settings: IncidentSettings = SETTINGS, threshold: float = 2.0
+) -> list[Told]:
+    return advance((), anomalies, START + until * MINUTE, settings, threshold, {"cluster": "eu-1"})[1]
+
+
+def test_a_strong_anomaly_opens_an_incident_that_resolves_when_it_is_quiet() -> None:
+    told = run([anomaly(0), anomaly(1)])
+    assert [item.change for item in told] == ["opened", "resolved"]
+    opened, resolved = (item.incident for item in told)
+    assert opened.id == resolved.id
+    assert opened.revision < resolved.revision
+    assert resolved.ends_at == START + 2 * MINUTE
+    assert told[1].at == START + 2 * MINUTE + SETTINGS.keep_firing_for
+
+
+def test_a_weak_anomaly_alone_opens_nothing() -> None:
+    assert run([anomaly(0, score=0.95)]) == []
+
+
+def test_persistence_opens_what_one_window_would_not() -> None:
+    assert [item.change for item in run([anomaly(0, score=0.95), anomaly(1, score=0.95)])] == ["opened", "resolved"]
+
+
+def test_for_waits_until_anomalies_have_gone_on_long_enough() -> None:
+    patient = IncidentSettings(**{"for": "3m"})
+    assert run([anomaly(0), anomaly(1)], settings=patient) == []
+    told = run([anomaly(minute) for minute in range(4)], settings=patient)
+    assert told[0].at == START + 3 * MINUTE
+
+
+def test_services_that_fail_together_are_one_incident() -> None:
+    told = run([anomaly(0, "payments"), anomaly(1, "orders"), anomaly(2, "gateway")])
+    assert len({item.incident.id for item in told}) == 1
+    assert told[-1].incident.services == ("payments", "orders", "gateway")
+    assert told[-1].incident.suspects[0].service == "payments"
+    assert told[-1].incident.severity == "critical"
+
+
+def test_a_service_that_fails_much_later_is_another_incident() -> None:
+    told = run([*(anomaly(minute, "payments") for minute in range(20)), anomaly(15, "search"), anomaly(16, "search")])
+    assert len({item.incident.id for item in told}) == 2
+
+
+def test_the_same_failure_soon_after_the_end_reopens_the_incident() -> None:
+    told = run([anomaly(0), anomaly(1), anomaly(20)])
+    assert [item.change for item in told] == ["opened", "resolved", "reopened", "resolved"]
+    assert len({item.incident.id for item in told}) == 1
+    assert told[-1].incident.reopened == 1
+
+
+def test_the_same_failure_long_after_the_end_is_another_incident_with_the_same_fingerprint() -> None:
+    told = run([anomaly(0), anomaly(1), anomaly(120), anomaly(121)])
+    opened = [item.incident for item in told if item.change == "opened"]
+    assert len(opened) == 2
+    assert opened[0].fingerprint == opened[1].fingerprint
+
+
+def test_labels_are_frozen_and_an_escalation_retires_the_old_ones() -> None:
+    told = run([anomaly(0), *(anomaly(1, name) for name in ("a", "b", "c"))])
+    first, last = told[0].incident, told[-1].incident
+    assert first.labels["severity"] == "warning"
+    assert last.labels == {**first.labels, "severity": "critical"}
+    assert last.retired_labels == (first.labels,)
+    assert first.labels["cluster"] == "eu-1"
+
+
+def test_an_anomaly_that_adds_nothing_a_reader_would_see_makes_no_revision() -> None:
+    told = run([anomaly(minute) for minute in range(10)])
+    assert [item.change for item in told] == ["opened", "resolved"]
+
+
+def test_a_gap_in_what_a_source_shows_is_no_incident() -> None:
+    gap = Anomaly("shop", "", START, MINUTE, "gap", 1.0, 0.9, 0, (), START + MINUTE)
+    assert run([gap]) == []
+
+
+def test_an_alert_opens_an_incident_even_when_the_logs_show_nothing() -> None:
+    told = from_alert("a1", "HighErrorRate", "orders", START, [], {})
+    assert told.incident.trigger == "alert HighErrorRate"
+    assert told.incident.service == "orders"
+    assert told.incident.evidence == ()
+
+
+def test_what_fixed_an_incident_may_be_said_after_its_end() -> None:
+    ended = run([anomaly(0)])[-1].incident
+    told = resolved_by_hand(ended, "raised the pool size", START)
+    assert (told.incident.fix, told.incident.status, told.change) == ("raised the pool size", "resolved", "updated")
+    assert told.incident.revision == ended.revision + 1
+
+
+def test_the_budget_of_alarms_raises_the_threshold_above_what_warm_up_would_have_paged() -> None:
+    noisy = [anomaly(300 * day + minute, score=0.999) for day in range(20) for minute in range(2)]
+    threshold = alarm_threshold(noisy, days=4.0, budget=1.0, settings=SETTINGS)
+    assert len([t for t in run(noisy, until=10_000, threshold=threshold) if t.change == "opened"]) <= 4
+
+
+def test_less_than_a_day_of_warm_up_leaves_the_threshold_alone() -> None:
+    assert alarm_threshold([anomaly(0)], days=0.5, budget=1.0, settings=SETTINGS) == MIN_STRENGTH
+
+
+services = st.sampled_from(["a", "b", "c", "d"])
+many = st.lists(st.builds(anomaly, st.integers(0, 90), services, st.sampled_from([0.95, 0.999])), max_size=40)
+
+
+@given(many, st.lists(st.integers(1, 120), max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_any_division_of_time_tells_the_same(anomalies: list[Anomaly], cuts: list[int]) -> None:
+    distinct = list({a.id: a for a in anomalies}.values())
+    whole = run(distinct, until=130)
+    clusters: dict[str, Cluster] = {}
+    told: list[Told] = []
+    before = START - MINUTE
+    for cut in [*sorted(set(cuts)), 130]:
+        until = START + cut * MINUTE
+        part = [a for a in distinct if before < a.reached <= until]
+        clusters, news = advance(clusters.values(), part, until, SETTINGS, 2.0, {"cluster": "eu-1"})
+        told += news
+        before = until
+    assert told == whole
