@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, SerializeAsAny
 
 if TYPE_CHECKING:
     import polars as pl
@@ -224,6 +224,8 @@ class Documents(Protocol):
     async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None: ...
 
     async def all_documents(self) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]: ...
+
+    async def delete_documents(self, keys: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -659,6 +661,24 @@ class LLM(Protocol):
     async def check(self) -> Sequence[Check]: ...
 
     async def close(self) -> None: ...
+
+
+class EmbedderSettings(Settings):
+    """Base of the settings of an embedder: what stands under `memory.embedder`."""
+
+    type: str
+
+    def build(self) -> Embedder:
+        raise NotImplementedError
+
+
+class MemorySettings(Settings):
+    """What every incident store is configured with, beside its own settings."""
+
+    embedder: SerializeAsAny[EmbedderSettings] | None = None
+    """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
+    min_similarity: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""
 
 
 # --- Rows -----------------------------------------------------------------------------------------

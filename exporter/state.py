@@ -203,6 +203,10 @@ class State(Rows):
         row = (key, json.dumps(document, ensure_ascii=False), vector)
         await self.write([Write("documents", ("key", "body", "vector"), (row,))])
 
+    async def delete_documents(self, keys: Sequence[str]) -> None:
+        """Forget documents that made room for newer ones."""
+        await self.write([Write("documents", ("key",), tuple((key,) for key in keys), delete=True)])
+
     async def all_documents(self) -> list[tuple[str, Mapping[str, Any], bytes | None]]:
         rows = await self.read("SELECT key, body, vector FROM documents ORDER BY key")
         return [(key, json.loads(body), vector) for key, body, vector in rows]

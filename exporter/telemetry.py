@@ -1,0 +1,372 @@
+"""Our own metrics and traces: one table of names, counted through OpenTelemetry, exposed to Prometheus.
+
+`METRICS` is the only place where a metric is made. Code counts by the short name of the table; Prometheus sees
+`log_anomaly_exporter_<name>`, with `_total` after counters. Labels come from the configuration or from our own code,
+never from log text or a payload, so the number of series is bounded: a service is never a label.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, SecretStr
+
+from exporter.model import OWN_NAME, ConfigError, Duration, Settings, read_secret
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.trace import Tracer
+
+PREFIX = "log_anomaly_exporter_"
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# Seconds. The SDK's own boundaries are meant for milliseconds.
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+NETWORK = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LATENESS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric: what kind it is, its unit (UCUM), what it says, its labels, and the boundaries of its buckets.
+
+    `known` has the values of labels that are known beforehand: such a counter is there, at zero, from the start, so
+    that the first increment is an increase that a rule can see.
+    """
+
+    kind: Kind
+    unit: str
+    description: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _counter(description: str, *labels: str, unit: str = "", **known: tuple[str, ...]) -> MetricSpec:
+    """Labels that are named with their values are `known`."""
+    return MetricSpec("counter", unit, description, (*labels, *known), known=known)
+
+
+def _gauge(description: str, *labels: str, unit: str = "") -> MetricSpec:
+    return MetricSpec("gauge", unit, description, labels)
+
+
+def _seconds(description: str, *labels: str, buckets: tuple[float, ...] = NETWORK) -> MetricSpec:
+    return MetricSpec("histogram", "s", description, labels, buckets)
+
+
+METRICS: Mapping[str, MetricSpec] = {
+    # Process
+    "build_info": _gauge("Always 1; the version that runs.", "version"),
+    "ready": _gauge("1 when warm-up is done and no source is stalled, else 0; the reasons stand on /-/ready."),
+    "heartbeat_timestamp_seconds": _gauge("When the scheduler last ran its shortest job.", unit="s"),
+    "job_runs": _counter("Runs of a job, by outcome.", "task", outcome=("ok", "failed")),
+    "job_seconds": _seconds("How long a job ran.", "task"),
+    # Sources
+    "source_lines_read": _counter("Log lines that a source returned.", "source"),
+    "source_lines_dropped": _counter("Lines that were read but not judged, by reason.", "source", "reason"),
+    "source_requests": _counter("Requests to a log store, by outcome.", "source", "outcome"),
+    "source_polls": _counter(
+        "Polls of a source, by outcome.", "source", outcome=("ok", "empty", "transient", "permanent")
+    ),
+    "source_poll_seconds": _seconds("How long a poll took: read, reduce, judge, commit.", "source"),
+    "source_poll_overruns": _counter("Polls that were due while the one before still ran.", "source"),
+    "source_read_through_timestamp_seconds": _gauge("Event time up to which a source is judged.", "source", unit="s"),
+    "source_settled_through_timestamp_seconds": _gauge(
+        "Event time up to which late lines are no longer looked for.", "source", unit="s"
+    ),
+    "source_lag_seconds": _gauge("Now minus the time up to which the source is judged.", "source", unit="s"),
+    "source_stalled": _gauge("1 while a source is stalled: it holds the others' incidents back no more.", "source"),
+    "source_gaps": _counter("Ranges that were given up, unread, and recorded as gaps.", "source"),
+    "source_gap_seconds": _counter("Event time inside the gaps that were given up.", "source", unit="s"),
+    "source_late_windows": _counter("Windows that were read again because late lines had come.", "source"),
+    "source_lateness_seconds": _seconds(
+        "How long after its own time a line could be read.", "source", buckets=LATENESS
+    ),
+    # Judging
+    "windows_judged": _counter("Windows that were judged.", "source"),
+    "judge_seconds": _seconds("How long judging one window took.", "source", buckets=FAST),
+    "templates": _gauge("Templates that are in use.", "source"),
+    "templates_new": _counter("Templates that were seen for the first time.", "source"),
+    "mining_limited": _counter("Times a limit of the miner acted, by reason.", "source", "reason"),
+    "detection_limited": _counter("Times a limit of detection acted, by reason.", "source", "reason"),
+    "warmup_progress_ratio": _gauge("How much of warm-up is done, from 0 to 1.", "source", unit="1"),
+    # Anomalies and incidents
+    "anomalies": _counter("Anomalies found, by kind.", "source", kind=("window", "session", "absence", "gap")),
+    "anomaly_score_max": _gauge("The highest score of an anomaly in the last window; 0 when none.", "source"),
+    "alarm_threshold": _gauge("Strength from which an incident opens, set from alarm_budget."),
+    "incidents_open": _gauge("Incidents that are firing."),
+    "incidents_opened": _counter("Incidents opened, by severity.", severity=("info", "warning", "critical")),
+    "incidents_resolved": _counter("Incidents resolved."),
+    "incidents_reopened": _counter("Incidents that came back and were reopened."),
+    "incidents_suppressed": _counter("Anomalies that opened no incident, by reason.", "reason"),
+    # Telling
+    "deliveries": _counter(
+        "Deliveries to a sink, by outcome.", "sink", outcome=("ok", "transient", "permanent", "abandoned")
+    ),
+    "delivery_seconds": _seconds("How long a delivery took.", "sink"),
+    "delivery_queue": _gauge("Incidents whose newest state a sink has not had.", "sink"),
+    "delivery_oldest_seconds": _gauge("Age of the oldest news that a sink has not had.", "sink", unit="s"),
+    "reports": _counter("Reports written, by writer.", writer=("rules", "model")),
+    # Model, memory, redaction
+    "llm_requests": _counter(
+        "Requests to the language model, by outcome.", outcome=("ok", "transient", "permanent", "invalid")
+    ),
+    "llm_tokens": _counter("Tokens of the language model, by direction.", direction=("input", "output")),
+    "llm_claims_dropped": _counter("Claims of the model that were dropped, by reason.", "reason"),
+    "llm_seconds": _seconds("How long a request to the language model took."),
+    "memory_requests": _counter(
+        "Requests to the incident store, by operation (put, nearest, matching) and outcome.", "operation", "outcome"
+    ),
+    "memory_seconds": _seconds("How long recall took.", "operation", buckets=FAST),
+    "redactions": _counter("Secrets and personal data replaced, by type.", "type"),
+    # Web
+    "webhook_requests": _counter(
+        "Webhook requests, by outcome.",
+        endpoint=("alertmanager", "change"),
+        outcome=("accepted", "overloaded", "invalid", "unauthorized", "failed"),
+    ),
+    "webhook_alerts": _counter(
+        "Alerts that webhooks brought, by outcome.",
+        outcome=("accepted", "duplicate", "own", "resolved", "overloaded"),
+    ),
+    # State
+    "state_bytes": _gauge("Size of the state file and its write-ahead log.", unit="By"),
+    "state_write_seconds": _seconds("How long a commit took.", buckets=FAST),
+    "state_errors": _counter("Jobs that failed because the state file could not be read or written."),
+}
+
+
+class TelemetrySettings(Settings):
+    """Our own telemetry; `/metrics` is always there, OTLP only when an endpoint is given."""
+
+    otlp_endpoint: str | None = None
+    """Base URL of an OTLP receiver to push our own metrics and traces to, such as `http://otel-collector:4318`."""
+    protocol: Literal["http", "grpc"] = "http"
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Sent with every push."""
+    authorization_file: Path | None = None
+    """File that holds the value of the header `Authorization`."""
+    interval: Duration = timedelta(seconds=60)
+    timeout: Duration = timedelta(seconds=10)
+    traces: bool = True
+
+
+def product_version() -> str:
+    """The installed version; 0 when run from a tree that is not installed."""
+    try:
+        return version(OWN_NAME)
+    except PackageNotFoundError:
+        return "0"
+
+
+class PrometheusTelemetry:
+    """Counts and measures into a registry of its own; `exposition` is what /metrics answers.
+
+    A name or a set of labels that the table does not know is a KeyError: a mistake in code, not in data.
+
+    >>> telemetry = PrometheusTelemetry()
+    >>> telemetry.count("source_lines_read", 3, source="shop")
+    >>> telemetry.value("log_anomaly_exporter_source_lines_read_total", source="shop")
+    3.0
+    """
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, settings: TelemetrySettings | None = None) -> None:
+        # Imported here, for `--help` and one-shot commands need none of it.
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.resources import Resource
+        from prometheus_client import CollectorRegistry
+
+        settings = settings or TelemetrySettings()
+        self._registry = CollectorRegistry()
+        self._scraping = threading.Lock()
+        # By default the instance id is random: new series at each start.
+        resource = Resource.create(
+            {
+                "service.name": OWN_NAME,
+                "service.version": product_version(),
+                "service.instance.id": os.environ.get("POD_NAME") or socket.gethostname(),
+            }
+        )
+        readers: list[MetricReader] = [
+            PrometheusMetricReader(
+                prefix=PREFIX.rstrip("_"), disable_target_info=True, scope_info_enabled=False, registry=self._registry
+            )
+        ]
+        if settings.otlp_endpoint:
+            readers.append(_pushing_reader(settings))
+        self._meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+        meter = self._meters.get_meter(OWN_NAME, product_version())
+        self._instruments: dict[str, Any] = {name: _instrument(meter, name, spec) for name, spec in METRICS.items()}
+        self._tracer, self._spans = _tracer(settings, resource)
+        self.gauge("build_info", 1, version=product_version())
+        self.announce((), ())
+
+    def announce(self, sources: Iterable[str], sinks: Iterable[str]) -> None:
+        """Show the counters of these sources and sinks, at zero, before anything has happened to them."""
+        given = {"source": tuple(sources), "sink": tuple(sinks)}
+        for name, spec in METRICS.items():
+            values = [spec.known.get(label) or given.get(label, ()) for label in spec.labels]
+            if spec.kind == "counter":
+                for labels in product(*values):
+                    self.count(name, 0, **dict(zip(spec.labels, labels, strict=True)))
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+        self._known("counter", name, labels).add(amount, labels)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        instrument = self._known("gauge", name, labels)
+        if math.isfinite(value):
+            instrument.set(value, labels)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        instrument = self._known("histogram", name, labels)
+        if math.isfinite(value):
+            instrument.record(value, labels)
+
+    @contextlib.contextmanager
+    def span(self, name: str, **attributes: str) -> Iterator[None]:
+        """Trace a piece of work, such as `poll shop`; does nothing unless traces are pushed."""
+        if self._tracer is None:
+            yield
+            return
+        with self._tracer.start_as_current_span(name, attributes=attributes):
+            yield
+
+    def exposition(self) -> str:
+        """All metrics in Prometheus' text format; safe to call from any thread."""
+        from prometheus_client import generate_latest
+
+        with self._scraping:
+            return generate_latest(self._registry).decode()
+
+    def value(self, exposed_name: str, **labels: str) -> float | None:
+        """The value of one exposed sample, or None when there is none. For tests."""
+        with self._scraping:
+            found = self._registry.get_sample_value(exposed_name, labels)
+        return None if found is None else float(found)
+
+    def close(self) -> None:
+        """Push what is left and stop. It may block for as long as a push may take: call it off the event loop."""
+        self._meters.shutdown()
+        if self._spans is not None:
+            self._spans.shutdown()
+
+    def _known(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
+        spec = METRICS[name]
+        if spec.kind != kind:
+            raise KeyError(f"{name} is a {spec.kind}, not a {kind}")
+        if set(labels) != set(spec.labels):
+            raise KeyError(f"{name} has the labels {sorted(spec.labels)}, not {sorted(labels)}")
+        return self._instruments[name]
+
+
+def _instrument(meter: Any, name: str, spec: MetricSpec) -> Any:
+    if spec.kind == "counter":
+        return meter.create_counter(name, spec.unit, spec.description)
+    if spec.kind == "gauge":
+        return meter.create_gauge(name, spec.unit, spec.description)
+    return meter.create_histogram(
+        name, spec.unit, spec.description, explicit_bucket_boundaries_advisory=list(spec.buckets)
+    )
+
+
+def exposed_names(name: str) -> tuple[str, ...]:
+    """The sample names under which Prometheus sees a metric of the table.
+
+    >>> exposed_names("source_gaps")
+    ('log_anomaly_exporter_source_gaps_total',)
+    """
+    spec = METRICS[name]
+    unit = {"s": "seconds", "By": "bytes"}.get(spec.unit, "")
+    full = PREFIX + (name if not unit or name.endswith(f"_{unit}") else f"{name}_{unit}")
+    if spec.kind == "histogram":
+        return (f"{full}_bucket", f"{full}_count", f"{full}_sum")
+    return (f"{full}_total",) if spec.kind == "counter" else (full,)
+
+
+def _pushing_reader(settings: TelemetrySettings) -> MetricReader:
+    from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+
+    exporter: MetricExporter
+    if settings.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        exporter = GrpcExporter(**_grpc_options(settings))
+    else:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
+
+        exporter = HttpExporter(**_http_options(settings, "metrics"))
+    return PeriodicExportingMetricReader(
+        exporter,
+        export_interval_millis=settings.interval.total_seconds() * 1000,
+        export_timeout_millis=settings.timeout.total_seconds() * 1000,
+    )
+
+
+def _tracer(settings: TelemetrySettings, resource: Any) -> tuple[Tracer | None, Any]:
+    """A tracer and the provider to shut down; both None when no traces are pushed."""
+    if not settings.otlp_endpoint or not settings.traces:
+        return None, None
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+    exporter: SpanExporter
+    if settings.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        exporter = GrpcExporter(**_grpc_options(settings))
+    else:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+        exporter = HttpExporter(**_http_options(settings, "traces"))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider.get_tracer(OWN_NAME, product_version()), provider
+
+
+def _http_options(settings: TelemetrySettings, signal: str) -> dict[str, Any]:
+    base = (settings.otlp_endpoint or "").rstrip("/")
+    for known in ("/v1/metrics", "/v1/traces"):
+        base = base.removesuffix(known)
+    return {
+        "endpoint": f"{base}/v1/{signal}",
+        "headers": _headers(settings),
+        "timeout": settings.timeout.total_seconds(),
+    }
+
+
+def _grpc_options(settings: TelemetrySettings) -> dict[str, Any]:
+    endpoint = settings.otlp_endpoint or ""
+    return {
+        "endpoint": endpoint,
+        "insecure": not endpoint.startswith("https://"),
+        # gRPC refuses header names that are not lower case.
+        "headers": {name.lower(): value for name, value in _headers(settings).items()},
+        "timeout": settings.timeout.total_seconds(),
+    }
+
+
+def _headers(settings: TelemetrySettings) -> dict[str, str]:
+    headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+    authorization = read_secret(None, settings.authorization_file)
+    if authorization is not None:
+        if any(name.lower() == "authorization" for name in headers):
+            raise ConfigError("telemetry: Authorization is in headers and in authorization_file; give one of them")
+        headers["Authorization"] = authorization
+    return headers

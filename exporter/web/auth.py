@@ -1,0 +1,85 @@
+"""Who may do what: bearer tokens, basic passwords and Grafana's signatures, compared in constant time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from aiohttp import web
+
+from exporter.model import EPOCH
+from exporter.web.settings import GrafanaSignatureSettings
+
+REPLAY_WINDOW = timedelta(minutes=5)
+
+
+def require_write(request: web.Request, tokens: Iterable[str], basic: bool = False) -> None:
+    """Let a request with the token pass, else raise 401, or 403 when no token is configured at all."""
+    known = tuple(tokens)
+    if not known:
+        raise web.HTTPForbidden(text="This is shut, for no token is configured; set web.token_file or web.token.")
+    if not _carries(request, known, basic):
+        raise web.HTTPUnauthorized(
+            text="Send the token of web.token_file as `Authorization: Bearer TOKEN`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+def require_read(request: web.Request, read_tokens: Iterable[str], tokens: Iterable[str]) -> None:
+    """Let everybody pass where no read token is configured, else only who has one."""
+    known = tuple(read_tokens)
+    if known and not _carries(request, (*known, *tokens), basic=True):
+        raise web.HTTPUnauthorized(
+            text="These pages ask for the read token: as a bearer token, or as the password of any user.",
+            headers={"WWW-Authenticate": 'Basic realm="log-anomaly-exporter", charset="UTF-8"'},
+        )
+
+
+def signed_by_grafana(
+    request: web.Request, body: bytes, settings: GrafanaSignatureSettings | None, now: datetime
+) -> bool:
+    """Whether Grafana Alerting has signed these bytes, and not long ago where it also says when."""
+    if settings is None:
+        return False
+    given = request.headers.get(settings.header, "").strip().lower()
+    signed = body
+    if settings.timestamp_header:
+        stamp = request.headers.get(settings.timestamp_header, "")
+        if not _is_recent(stamp, now):
+            return False
+        signed = stamp.encode() + b":" + body
+    key = settings.key()
+    return bool(key) and _equal(given, hmac.new(key, signed, hashlib.sha256).hexdigest())
+
+
+def _is_recent(stamp: str, now: datetime) -> bool:
+    try:
+        return abs(now - (EPOCH + timedelta(seconds=int(stamp)))) <= REPLAY_WINDOW
+    except (ValueError, OverflowError):
+        return False
+
+
+def _carries(request: web.Request, tokens: tuple[str, ...], basic: bool) -> bool:
+    given = _token(request.headers.get("Authorization", ""), basic)
+    # All are compared: how long it takes must not tell which one fitted.
+    return sum(_equal(given, token) for token in tokens) > 0
+
+
+def _token(authorization: str, basic: bool) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if basic and scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,91 @@
+"""What exporter.yml says about the web side; light to import, for the configuration reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from exporter.model import Settings, read_secret
+
+
+class GrafanaSignatureSettings(Settings):
+    """The HMAC that Grafana Alerting (12 and later) can sign its webhooks with."""
+
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    """File that holds the secret; read at each use."""
+    header: str = "X-Grafana-Alerting-Signature"
+    """Header of the signature, as set in the contact point."""
+    timestamp_header: str | None = None
+    """Header of the time, if one is set in the contact point; then requests older than five minutes are refused."""
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> GrafanaSignatureSettings:
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("give either secret or secret_file")
+        return self
+
+    def key(self) -> bytes:
+        """Raises ConfigError when the file cannot be read."""
+        return (read_secret(self.secret, self.secret_file) or "").encode()
+
+
+class WebSettings(Settings):
+    """Where the web side listens, and who may do what."""
+
+    listen: str = "127.0.0.1:9464"
+    """Host and port; `0.0.0.0:9464` or `[::]:9464` for every interface, as in a container."""
+    auth: Literal["bearer", "none"] = "bearer"
+    """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
+    token: SecretStr | None = None
+    """For the webhooks and for resolving incidents."""
+    token_file: Path | None = None
+    """File with the token, read at each use. Every line is a token that is accepted: that is how one is rotated."""
+    read_token: SecretStr | None = None
+    """If given, pages and API ask for it: as a bearer token, or in a browser as the password of any user."""
+    read_token_file: Path | None = None
+    grafana_signature: GrafanaSignatureSettings | None = None
+    """Accept webhooks that Grafana Alerting has signed."""
+    client_max_size: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        split_listen(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> WebSettings:
+        if self.token and self.token_file:
+            raise ValueError("give either token or token_file; to rotate a token, write both into token_file")
+        if self.read_token and self.read_token_file:
+            raise ValueError("give either read_token or read_token_file")
+        return self
+
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that may write. Raises ConfigError when the file cannot be read."""
+        return _lines(read_secret(self.token, self.token_file))
+
+    def read_tokens(self) -> tuple[str, ...]:
+        """The tokens that may read; empty when everybody may."""
+        return _lines(read_secret(self.read_token, self.read_token_file))
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of an address.
+
+    >>> split_listen("[::1]:9464")
+    ('::1', 9464)
+    """
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:/\s]*)):(\d{1,5})", listen)
+    if not match or int(match[3]) > 65535:
+        raise ValueError(f"{listen!r} is not an address: write host:port, such as 127.0.0.1:9464 or [::]:9464")
+    return match[1] or match[2] or "0.0.0.0", int(match[3])  # noqa: S104  # ":9464" is the operator's word for all
+
+
+def _lines(text: str | None) -> tuple[str, ...]:
+    return tuple(line.strip() for line in (text or "").splitlines() if line.strip())

@@ -1,0 +1,225 @@
+"""Foreign alerts and deployments come in: authenticate, validate, hand over, answer at once.
+
+Alertmanager tries again after 5xx and not after 4xx, so being busy is 503, and 4xx only what would fail for ever.
+Nothing of a payload is repeated in an answer or becomes a label.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from aiohttp import web
+
+from exporter.model import OWN_NAME, Clock, Telemetry, stable_key
+from exporter.web import auth
+from exporter.web.backend import AlertTrigger, Backend
+from exporter.web.settings import WebSettings
+
+log = logging.getLogger(__name__)
+
+MAX_ALERTS = 1_000
+MAX_PAIRS = 64
+MAX_NAME = 200
+MAX_VALUE = 2_000
+MAX_AT_ONCE = 8
+"""Bodies that are held in memory at the same time."""
+BODY_TIMEOUT = 30.0
+
+
+class Webhooks:
+    """The handlers of POST /webhooks/alertmanager and /webhooks/change."""
+
+    def __init__(self, settings: WebSettings, backend: Backend, telemetry: Telemetry, clock: Clock) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._telemetry = telemetry
+        self._clock = clock
+        self._bodies = 0
+
+    async def alertmanager(self, request: web.Request) -> web.Response:
+        """Alertmanager's webhook (version 4), and Grafana Alerting's, which is nearly the same."""
+        return await self._counted("alertmanager", self._alertmanager(request))
+
+    async def change(self, request: web.Request) -> web.Response:
+        """A deployment: `{"service": …, "version": …, "at": …}`, `at` being now when absent."""
+        return await self._counted("change", self._change(request))
+
+    async def _alertmanager(self, request: web.Request) -> web.Response:
+        alerts = parse_alerts(await self._payload(request, may_be_signed=True))
+        outcomes: Counter[str] = Counter()
+        for alert in alerts:
+            outcomes[await self._hand_over(alert)] += 1
+        for outcome, amount in outcomes.items():
+            self._telemetry.count("webhook_alerts", amount, outcome=outcome)
+        if outcomes["overloaded"]:
+            raise _busy("Too many alerts are waiting to be analysed.")
+        return web.json_response(dict(sorted(outcomes.items())), status=202)
+
+    async def _hand_over(self, alert: AlertTrigger) -> str:
+        if alert.labels.get("source") == OWN_NAME:  # a catch-all route sends our own alerts back to us
+            return "own"
+        answer = await self._backend.analyze(alert)
+        return "resolved" if answer == "accepted" and alert.status == "resolved" else answer
+
+    async def _change(self, request: web.Request) -> web.Response:
+        payload = _mapping(await self._payload(request), "the body")
+        service, version = (_required(payload, name) for name in ("service", "version"))
+        at = self._clock.now() if payload.get("at") is None else _moment(payload["at"], "at")
+        if at is None:
+            raise _invalid("at is not a time of this era.")
+        await self._backend.change(service, version, at)
+        return web.json_response({"accepted": 1}, status=202)
+
+    async def _payload(self, request: web.Request, may_be_signed: bool = False) -> Any:
+        """The JSON of a request that may write. A signature covers the body, so that must be read first."""
+        signature = self._settings.grafana_signature if may_be_signed else None
+        claims_signature = signature is not None and signature.header in request.headers
+        if self._settings.auth == "bearer" and not claims_signature:
+            auth.require_write(request, self._settings.tokens(), basic=True)
+        # A form of a foreign page cannot send this type, so a browser that knows the password cannot be misused.
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
+        if self._bodies >= MAX_AT_ONCE:
+            raise _busy("Too many requests at the same time.")
+        self._bodies += 1
+        try:
+            body = await self._read(request)
+            if claims_signature and not auth.signed_by_grafana(request, body, signature, self._clock.now()):
+                raise web.HTTPUnauthorized(text="The signature does not fit; compare the secrets, and the clocks.")
+            # Off the event loop: a body may have many MB.
+            return await asyncio.to_thread(_parse_json, body)
+        finally:
+            self._bodies -= 1
+
+    async def _read(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                return await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="The body did not arrive in time.") from None
+
+    async def _counted(self, endpoint: str, work: Any) -> web.Response:
+        try:
+            response: web.Response = await work
+        except web.HTTPException as error:
+            self._telemetry.count("webhook_requests", endpoint=endpoint, outcome=_outcome(error.status))
+            raise
+        except Exception:
+            self._telemetry.count("webhook_requests", endpoint=endpoint, outcome="failed")
+            raise
+        self._telemetry.count("webhook_requests", endpoint=endpoint, outcome="accepted")
+        return response
+
+
+def parse_alerts(payload: Any) -> list[AlertTrigger]:
+    """The alerts of a payload; raises 400 that names the place. Fields that we do not know are left alone."""
+    alerts = _mapping(payload, "the body").get("alerts")
+    if not isinstance(alerts, Sequence) or isinstance(alerts, str):
+        raise _invalid(
+            "The body has no list `alerts`: this endpoint takes the default payload of Alertmanager's and "
+            "Grafana Alerting's webhooks, not a custom template."
+        )
+    if len(alerts) > MAX_ALERTS:
+        raise _invalid(f"More than {MAX_ALERTS:,} alerts in one request; set `max_alerts: 100` at the sender.")
+    return [_alert(alert, f"alerts[{index}]") for index, alert in enumerate(alerts)]
+
+
+def _alert(value: Any, place: str) -> AlertTrigger:
+    alert = _mapping(value, place)
+    labels = _texts(alert.get("labels"), f"{place}.labels")
+    if not labels:
+        raise _invalid(f"{place}.labels is empty.")
+    starts_at = _moment(alert.get("startsAt"), f"{place}.startsAt")
+    if starts_at is None:
+        raise _invalid(f"{place}.startsAt is the zero time.")
+    ends_at = alert.get("endsAt")
+    fingerprint = alert.get("fingerprint")
+    return AlertTrigger(
+        fingerprint=_clean(fingerprint, MAX_NAME)
+        if isinstance(fingerprint, str) and fingerprint
+        else _fingerprint(labels),
+        status=_status(alert.get("status"), place),
+        starts_at=starts_at,
+        ends_at=None if ends_at in (None, "") else _moment(ends_at, f"{place}.endsAt"),
+        labels=labels,
+        annotations=_texts(alert.get("annotations"), f"{place}.annotations"),
+    )
+
+
+def _status(value: Any, place: str) -> Literal["firing", "resolved"]:
+    if value == "firing":
+        return "firing"
+    if value == "resolved":
+        return "resolved"
+    raise _invalid(f"{place}.status is neither firing nor resolved.")
+
+
+def _fingerprint(labels: Mapping[str, str]) -> str:
+    return f"{stable_key(json.dumps(sorted(labels.items()))):016x}"
+
+
+def _moment(value: Any, place: str) -> datetime | None:
+    """A time in UTC; None for the zero time of Go, which stands for "not yet"."""
+    if not isinstance(value, str):
+        raise _invalid(f"{place} is not an RFC 3339 time.")
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.year == 1:  # to convert it would overflow west of Greenwich
+            return None
+        if moment.tzinfo is None:
+            raise ValueError("no zone")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _invalid(f"{place} is not an RFC 3339 time.") from None
+
+
+def _texts(value: Any, place: str) -> dict[str, str]:
+    """Names and values as texts, at most MAX_PAIRS of them, each cut."""
+    pairs = _mapping({} if value is None else value, place)
+    return {
+        _clean(str(name), MAX_NAME): _clean(item if isinstance(item, str) else json.dumps(item), MAX_VALUE)
+        for name, item in list(pairs.items())[:MAX_PAIRS]
+    }
+
+
+def _clean(text: str, limit: int) -> str:
+    """Cut, and without the lone surrogates that JSON may carry and no file or database takes."""
+    return text[:limit].encode("utf-8", "replace").decode()
+
+
+def _required(payload: Mapping[str, Any], name: str) -> str:
+    value = payload.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME:
+        raise _invalid(f"{name} is not a text of 1 to {MAX_NAME} characters.")
+    return _clean(value.strip(), MAX_NAME)
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _invalid(f"{place} is not a JSON object.")
+    return value
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _invalid("The body is not JSON.") from None
+
+
+def _invalid(text: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=text[:1].upper() + text[1:] if text.startswith("the body") else text)
+
+
+def _busy(text: str) -> web.HTTPServiceUnavailable:
+    return web.HTTPServiceUnavailable(text=f"{text} Try again later.", headers={"Retry-After": "30"})
+
+
+def _outcome(status: int) -> str:
+    return {401: "unauthorized", 403: "unauthorized", 503: "overloaded"}.get(status, "invalid")

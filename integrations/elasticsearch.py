@@ -1,0 +1,415 @@
+"""Read logs from Elasticsearch: point in time and search_after, only the needed fields, never a partial answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import polars as pl
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from exporter.model import (
+    EPOCH,
+    Check,
+    ConfigError,
+    Context,
+    ExporterError,
+    PermanentError,
+    TimeRange,
+    TransientError,
+    read_secret,
+)
+from integrations._http import TlsSettings, pause, retry_after
+from integrations._source import EARLIEST, Decoder, SourceSettings, lookup
+
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
+
+KEEP_ALIVE = "2m"
+"""Of a point in time: only the next page must come within it."""
+
+ATTEMPTS = 4
+"""Tries of one request; what still fails is the caller's to try again later."""
+
+MAX_BUCKETS = 10_000
+"""Windows counted by one request; servers refuse more than 65,536 buckets."""
+
+FORMAT = "strict_date_optional_time_nanos"
+
+# Spans of every request would fill the trace backend of whoever has a tracer set up.
+os.environ.setdefault("OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_ENABLED", "false")
+
+
+class ElasticsearchSettings(SourceSettings):
+    """An Elasticsearch of version 8 or 9, self-hosted or in the cloud."""
+
+    type: Literal["elasticsearch"] = "elasticsearch"
+    hosts: tuple[str, ...] = Field(min_length=1)
+    """URLs, tried in turn."""
+    index: str | tuple[str, ...] = "filebeat-*"
+    """Index patterns, aliases or data streams."""
+    query: dict[str, Any] | None = None
+    """A further query (Query DSL) that lines must match."""
+    api_key: SecretStr | None = None
+    """As Kibana shows it, encoded."""
+    api_key_file: Path | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    tls: TlsSettings = TlsSettings()
+    request_timeout: float = Field(default=30.0, gt=0)
+    """Seconds."""
+    slices: int = Field(default=2, ge=1, le=16)
+    """Parts of a range that are read at the same time."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not host.startswith(("http://", "https://")):
+                raise ValueError(f"{host!r} is not a URL; write https://host:9200")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ElasticsearchSettings:
+        ways = [self.api_key or self.api_key_file, self.username, self.bearer_token or self.bearer_token_file]
+        if sum(1 for way in ways if way) > 1:
+            raise ValueError("give one of api_key, username and password, or bearer_token")
+        return self
+
+    def index_list(self) -> str:
+        """The patterns as the API takes them."""
+        return self.index if isinstance(self.index, str) else ",".join(self.index)
+
+    def build(self, context: Context) -> ElasticsearchSource:
+        return ElasticsearchSource(self, context)
+
+    def client(self) -> AsyncElasticsearch:
+        """Raises ConfigError when the settings do not go together."""
+        from elasticsearch import AsyncElasticsearch, OrjsonSerializer
+
+        options: dict[str, Any] = {
+            # Retries of this client have no pause between them; ours have.
+            "max_retries": 0,
+            "retry_on_timeout": False,
+            "request_timeout": self.request_timeout,
+            "serializer": OrjsonSerializer(),
+        }
+        if any(host.startswith("https://") for host in self.hosts):
+            options["ssl_context"] = self.tls.context()
+            options["ssl_show_warn"] = False
+        if key := read_secret(self.api_key, self.api_key_file):
+            options["api_key"] = key
+        elif token := read_secret(self.bearer_token, self.bearer_token_file):
+            options["bearer_auth"] = token
+        elif self.username:
+            options["basic_auth"] = (self.username, read_secret(self.password, self.password_file) or "")
+        try:
+            return AsyncElasticsearch(list(self.hosts), **options)
+        except (ValueError, ssl.SSLError) as error:
+            raise ConfigError(f"source {self.name}: {error}") from error
+
+
+class ElasticsearchSource:
+    """Lines of index patterns, by range of their timestamp."""
+
+    def __init__(self, settings: ElasticsearchSettings, context: Context) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._telemetry = context.telemetry
+        self._clock = context.clock
+        self._decoder = Decoder(settings)
+        self._field = settings.fields.timestamp[0]
+        self._client: AsyncElasticsearch | None = None
+
+    # --- Source ---
+
+    async def query(self, time_range: TimeRange) -> AsyncIterator[pl.DataFrame]:
+        """Pages of the range, slices side by side. After a TransientError the whole range is to be read again."""
+        pages: asyncio.Queue[pl.DataFrame | None] = asyncio.Queue(maxsize=2)
+        pit = await self._open_pit()
+        slices = self._settings.slices if time_range.duration > timedelta(minutes=2) else 1
+
+        async def read(number: int) -> None:
+            async for page in self._slice(pit, time_range, number, slices):
+                await pages.put(page)
+            await pages.put(None)
+
+        tasks = [asyncio.create_task(read(number)) for number in range(slices)]
+        try:
+            open_slices = slices
+            while open_slices:
+                page = await self._next(pages, tasks)
+                if page is None:
+                    open_slices -= 1
+                elif page.height:
+                    yield page
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close_pit(pit["id"])
+
+    async def _next(
+        self, pages: asyncio.Queue[pl.DataFrame | None], tasks: Sequence[asyncio.Task[None]]
+    ) -> pl.DataFrame | None:
+        """The next page of any slice, or the error of the first that failed."""
+        getter = asyncio.create_task(pages.get())
+        running: set[asyncio.Task[Any]] = {task for task in tasks if not task.done()}
+        while not getter.done():
+            done, running = await asyncio.wait({getter, *running}, return_when=asyncio.FIRST_COMPLETED)
+            running.discard(getter)
+            for task in done - {getter}:
+                if task.exception():
+                    getter.cancel()
+                    task.result()
+        return getter.result()
+
+    async def _slice(
+        self, pit: dict[str, str], time_range: TimeRange, number: int, slices: int
+    ) -> AsyncIterator[pl.DataFrame]:
+        body: dict[str, Any] = {
+            "size": self._settings.page_size,
+            "query": self._filter(time_range),
+            "sort": [
+                {self._field: {"order": "asc", "format": FORMAT, "numeric_type": "date_nanos"}},
+                {"_shard_doc": "asc"},
+            ],
+            "track_total_hits": False,
+            "_source": self._decoder.paths(),
+        }
+        if slices > 1:
+            body["slice"] = {"id": number, "max": slices}
+        while True:
+            # Its id may change with every answer; the newest is the one to use and to close.
+            body["pit"] = {"id": pit["id"], "keep_alive": KEEP_ALIVE}
+            answer = await self._search(body)
+            pit["id"] = answer.get("pit_id", pit["id"])
+            hits = answer["hits"]["hits"]
+            if hits and not self._readable(hits[0]) and "fields" not in body:
+                # Field aliases are in no `_source`: ask for the fields themselves, from this page on.
+                body["fields"] = self._decoder.paths()
+                continue
+            if hits:
+                yield await asyncio.to_thread(self._page, hits)
+            if len(hits) < self._settings.page_size:
+                return
+            body["search_after"] = hits[-1]["sort"]
+
+    def _readable(self, hit: Mapping[str, Any]) -> bool:
+        source = hit.get("_source") or {}
+        return any(lookup(source, path) is not None for path in self._settings.fields.body)
+
+    def _page(self, hits: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        documents = [{**_first_values(hit["fields"]), **hit.get("_source", {})} if "fields" in hit else hit["_source"] for hit in hits]  # fmt: skip  # noqa: E501
+        ids = [f"{hit['_index']}/{hit['_id']}" for hit in hits]
+        times = pl.Series([hit["sort"][0] for hit in hits], dtype=pl.String)
+        stamps = times.str.strptime(pl.Datetime("ns", "UTC"), "%Y-%m-%dT%H:%M:%S%.fZ", strict=False).cast(pl.Int64)
+        return self._decoder.page(documents, ids, stamps)
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        """Counts by date_histogram, on the grid of the epoch."""
+        counts: dict[datetime, int] = {}
+        for part in time_range.split(window * MAX_BUCKETS):
+            counts.update(await self._count(part, window))
+        return counts
+
+    async def _count(self, time_range: TimeRange, window: timedelta) -> dict[datetime, int]:
+        histogram = {
+            "field": self._field,
+            "fixed_interval": f"{window // timedelta(milliseconds=1)}ms",
+            "min_doc_count": 1,
+        }
+        body = {
+            "size": 0,
+            "query": self._filter(time_range),
+            "track_total_hits": False,
+            "aggs": {"windows": {"date_histogram": histogram}},
+        }
+        answer = await self._search(body, self._settings.index_list())
+        buckets = answer.get("aggregations", {}).get("windows", {}).get("buckets", [])
+        return {EPOCH + timedelta(milliseconds=bucket["key"]): bucket["doc_count"] for bucket in buckets}
+
+    async def unusable(self) -> Mapping[str, int]:
+        """Documents that are in no range, by reason; they are counted, and never judged."""
+        tomorrow = self._clock.now() + timedelta(days=1)
+        reasons = {
+            "absent_timestamp": {"bool": {"must_not": [{"exists": {"field": self._field}}]}},
+            "before_1990": {"range": {self._field: {"lt": _instant(EARLIEST), "format": FORMAT}}},
+            "in_the_future": {"range": {self._field: {"gte": _instant(tomorrow), "format": FORMAT}}},
+        }
+        body = {"size": 0, "track_total_hits": False, "aggs": {name: {"filter": q} for name, q in reasons.items()}}
+        answer = await self._search(body, self._settings.index_list())
+        found = answer.get("aggregations", {})
+        return {name: found[name]["doc_count"] for name in reasons if found.get(name, {}).get("doc_count")}
+
+    async def check(self) -> Sequence[Check]:
+        """A search over the pattern, a point in time, and what is in no range."""
+        subject = f"read {self._settings.index_list()}"
+        try:
+            pit = await self._open_pit()
+            await self._close_pit(pit["id"])
+            now = self._clock.now()
+            lines = sum((await self.count(TimeRange(now - timedelta(days=1), now), timedelta(hours=1))).values())
+            unusable = await self.unusable()
+        except ExporterError as error:
+            return [Check(subject, False, str(error), _grant(self._settings.index_list()))]
+        checks = [Check(subject, True, f"{lines} lines in the last day")]
+        if unusable:
+            detail = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in unusable.items())
+            checks.append(Check("timestamps", True, f"{detail}: counted, never judged (field {self._field})"))
+        return checks
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    # --- Requests ---
+
+    def _connection(self) -> AsyncElasticsearch:
+        if self._client is None:
+            self._client = self._settings.client()
+        return self._client
+
+    def _filter(self, time_range: TimeRange) -> dict[str, Any]:
+        limits = {"gte": _instant(time_range.start), "lt": _instant(time_range.end), "format": FORMAT}
+        needed: list[dict[str, Any]] = [{"range": {self._field: limits}}]
+        if self._settings.query:
+            needed.append(self._settings.query)
+        excluded = list(self._settings.excluded)
+        return {"bool": {"filter": needed, "must_not": [{"terms": {"service.name": excluded}}]}}
+
+    async def _open_pit(self) -> dict[str, str]:
+        index = self._settings.index_list()
+
+        async def call() -> Any:
+            return await self._connection().open_point_in_time(index=index, keep_alive=KEEP_ALIVE)
+
+        answer = await self._patiently(call)
+        shards = answer.get("_shards", {})
+        if shards.get("total") == 0:
+            raise PermanentError(
+                f"source {self.name}: {index!r} matches no index; check its spelling, or what the key may see"
+            )
+        if shards.get("failed"):
+            raise TransientError(f"source {self.name}: {shards['failed']} of {shards['total']} shards are missing")
+        return {"id": answer["id"]}
+
+    async def _close_pit(self, pit: str) -> None:
+        from elasticsearch import ApiError, TransportError
+
+        try:
+            await self._connection().close_point_in_time(id=pit)
+        except (ApiError, TransportError):
+            # It ends by itself after its keep-alive.
+            self._telemetry.count("source_requests", source=self.name, outcome="pit_not_closed")
+
+    async def _search(self, body: Mapping[str, Any], index: str | None = None) -> Mapping[str, Any]:
+        """One search whose answer is whole. Raises TransientError for a partial one."""
+
+        async def call() -> Any:
+            return await self._connection().search(index=index, body=dict(body), allow_partial_search_results=False)
+
+        answer = await self._patiently(call)
+        failed = answer["_shards"].get("failed", 0)
+        if answer.get("timed_out") or failed:
+            reason = "timed out" if answer.get("timed_out") else f"{failed} shards failed"
+            raise TransientError(f"source {self.name}: a partial answer ({reason}); it is not taken for a whole one")
+        clusters = answer.get("_clusters", {})
+        if clusters.get("skipped") or clusters.get("partial") or clusters.get("failed"):
+            raise TransientError(f"source {self.name}: a remote cluster did not answer whole")
+        body_of: Mapping[str, Any] = answer.body if hasattr(answer, "body") else answer
+        return body_of
+
+    async def _patiently(self, call: Any) -> Any:
+        """Try a few times, with a pause that grows."""
+        for attempt in range(ATTEMPTS):
+            try:
+                answer = await self._explained(call)
+            except TransientError as error:
+                self._telemetry.count("source_requests", source=self.name, outcome="transient")
+                if attempt == ATTEMPTS - 1 or isinstance(error, Restart):
+                    raise
+                await pause(attempt, error.retry_after)
+            else:
+                self._telemetry.count("source_requests", source=self.name, outcome="ok")
+                return answer
+        raise AssertionError("unreachable")
+
+    async def _explained(self, call: Any) -> Any:
+        from elastic_transport import TlsError
+        from elasticsearch import ApiError, TransportError, UnsupportedProductError
+
+        try:
+            return await call()
+        except UnsupportedProductError as error:
+            raise PermanentError(
+                f"source {self.name}: what answers is no Elasticsearch (the header X-Elastic-Product is missing): "
+                "OpenSearch is not supported by this source, and a proxy must pass the header on"
+            ) from error
+        except TlsError as error:
+            raise PermanentError(f"source {self.name}: TLS failed, give tls.ca_file: {error.message}") from error
+        except ApiError as error:
+            self._raise(error)
+        except TransportError as error:
+            raise TransientError(f"source {self.name}: {_inner(error)}") from error
+
+    def _raise(self, error: Any) -> NoReturn:
+        """An error by what can be done about it."""
+        status, reason = error.status_code, _reason_of(error)
+        place = f"source {self.name}: {status} {reason}"
+        if status == 404 and "search_context_missing" in str(error.body):
+            raise Restart(f"{place}; the point in time has expired, the range is read again") from error
+        if status in (408, 429) or status >= 500:
+            raise TransientError(place, retry_after(dict(error.meta.headers))) from error
+        if status in (401, 403):
+            raise PermanentError(f"{place}\n{_grant(self._settings.index_list())}") from error
+        if status == 400 and "media_type_header_exception" in str(error.body):
+            raise PermanentError(f"{place}; servers of version 8 and 9 are supported, this is an older one") from error
+        if status == 404:
+            raise PermanentError(f"{place}; index {self._settings.index_list()!r} does not exist") from error
+        raise PermanentError(place) from error
+
+
+class Restart(TransientError):
+    """The point in time is gone: only reading the range from its start helps."""
+
+
+def _first_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[0] if isinstance(values, list) and values else values for name, values in fields.items()}
+
+
+def _instant(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _reason_of(error: Any) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    cause = body.get("error", {})
+    if isinstance(cause, dict):
+        root = (cause.get("root_cause") or [cause])[0]
+        return f"{root.get('type', '')}: {root.get('reason', '')}"[:300].strip(": ")
+    return str(cause)[:300] or str(error)[:300]
+
+
+def _inner(error: Any) -> str:
+    """The client's words, without the node's address and its credentials."""
+    names = [type(inner).__name__ for inner in getattr(error, "errors", ())]
+    return f"no answer ({', '.join(dict.fromkeys(names)) or type(error).__name__})"
+
+
+def _grant(index: str) -> str:
+    return (
+        f"Needed is the index privilege `read` on {index}; for example, in Kibana's Dev Tools:\n"
+        "POST /_security/api_key\n"
+        '{"name": "log-anomaly-exporter", "role_descriptors": {"reader": {"indices": '
+        f'[{{"names": ["{index}"], "privileges": ["read"]}}]}}}}}}'
+    )
