@@ -53,7 +53,12 @@ def load_labels(path: Path) -> Labels:
     """
     import polars as pl
 
-    readers = {".csv": pl.read_csv, ".ndjson": pl.read_ndjson, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
+    readers: dict[str, Any] = {
+        ".csv": pl.read_csv,
+        ".ndjson": pl.read_ndjson,
+        ".jsonl": pl.read_ndjson,
+        ".parquet": pl.read_parquet,
+    }
     reader = readers.get(path.suffix)
     if reader is None:
         raise ConfigError(f"{path}: labels are read from {', '.join(readers)} files")

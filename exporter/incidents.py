@@ -101,7 +101,7 @@ class Told:
     strength: float = 0.0
 
 
-Localise = Callable[[TimeRange, Sequence[Anomaly], Cluster], tuple[Suspect, ...]]
+Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
 
 
 def surprise(anomaly: Anomaly) -> float:
@@ -183,15 +183,15 @@ class _Tracker:
 
     def take(self, batch: Sequence[Anomaly], now: datetime) -> None:
         """Join each anomaly to a cluster, then open or update those that changed."""
-        touched: dict[str, list[Anomaly]] = {}
+        touched: dict[str, None] = {}
         for anomaly in batch:
             if anomaly.kind == "gap":
                 continue
             home = self._home(anomaly) or _new_cluster(anomaly)
             self.clusters[home.id] = _join(home, anomaly)
-            touched.setdefault(home.id, []).append(anomaly)
-        for identity, news in touched.items():
-            self._judge(self.clusters[identity], news, now)
+            touched[home.id] = None
+        for identity in touched:
+            self._judge(self.clusters[identity], now)
 
     def _home(self, anomaly: Anomaly) -> Cluster | None:
         alive = sorted(
@@ -208,17 +208,17 @@ class _Tracker:
         early = anomaly.window <= cluster.starts_at + self.settings.join_within
         return own or shared or early
 
-    def _judge(self, cluster: Cluster, news: Sequence[Anomaly], now: datetime) -> None:
+    def _judge(self, cluster: Cluster, now: datetime) -> None:
         if cluster.incident is None:
             lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
             if lasted and cluster.strength >= self.threshold:
-                self._tell(replace(cluster, status="firing"), "opened", now, news)
+                self._tell(replace(cluster, status="firing"), "opened", now)
         elif cluster.status == "resolved":
-            self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now, news)
+            self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
         else:
-            self._tell(cluster, "updated", now, news)
+            self._tell(cluster, "updated", now)
 
-    def _tell(self, cluster: Cluster, change: Change, at: datetime, news: Sequence[Anomaly] = ()) -> None:
+    def _tell(self, cluster: Cluster, change: Change, at: datetime) -> None:
         """Build the incident anew; it is told when a reader would see a difference."""
         entry = {"opened": "incident opened", "reopened": "incident reopened", "resolved": "incident resolved"}.get(
             change
@@ -228,7 +228,7 @@ class _Tracker:
         before = cluster.incident
         if before is None or change != "resolved":
             span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
-            suspects = (self.localise(span, news, cluster) if self.localise else ()) or first_movers(cluster)
+            suspects = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
         else:
             suspects = before.suspects
         incident = _incident(cluster, before, suspects, at, change, self.labels)
@@ -323,15 +323,16 @@ def _with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member,
 
 
 def _merge_contributions(known: tuple[Contribution, ...], anomaly: Anomaly) -> tuple[Contribution, ...]:
-    """The strongest of each kind and text; shares are weighed by the anomaly's score."""
-    merged = {(c.kind, c.text): c for c in known}
+    """The strongest of each service, kind and text; shares are weighed by the anomaly's score."""
+    merged = {(c.service, c.kind, c.text): c for c in known}
     for item in anomaly.contributions:
-        weighed = replace(item, share=item.share * anomaly.score, since=item.since or anomaly.window)
-        before = merged.get((item.kind, item.text))
+        share, since = item.share * anomaly.score, item.since or anomaly.window
+        weighed = replace(item, share=share, since=since, service=anomaly.service)
+        before = merged.get((anomaly.service, item.kind, item.text))
         if before is None or weighed.share > before.share:
             since = min(filter(None, (weighed.since, before.since if before else None)))
-            merged[item.kind, item.text] = replace(weighed, since=since)
-    ranked = sorted(merged.values(), key=lambda c: (-c.share, c.kind, c.text))
+            merged[anomaly.service, item.kind, item.text] = replace(weighed, since=since)
+    ranked = sorted(merged.values(), key=lambda c: (-c.share, c.service, c.kind, c.text))
     return tuple(ranked[:MAX_CONTRIBUTIONS])
 
 

@@ -379,6 +379,8 @@ class Contribution:
     since: datetime | None = None
     templates: tuple[int, ...] = ()
     evidence: tuple[str, ...] = ()
+    service: str = ""
+    """Set in an incident, which has several."""
 
 
 AnomalyKind = Literal["window", "session", "absence", "gap"]

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Lock
+from typing import TYPE_CHECKING
 
-import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.model import ConfigError, NoTelemetry, Settings, Telemetry
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MAX_CHARS = 262_144
 """Longer texts are cut first, at a word, so that no secret is cut in two and escapes its pattern."""
@@ -414,6 +417,8 @@ class Redactor:
 
     def redact_series(self, texts: pl.Series) -> pl.Series:
         """`redact` of a column; lines that can hold nothing are found by one pass of a compiled pattern."""
+        import polars as pl
+
         distinct = self._candidates(texts).drop_nulls().unique()
         if distinct.is_empty():
             return texts
@@ -489,6 +494,8 @@ def _together(rules: Sequence[Rule]) -> list[tuple[str, ...]]:
 
 def _rust(pattern: str) -> str:
     """The pattern when Rust's regex knows it too (it has no look-around), else one that every text matches."""
+    import polars as pl
+
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.PolarsError:

@@ -1,0 +1,418 @@
+"""What every incident store owes, over the local one and a real Elasticsearch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from exporter.model import (
+    ConfigError,
+    Context,
+    IncidentDocument,
+    IncidentStore,
+    PermanentError,
+    TransientError,
+)
+from exporter.telemetry import PrometheusTelemetry
+from integrations.elasticsearch_incidents import (
+    ElasticsearchIncidents,
+    ElasticsearchIncidentsSettings,
+    from_source,
+    index_body,
+    to_source,
+)
+from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings, from_row, to_row
+from tests.fakes.serving import serving
+
+MODEL = "test-1"
+START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+class KeptDocuments:
+    """The document protocol over a dictionary that outlives the store, as the state file does."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[str, bytes | None]] = {}
+
+    async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
+        self.rows[key] = (json.dumps(document), vector)
+
+    async def all_documents(self) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]:
+        return [(key, json.loads(body), vector) for key, (body, vector) in sorted(self.rows.items())]
+
+    async def delete_documents(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            del self.rows[key]
+
+
+@dataclass
+class Kind:
+    """A kind of store: `open` gives one on the same data each time."""
+
+    open: Callable[[], IncidentStore]
+
+
+@pytest.fixture(params=["local", "elasticsearch"])
+def kind(request: pytest.FixtureRequest, unique_name: str) -> Kind:
+    if request.param == "local":
+        documents = KeptDocuments()
+        return Kind(lambda: LocalIncidentsSettings().build(Context(documents=documents)))
+    settings = elasticsearch_settings(request.getfixturevalue("elasticsearch_url"), unique_name)
+    return Kind(lambda: settings.build(Context()))
+
+
+@pytest.fixture
+async def store(kind: Kind) -> AsyncIterator[IncidentStore]:
+    opened = kind.open()
+    yield opened
+    await opened.close()
+
+
+def elasticsearch_settings(url: str, name: str, **changes: Any) -> ElasticsearchIncidentsSettings:
+    return ElasticsearchIncidentsSettings.model_validate(
+        {"type": "elasticsearch", "hosts": [url], "index": name, "timeout": "30s"} | changes
+    )
+
+
+def unit(*values: float) -> tuple[float, ...]:
+    norm = math.sqrt(sum(value * value for value in values))
+    return tuple(value / norm for value in values)
+
+
+def document(
+    key: str, text: str = "something broke", vector: tuple[float, ...] = (1.0, 0.0, 0.0), **changes: Any
+) -> IncidentDocument:
+    base = IncidentDocument(
+        id=key,
+        revision=1,
+        fingerprint=f"f-{key}",
+        headline=f"headline of {key}",
+        text=text,
+        services=("payments", "checkout"),
+        severity="critical",
+        status="resolved",
+        starts_at=START,
+        ends_at=START + timedelta(minutes=20),
+        fix=None,
+        embedding_model=MODEL if vector else "",
+        embedding=unit(*vector) if vector else (),
+    )
+    return replace(base, **changes)
+
+
+def ids(found: Sequence[tuple[IncidentDocument, float]]) -> list[str]:
+    return [item.id for item, _ in found]
+
+
+async def test_an_empty_store_finds_nothing(store: IncidentStore) -> None:
+    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == []
+    assert list(await store.matching("anything", 5, "none")) == []
+    assert list(await store.matching("", 5, "none")) == []
+
+
+async def test_the_nearest_come_first_with_their_cosine(store: IncidentStore) -> None:
+    await store.put(document("same", vector=(1, 0, 0)))
+    await store.put(document("near", vector=(1, 1, 0)))
+    await store.put(document("opposite", vector=(-1, 0, 0)))
+    found = await store.nearest(unit(1, 0, 0), MODEL, 3, "none")
+    assert ids(found) == ["same", "near", "opposite"]
+    scores = [score for _, score in found]
+    assert scores[:2] == pytest.approx([1.0, math.sqrt(0.5)], abs=0.02)
+    assert scores[2] < 0.1  # an index of one-byte numbers is coarse where vectors have three
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, "none")) == ["same"]
+
+
+async def test_a_document_comes_back_as_it_was_put_but_for_its_vector(store: IncidentStore) -> None:
+    put = document("a", "connection refused", fix="raised the limit of “connections”")
+    await store.put(put)
+    (found, _), *_ = await store.matching("refused", 5, "none")
+    assert replace(found, embedding=()) == replace(put, embedding=())
+
+
+async def test_the_most_telling_words_win(store: IncidentStore) -> None:
+    for number in range(4):
+        await store.put(document(f"common-{number}", "order failed in checkout"))
+    await store.put(document("rare", "order failed: tablespace exhausted"))
+    found = await store.matching("tablespace of an order", 5, "none")
+    assert ids(found)[0] == "rare"
+    assert len(found) == 5
+    assert all(score > 0 for _, score in found)
+
+
+async def test_words_that_nothing_shares_find_nothing(store: IncidentStore) -> None:
+    await store.put(document("a", "connection refused"))
+    assert list(await store.matching("zebra", 5, "none")) == []
+
+
+async def test_the_incident_itself_is_left_out_without_costing_a_place(store: IncidentStore) -> None:
+    await store.put(document("self", "connection refused"))
+    await store.put(document("other", "connection refused", vector=(1, 1, 0)))
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, "self")) == ["other"]
+    assert ids(await store.matching("refused", 1, "self")) == ["other"]
+
+
+async def test_vectors_of_another_model_are_never_mixed(store: IncidentStore) -> None:
+    await store.put(document("ours"))
+    await store.put(document("theirs", embedding_model="other-model"))
+    await store.put(document("longer", vector=(1, 0, 0, 0), embedding_model="longer-model"))
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["ours"]
+    assert ids(await store.nearest(unit(1, 0, 0, 0), "longer-model", 5, "none")) == ["longer"]
+    assert set(ids(await store.matching("broke", 5, "none"))) == {"ours", "theirs", "longer"}
+
+
+async def test_a_document_without_a_vector_is_found_by_words(store: IncidentStore) -> None:
+    await store.put(document("words", "connection refused", vector=()))
+    assert ids(await store.matching("refused", 5, "none")) == ["words"]
+    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == []
+
+
+async def test_an_older_revision_never_replaces_a_newer_one(store: IncidentStore) -> None:
+    await store.put(document("a", "the newer text", revision=3))
+    await store.put(document("a", "the older text", revision=2))
+    ((found, _),) = await store.matching("text", 5, "none")
+    assert (found.revision, found.text) == (3, "the newer text")
+    await store.put(document("a", "the newest text", revision=4, vector=(0, 1, 0)))
+    ((found, _),) = await store.matching("text", 5, "none")
+    assert found.text == "the newest text"
+    ((_, score),) = await store.nearest(unit(0, 1, 0), MODEL, 5, "none")
+    assert score == pytest.approx(1.0, abs=0.02)
+
+
+async def test_the_same_revision_may_be_written_again(store: IncidentStore) -> None:
+    await store.put(document("a", fix=None))
+    await store.put(document("a", fix="restarted"))
+    ((found, _),) = await store.matching("broke", 5, "none")
+    assert found.fix == "restarted"
+
+
+async def test_writers_at_the_same_time_leave_the_newest(store: IncidentStore) -> None:
+    await asyncio.gather(*(store.put(document("a", f"text {n}", revision=n)) for n in (3, 1, 5, 2, 4)))
+    ((found, _),) = await store.matching("text", 5, "none")
+    assert found.revision == 5
+
+
+async def test_what_was_put_is_there_after_a_restart(kind: Kind) -> None:
+    first = kind.open()
+    await first.put(document("a", "connection refused"))
+    await first.close()
+    second = kind.open()
+    assert ids(await second.matching("refused", 5, "none")) == ["a"]
+    assert ids(await second.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["a"]
+    await second.close()
+
+
+async def test_hostile_text_is_only_text(store: IncidentStore) -> None:
+    text = '") OR (*:*) {"query": {"match_all": {}}} \x00 \\ <script> +-&&||!(){}[]^"~*?:/ ' + "long " * 5000
+    await store.put(document("a", text))
+    assert ids(await store.matching(text, 5, "none")) == ["a"]
+
+
+async def test_check_says_that_it_works(store: IncidentStore) -> None:
+    assert all(check.ok for check in await store.check())
+
+
+# --- The local one ------------------------------------------------------------------------------------
+
+
+async def test_the_local_store_drops_the_oldest_without_a_fix_and_counts() -> None:
+    documents, telemetry = KeptDocuments(), PrometheusTelemetry()
+    store = LocalIncidents(documents, max_documents=2, telemetry=telemetry)
+    await store.put(document("fixed", starts_at=START, fix="restarted"))
+    await store.put(document("old", starts_at=START + timedelta(days=1)))
+    await store.put(document("new", starts_at=START + timedelta(days=2)))
+    assert sorted(documents.rows) == ["fixed", "new"]
+    assert set(ids(await store.matching("broke", 5, "none"))) == {"fixed", "new"}
+    dropped = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="put", outcome="dropped")
+    assert dropped == 1
+
+
+def test_the_local_store_needs_a_state_file() -> None:
+    with pytest.raises(ConfigError, match="state"):
+        LocalIncidentsSettings().build(Context())
+
+
+def test_rows_give_the_document_back() -> None:
+    put = document("a", vector=(1, 0, 0), fix="x")
+    assert from_row(*to_row(put)) == put
+    without = document("a", vector=())
+    assert from_row(*to_row(without)) == without
+
+
+# --- Elasticsearch --------------------------------------------------------------------------------------
+
+
+def test_the_mapping_says_everything() -> None:
+    assert index_body(384) == {
+        "settings": {"index.mode": "standard", "number_of_shards": 1, "auto_expand_replicas": "0-1"},
+        "mappings": {
+            "dynamic": False,
+            "properties": {
+                "id": {"type": "keyword"},
+                "revision": {"type": "long"},
+                "fingerprint": {"type": "keyword"},
+                "headline": {"type": "text"},
+                "text": {"type": "text"},
+                "services": {"type": "keyword"},
+                "severity": {"type": "keyword"},
+                "status": {"type": "keyword"},
+                "starts_at": {"type": "date"},
+                "ends_at": {"type": "date"},
+                "fix": {"type": "text"},
+                "embedding_model": {"type": "keyword"},
+                "embedding_384": {
+                    "type": "dense_vector",
+                    "dims": 384,
+                    "index": True,
+                    "similarity": "cosine",
+                    "index_options": {"type": "int8_hnsw", "m": 16, "ef_construction": 100},
+                },
+            },
+        },
+    }
+
+
+def test_a_source_gives_the_document_back_without_its_vector() -> None:
+    put = document("a", fix="x")
+    assert from_source(json.loads(json.dumps(to_source(put)))) == replace(put, embedding=())
+
+
+async def test_the_index_is_behind_an_alias_and_takes_no_other_fields(elasticsearch_url: str, unique_name: str) -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name))
+    await store.put(document("a"))
+    client = store._client()
+    answer = await client.indices.get(index=unique_name)
+    assert list(answer.body) == [f"{unique_name}-v1"]
+    mappings = answer.body[f"{unique_name}-v1"]["mappings"]
+    assert mappings["dynamic"] == "false"
+    assert set(mappings["properties"]) == {*index_body(3)["mappings"]["properties"]}
+    await store.close()
+
+
+async def test_without_bootstrap_a_missing_index_is_named_with_the_rights(
+    elasticsearch_url: str, unique_name: str
+) -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name, bootstrap=False))
+    with pytest.raises(PermanentError, match="read, index"):
+        await store.put(document("a"))
+    checks = await store.check()
+    assert not checks[0].ok
+    assert "bootstrap" in checks[0].remedy
+    await store.close()
+
+
+async def test_an_index_that_was_deleted_is_made_again_with_its_mapping(
+    elasticsearch_url: str, unique_name: str
+) -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name))
+    await store.put(document("a"))
+    await store._client().indices.delete(index=f"{unique_name}-v1")
+    assert list(await store.matching("broke", 5, "none")) == []
+    await store.put(document("b"))
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["b"]
+    await store.close()
+
+
+@asynccontextmanager
+async def answering(
+    status: int, body: Mapping[str, Any], product: bool = True
+) -> AsyncIterator[ElasticsearchIncidents]:
+    """A store whose server gives the same answer to everything."""
+    calls: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        calls.append(request.path)
+        headers = {"X-Elastic-Product": "Elasticsearch"} if product else {}
+        return web.json_response(body, status=status, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as url:
+        store = ElasticsearchIncidents(elasticsearch_settings(url, "lae-incidents"))
+        yield store
+        await store.close()
+        assert len(calls) <= 2  # never asked again at once
+
+
+def failure(kind: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "reason": kind, "root_cause": []}, "status": 0}
+
+
+PARTIAL = {"timed_out": False, "_shards": {"failed": 1, "total": 2, "successful": 1}, "hits": {"hits": []}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "message"),
+    [
+        (401, failure("security_exception"), PermanentError, "check api_key"),
+        (403, failure("security_exception"), PermanentError, "grant on lae-incidents"),
+        (429, failure("es_rejected_execution_exception"), TransientError, "429"),
+        (503, failure("cluster_block_exception"), TransientError, "503"),
+        (400, failure("media_type_header_exception"), PermanentError, "older than 8"),
+        (200, PARTIAL, TransientError, "in part only"),
+        (200, PARTIAL | {"timed_out": True, "_shards": {"failed": 0}}, TransientError, "in part only"),
+    ],
+)
+async def test_what_a_server_refuses_is_explained(
+    status: int, body: Mapping[str, Any], error: type[Exception], message: str
+) -> None:
+    async with answering(status, body) as store:
+        with pytest.raises(error, match=message):
+            await store.matching("words", 5, "none")
+
+
+async def test_what_is_no_elasticsearch_is_named() -> None:
+    async with answering(200, {}, product=False) as store:
+        with pytest.raises(PermanentError, match="proxy or login page, or OpenSearch"):
+            await store.matching("words", 5, "none")
+
+
+async def test_a_server_that_is_not_there_is_transient() -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings("http://127.0.0.1:9", "lae-incidents"))
+    with pytest.raises(TransientError, match="cannot be reached"):
+        await store.put(document("a"))
+    assert not (await store.check())[0].ok
+    await store.close()
+
+
+async def test_tls_and_secrets_are_read_when_they_are_needed(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    store = ElasticsearchIncidents(
+        elasticsearch_settings("https://127.0.0.1:9", "lae-incidents", api_key_file=str(key))
+    )
+    with pytest.raises(PermanentError, match="make it readable"):
+        await store.put(document("a"))
+    key.write_text("c2VjcmV0OnNlY3JldA==\n")
+    with pytest.raises(TransientError, match="cannot be reached"):
+        await store.put(document("a"))
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hosts": ["es:9200"]}, "URL with its port"),
+        ({"hosts": ["https://u:p@es:9200"]}, "URL with its port"),
+        ({"hosts": ["https://es"]}, "URL with its port"),
+        ({"hosts": []}, "at least 1"),
+        ({"index": "logs-anomaly-default"}, "belong to templates"),
+        ({"api_key": "a", "api_key_file": "/b"}, "one of them"),
+        ({"api_key": "a", "username": "b", "password": "c"}, "more than one"),
+        ({"username": "b"}, "go together"),
+        ({"tls": {"key_file": "/a"}}, "cert_file"),
+        ({"hostz": []}, "hostz"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ElasticsearchIncidentsSettings.model_validate({"type": "elasticsearch", "hosts": ["https://es:9200"]} | changes)
