@@ -32,9 +32,9 @@ def elasticsearch(home: Path, settings: Mapping[str, str] | None = None) -> Serv
     )
 
 
-def alertmanager(home: Path) -> Server:
+def alertmanager(home: Path, *options: str) -> Server:
     """One Alertmanager that notifies nobody; not started yet."""
-    return _alertmanager(home, free_port(), ("--cluster.listen-address=",))
+    return _alertmanager(home, free_port(), ("--cluster.listen-address=", *options))
 
 
 def alertmanager_pair(home: Path) -> tuple[Server, Server]:

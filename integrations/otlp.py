@@ -1,0 +1,419 @@
+"""Tell each change of an incident as an OpenTelemetry event (a log record with an event name), over OTLP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from exporter.model import (
+    OWN_NAME,
+    Change,
+    Check,
+    ConfigError,
+    Context,
+    Duration,
+    ExporterError,
+    Notification,
+    PermanentError,
+    TransientError,
+    nanoseconds,
+    to_json,
+)
+from integrations import _text
+from integrations._http import HttpSettings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import ReadableLogRecord
+    from opentelemetry.sdk._logs.export import LogRecordExporter
+
+SCOPE = "log_anomaly"
+GRACE = timedelta(seconds=1)
+"""What the exporter's own deadline may be late by before we stop waiting for it."""
+
+CHECK_TIMEOUT = timedelta(seconds=3)
+
+MAX_TEXT = 2_000
+MAX_ITEM = 300
+MAX_ITEMS = 10
+
+EVENTS: Mapping[Change, str] = {
+    "opened": "log_anomaly.incident.opened",
+    "updated": "log_anomaly.incident.updated",
+    "reported": "log_anomaly.incident.updated",
+    "resolved": "log_anomaly.incident.resolved",
+    "reopened": "log_anomaly.incident.reopened",
+}
+SEVERITIES = {"info": 9, "warning": 13, "critical": 17}
+"""OpenTelemetry's SeverityNumber: INFO, WARN, ERROR."""
+
+Attribute = str | int | float | bool | tuple[str, ...]
+
+
+class OtlpSettings(HttpSettings):
+    """Incident changes as log events, to any OTLP receiver. `headers` are gRPC's metadata, too."""
+
+    type: Literal["otlp"]
+    name: str = "otlp"
+    endpoint: str
+    """Base URL of the receiver, such as http://otel-collector:4318 (http) or http://otel-collector:4317 (grpc)."""
+    protocol: Literal["http", "grpc"] = "http"
+    compression: Literal["gzip", "none"] = "gzip"
+    timeout: Duration = timedelta(seconds=10)
+    """For one delivery, the exporter's own repetitions included."""
+    service_instance_id: str = Field(default_factory=lambda: os.environ.get("POD_NAME") or socket.gethostname())
+    """Who sends; the same after a restart, else every restart makes a new series and a new stream."""
+    resource: dict[str, str] = Field(default_factory=dict)
+    """More attributes of the resource, such as deployment.environment.name."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{value!r} is not a URL with http:// or https://, such as http://otel-collector:4318")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _possible(self) -> OtlpSettings:
+        if self.protocol == "grpc" and self.tls.insecure_skip_verify:
+            raise ValueError("gRPC always verifies; give tls.ca_file instead of tls.insecure_skip_verify")
+        return self
+
+    def build(self, context: Context) -> OtlpSink:
+        return OtlpSink(self)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A log record before it is OpenTelemetry's: its modules for logs are not stable, this is."""
+
+    name: str
+    timestamp: int
+    observed: int
+    severity_number: int
+    body: str
+    attributes: Mapping[str, Attribute]
+
+
+def event(notification: Notification) -> Event:
+    """The event of a change: event time, severity, a line to read, and the facts as attributes."""
+    incident, report = notification.incident, notification.report
+    firing = incident.status == "firing"
+    attributes: dict[str, Attribute | None] = {
+        "event.id": notification.event_id,
+        "log_anomaly.change": notification.change,
+        "log_anomaly.incident.id": incident.id,
+        "log_anomaly.incident.revision": incident.revision,
+        "log_anomaly.incident.status": incident.status,
+        "log_anomaly.incident.severity": incident.severity,
+        "log_anomaly.incident.score": round(incident.score, 6),
+        "log_anomaly.incident.fingerprint": incident.fingerprint,
+        "log_anomaly.incident.starts_at": to_json(incident.starts_at),
+        "log_anomaly.incident.ends_at": to_json(incident.ends_at),
+        "log_anomaly.incident.url": _text.link(notification.url),
+        "log_anomaly.incident.services": _list(incident.services),
+        "log_anomaly.incident.sources": _list(incident.sources),
+        "log_anomaly.incident.reasons": tuple(_text.reason(c, MAX_ITEM) for c in incident.contributions[:MAX_ITEMS]),
+        "log_anomaly.incident.evidence": tuple(_text.brief(e.id, 40) for e in incident.evidence[:MAX_ITEMS]),
+        "log_anomaly.service.name": _text.brief(_text.cause(incident), MAX_ITEM),
+        "log_anomaly.report.writer": _text.brief(report.writer, MAX_ITEM),
+        "log_anomaly.report.summary": _text.truncate(
+            " ".join(_text.brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
+        ),
+        "log_anomaly.report.similar": tuple(_text.similar(past, MAX_ITEM) for past in report.similar[:3]),
+    }
+    return Event(
+        name=EVENTS[notification.change],
+        timestamp=nanoseconds(incident.updated_at),
+        observed=nanoseconds(notification.now),
+        severity_number=SEVERITIES[incident.severity] if firing else SEVERITIES["info"],
+        body=_text.headline(incident, report, MAX_ITEM),
+        attributes={key: value for key, value in attributes.items() if value not in (None, "", ())},
+    )
+
+
+def _list(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_text.brief(name, MAX_ITEM) for name in names[:MAX_ITEMS])
+
+
+def endpoint(settings: OtlpSettings) -> str:
+    """The address that the exporter wants: with the signal's path over HTTP, without any over gRPC."""
+    if settings.protocol == "grpc":
+        parts = urlsplit(settings.endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
+    return settings.endpoint if settings.endpoint.endswith("/v1/logs") else f"{settings.endpoint}/v1/logs"
+
+
+class OtlpSink:
+    """Exports each event by itself and believes only an answer that took it: the SDK's queue loses what it holds."""
+
+    wants: Literal["every"] = "every"
+    resend = None
+
+    def __init__(self, settings: OtlpSettings) -> None:
+        self.name = settings.name
+        self._settings = settings
+        # One thread: an export that hangs past its deadline cannot take others with it.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="otlp")
+        self._attempt = Attempt()
+
+    async def deliver(self, notification: Notification) -> str | None:
+        await self._export([event(notification)], self._settings.timeout)
+        return None
+
+    async def check(self) -> Sequence[Check]:
+        subject = f"OTLP over {self._settings.protocol} at {_place(self._settings)}"
+        try:
+            # A request with no records is valid, and leaves nothing behind.
+            await self._export([], min(self._settings.timeout, CHECK_TIMEOUT))
+        except ExporterError as error:
+            return [Check(subject, False, str(error), "see the receiver's address, its port and the credentials")]
+        return [Check(subject, True, "takes log records")]
+
+    async def close(self) -> None:
+        """Ends what is under way; the delivery table still has it."""
+        self._attempt.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _export(self, events: Sequence[Event], timeout: timedelta) -> None:  # noqa: ASYNC109  # the thread's, too
+        self._attempt = attempt = Attempt()
+        settings = self._settings.model_copy(update={"timeout": timeout})
+        work = asyncio.get_running_loop().run_in_executor(self._pool, _export, settings, events, attempt)
+        deadline = (timeout + GRACE).total_seconds()
+        try:
+            taken = await asyncio.wait_for(work, deadline)
+        except ConfigError as error:
+            # Orchestrators rotate files of secrets: the next moment it may be there again.
+            raise TransientError(f"sink {self.name}: {error}") from error
+        except TimeoutError as error:
+            attempt.stop()
+            raise TransientError(
+                f"sink {self.name}: no answer from {_place(self._settings)} within {deadline:g} s"
+            ) from error
+        judge(f"sink {self.name}: {_place(self._settings)}", taken, attempt)
+
+
+def _place(settings: OtlpSettings) -> str:
+    parts = urlsplit(settings.endpoint)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def judge(place: str, taken: bool, attempt: Attempt) -> None:
+    """Raise what the answer deserves. The SDK takes a redirect, and a partial success, for success."""
+    status, detail = attempt.status, _text.brief(attempt.detail, 300)
+    said = f"{status} {detail}".strip() if status else detail or "no answer"
+    if attempt.rejected:
+        raise PermanentError(f"{place} refused {attempt.rejected} of our records: {detail or 'no reason given'}")
+    if isinstance(status, int) and 300 <= status < 400:
+        raise PermanentError(f"{place} answers {status}, a redirect: give the address where it leads")
+    if taken:
+        return
+    if status in PERMANENT or (isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)):
+        raise PermanentError(f"{place} refuses log records: {said}; see the address, the path and the credentials")
+    raise TransientError(f"{place} did not take the event: {said}", attempt.retry_after)
+
+
+PERMANENT = frozenset(
+    {"UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND", "FAILED_PRECONDITION"}
+)
+"""gRPC codes that the protocol does not want repeated."""
+
+
+# --- The adapter: all that touches OpenTelemetry's unstable modules -----------------------------------
+
+
+@dataclass
+class Attempt:
+    """What the last answer was, which the exporters keep to themselves, and a way to end their repetitions."""
+
+    status: int | str | None = None
+    detail: str = ""
+    rejected: int = 0
+    retry_after: timedelta | None = None
+    stopped: bool = False
+    ends: list[Callable[[], object]] = field(default_factory=list)
+
+    def stop(self) -> None:
+        self.stopped = True
+        for end in self.ends:
+            end()
+
+    def answer(self, status: int | str, detail: str = "", retry_after: str | None = None) -> None:
+        self.status, self.detail = status, detail
+        self.retry_after = timedelta(seconds=int(retry_after)) if retry_after and retry_after.isdigit() else None
+
+
+def _export(settings: OtlpSettings, events: Sequence[Event], attempt: Attempt) -> bool:
+    """Blocks for at most `timeout`. A new exporter each time: secrets and certificates are read when used."""
+    from opentelemetry.sdk._logs.export import LogRecordExportResult
+
+    if attempt.stopped:
+        return False
+    exporter = _grpc_exporter(settings, attempt) if settings.protocol == "grpc" else _http_exporter(settings, attempt)
+    stopped: list[bool] = []
+
+    def stop_once() -> None:
+        if not stopped:
+            stopped.append(True)
+            exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    attempt.ends.append(stop_once)
+    try:
+        return exporter.export([_record(e, settings) for e in events]) is LogRecordExportResult.SUCCESS
+    finally:
+        stop_once()
+
+
+def _record(event: Event, settings: OtlpSettings) -> ReadableLogRecord:
+    from opentelemetry._logs import LogRecord, SeverityNumber
+    from opentelemetry.sdk._logs import ReadableLogRecord
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    record = LogRecord(
+        timestamp=event.timestamp,
+        observed_timestamp=event.observed,
+        severity_number=SeverityNumber(event.severity_number),
+        body=event.body,
+        attributes=dict(event.attributes),
+        event_name=event.name,
+    )
+    return ReadableLogRecord(
+        log_record=record, resource=_resource(settings), instrumentation_scope=InstrumentationScope(SCOPE, _version())
+    )
+
+
+def _resource(settings: OtlpSettings) -> Any:
+    from opentelemetry.sdk.resources import Resource
+
+    named = {
+        "service.name": OWN_NAME,
+        "service.version": _version(),
+        "service.instance.id": settings.service_instance_id,
+    }
+    return Resource.create({**settings.resource, **named})
+
+
+@cache
+def _version() -> str:
+    try:
+        return version(OWN_NAME)
+    except PackageNotFoundError:
+        return "0"
+
+
+def _headers(settings: OtlpSettings) -> dict[str, str]:
+    # gRPC takes lower-case names only.
+    return {name.lower(): value for name, value in settings.request_headers().items()}
+
+
+def _http_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporter:
+    import requests
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+    class Session(requests.Session):
+        """Notes the answer; follows no redirect, for our credentials would travel; asks no proxy of the environment."""
+
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+            attempt.status, attempt.detail = None, ""
+            if settings.tls.insecure_skip_verify:
+                kwargs["verify"] = False
+            try:
+                response = super().request(*args, **kwargs | {"allow_redirects": False})
+            except requests.RequestException as error:
+                trust = isinstance(error, requests.exceptions.SSLError)
+                attempt.detail = type(error).__name__ + ("; see tls.ca_file" if trust else "")
+                raise
+            attempt.answer(response.status_code, response.reason, response.headers.get("Retry-After"))
+            if response.ok:
+                _note_rejected(response.content, attempt)
+            return response
+
+    session = Session()
+    session.trust_env = False
+    return OTLPLogExporter(
+        endpoint=endpoint(settings),
+        certificate_file=str(settings.tls.ca_file) if settings.tls.ca_file else None,
+        client_certificate_file=str(settings.tls.cert_file) if settings.tls.cert_file else None,
+        client_key_file=str(settings.tls.key_file) if settings.tls.key_file else None,
+        headers=_headers(settings),
+        timeout=settings.timeout.total_seconds(),
+        compression=Compression.Gzip if settings.compression == "gzip" else Compression.NoCompression,
+        session=session,
+    )
+
+
+def _note_rejected(content: bytes, attempt: Attempt) -> None:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+    try:
+        partial = ExportLogsServiceResponse.FromString(content).partial_success
+    except DecodeError:
+        # A page of a proxy: it is no receiver, whatever its status.
+        attempt.answer(404, "the answer is not OTLP")
+        attempt.rejected = 1
+        return
+    attempt.rejected = partial.rejected_log_records
+    attempt.detail = partial.error_message
+
+
+def _grpc_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporter:
+    import grpc  # type: ignore[import-untyped]
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+
+    class Exporter(OTLPLogExporter):
+        """Notes the answer of each call."""
+
+        def _initialize_channel_and_stub(self) -> None:
+            super()._initialize_channel_and_stub()  # type: ignore[no-untyped-call]
+            stub: Any = self._client
+            call = stub.Export
+
+            def noted(**kwargs: Any) -> Any:
+                try:
+                    response = call(**kwargs)
+                except grpc.RpcError as error:
+                    attempt.answer(error.code().name, error.details() or "")
+                    raise
+                attempt.answer("OK", response.partial_success.error_message)
+                attempt.rejected = response.partial_success.rejected_log_records
+                return response
+
+            stub.Export = noted
+
+    secure = settings.endpoint.startswith("https://")
+    return Exporter(
+        endpoint=endpoint(settings),
+        insecure=not secure,
+        credentials=_credentials(settings) if secure else None,
+        headers=_headers(settings) or None,
+        timeout=settings.timeout.total_seconds(),
+        compression=grpc.Compression.Gzip if settings.compression == "gzip" else grpc.Compression.NoCompression,
+    )
+
+
+def _credentials(settings: OtlpSettings) -> Any:
+    import grpc
+
+    def read(path: Path | None) -> bytes | None:
+        try:
+            return path.read_bytes() if path else None
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; make it readable by this process") from error
+
+    return grpc.ssl_channel_credentials(
+        read(settings.tls.ca_file), read(settings.tls.key_file), read(settings.tls.cert_file)
+    )

@@ -1,0 +1,161 @@
+"""Post each change of an incident as JSON to any address, signed if wanted, with a key that repetitions share."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import SecretStr, field_validator, model_validator
+
+from exporter.model import (
+    Check,
+    ConfigError,
+    Context,
+    Duration,
+    Notification,
+    PermanentError,
+    TransientError,
+    dumps,
+    read_secret,
+    to_json,
+)
+from integrations import _text
+from integrations._http import Client, HttpSettings
+
+VERSION = "1"
+
+MAX_BODY = 900_000
+"""Bytes; many receivers refuse more than 1 MiB."""
+
+CUTS = ((4_000, 100), (1_000, 30), (200, 10))
+"""Characters of a text and items of a list, tried in turn on a body that is too large."""
+
+
+class WebhookSettings(HttpSettings):
+    """Every change of every incident, as JSON."""
+
+    type: Literal["webhook"]
+    name: str = "webhook"
+    url: SecretStr | None = None
+    url_file: Path | None = None
+    """Where to post to; it may hold a secret, so it is never shown."""
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    """Signs the body: `X-Log-Anomaly-Signature` is the hex HMAC-SHA256 of timestamp, a colon and the raw body."""
+    timeout: Duration = timedelta(seconds=10)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> WebhookSettings:
+        if bool(self.url) == bool(self.url_file):
+            raise ValueError("give either url or url_file")
+        if self.secret and self.secret_file:
+            raise ValueError("secret and secret_file are both given; keep one")
+        return self
+
+    @field_validator("url")
+    @classmethod
+    def _absolute(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"https?://[^\s/?#]+\S*", value.get_secret_value()):
+            raise ValueError("not an absolute http(s) URL")
+        return value
+
+    def build(self, context: Context) -> WebhookSink:
+        return WebhookSink(self)
+
+
+def payload(notification: Notification) -> dict[str, Any]:
+    """The whole incident and its report, as `incidents show --format json` prints them."""
+    whole = {
+        "version": VERSION,
+        "event_id": notification.event_id,
+        "change": notification.change,
+        "at": to_json(notification.incident.updated_at),
+        "url": notification.url,
+        "source_links": [{"title": title, "url": url} for title, url in notification.source_links],
+        "incident": to_json(notification.incident),
+        "report": to_json(notification.report),
+        "truncated": False,
+    }
+    for characters, items in CUTS:
+        if len(_body(whole)) <= MAX_BODY:
+            break
+        whole = _cut(whole, characters, items) | {"truncated": True}
+    return whole
+
+
+def _body(value: dict[str, Any]) -> bytes:
+    return dumps(value).encode("utf-8", "replace")
+
+
+def _cut(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, str):
+        return _text.truncate(value, characters)
+    if isinstance(value, list):
+        return [_cut(item, characters, items) for item in value[:items]]
+    if isinstance(value, dict):
+        return {key: _cut(item, characters, items) for key, item in value.items()}
+    return value
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What a receiver computes too, before it believes the body.
+
+    >>> signature("secret", "1773480912", b"{}")[:16]
+    '30f3ffe331d665b0'
+    """
+    return hmac.new(secret.encode(), timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+
+
+class WebhookSink:
+    """Posts every change; a repetition has the same `Idempotency-Key`, so a receiver can drop it."""
+
+    wants: Literal["every"] = "every"
+    resend = None
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._client = Client(settings, f"sink {settings.name}")
+
+    async def deliver(self, notification: Notification) -> str | None:
+        body = _body(payload(notification))
+        url = ""
+        try:
+            url = self._url()
+            await self._client.request("POST", url, data=body, headers=self._headers(notification, body))
+        except ConfigError as error:
+            # Orchestrators rotate files of secrets: the next moment it may be there again.
+            raise TransientError(f"sink {self.name}: {error}") from error
+        except TransientError as error:
+            raise TransientError(_text.conceal(str(error), url), error.retry_after) from None
+        except PermanentError as error:
+            raise PermanentError(_text.conceal(str(error), url)) from None
+        return None
+
+    def _url(self) -> str:
+        return read_secret(self._settings.url, self._settings.url_file) or ""
+
+    def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": notification.event_id}
+        if secret := read_secret(self._settings.secret, self._settings.secret_file):
+            timestamp = str(int(notification.now.timestamp()))
+            headers["X-Log-Anomaly-Timestamp"] = timestamp
+            headers["X-Log-Anomaly-Signature"] = signature(secret, timestamp, body)
+        return headers
+
+    async def check(self) -> Sequence[Check]:
+        """The address is read, not called: whatever is behind it would take a probe for news."""
+        try:
+            self._url()
+            read_secret(self._settings.secret, self._settings.secret_file)
+        except ConfigError as error:
+            return [Check("webhook", False, str(error))]
+        return [Check("webhook", True, "is configured; it is not called before there is news")]
+
+    async def close(self) -> None:
+        await self._client.close()
