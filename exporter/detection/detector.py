@@ -1,0 +1,716 @@
+"""Judge windows and sessions of one source against everything learnt about it; what is in memory is what is in the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from exporter.detection import baseline as base
+from exporter.detection import explanation, windows
+from exporter.detection.localisation import SCORES
+from exporter.detection.presence import Presences
+from exporter.detection.sessions import SessionBook, Verdict, dump, parse
+from exporter.detection.settings import DetectionSettings
+from exporter.detection.windows import FEATURES, WindowModel
+from exporter.model import (
+    EPOCH,
+    Anomaly,
+    Contribution,
+    Evidence,
+    Severity,
+    SqlValue,
+    Write,
+    evidence_id,
+    from_nanoseconds,
+    stable_key,
+)
+from exporter.observation import Observation, empty, pack, survivors, unpack
+
+if TYPE_CHECKING:
+    from exporter.mining import Mined
+
+Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
+
+SESSION_FRAME = {"session": pl.String(), "service": pl.String(), "score": pl.Float64(), "anomalous": pl.Boolean()}
+HOUR = 3600
+DAY = 24 * HOUR
+
+MAX_EVIDENCE = 6
+MAX_TOLD_SESSIONS = 50
+"""Sessions that are told of one window, the strangest first."""
+
+KEEP_SCORES = timedelta(days=2)
+"""How long the scores of windows are kept for ranking services."""
+
+NEW_TEMPLATE_SCORE = 0.9995
+"""Score of a window with an error-worded template that its service never wrote before: one in two thousand.
+
+Measured on TrainTicket: 18 such events in 131 minutes of faults in 27 services, 5 of them at the true cause."""
+
+NEW_SERVICE_SCORE = 0.9
+"""A service never seen before is one piece of news, and no failure."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What judging or settling a window found.
+
+    scores: one row a service of the window: SCORES, what detectors saw, and `learning` before it may alarm.
+    sessions: verdicts that changed: session, service, score, anomalous.
+    """
+
+    anomalies: tuple[Anomaly, ...] = ()
+    scores: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCORES))
+    sessions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SESSION_FRAME))
+    writes: tuple[Write, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A new version of a service, told to us; `service` may be empty: all of them."""
+
+    service: str
+    version: str
+    at: datetime
+
+
+class Detector:
+    """Everything learnt about one source."""
+
+    def __init__(
+        self,
+        source: str,
+        settings: DetectionSettings,
+        window: timedelta,
+        late_window: timedelta,
+        idle: timedelta = timedelta(minutes=10),
+        max_age: timedelta = timedelta(hours=24),
+    ) -> None:
+        self.source = source
+        self.settings = settings
+        self.duration = window
+        self.step = window // timedelta(seconds=1)
+        self.late_window = late_window
+        self.book = SessionBook(source, settings, idle, max_age)
+        self.presences = Presences(source, settings, self.step)
+        self.texts: dict[int, str] = {}
+        self._renames: dict[int, int] = {}
+        self._pending: dict[int, Observation] = {}
+        """Windows that are not settled."""
+        self._hour: dict[int, pl.DataFrame] = {}
+        """Sums of the settled windows of the running hour."""
+        self._blocks: dict[int, tuple[int, bytes]] = {}
+        """Sums of each earlier hour: windows, and the packed frame."""
+        self._total = base.empty()
+        self._pasts: dict[str, pl.DataFrame] = {}
+        self._pool: dict[tuple[int, str], tuple[float, ...]] = {}
+        self._unpooled: dict[int, pl.DataFrame] = {}
+        """Features of windows that are not settled."""
+        self._model: WindowModel | None = None
+        self._settled = -1
+        self._learnt = 0
+        """Settled windows that had lines."""
+        self._fitted = 0
+        self._gap = 0
+        """Settled windows in a row in which the source said nothing."""
+
+    # --- Loading -----------------------------------------------------------------------------------
+
+    def load(self, rows: Rows, texts: Mapping[int, str]) -> None:
+        """Learn again what the rows hold, exactly."""
+        self.texts = dict(texts)
+        self._renames = {_int(old): _int(new) for _, old, new in rows.get("detection_renames", ())}
+        for _, settled, learnt, body in rows.get("detection_progress", ()):
+            self._settled, self._learnt = _int(settled), _int(learnt)
+            state = json.loads(str(body))
+            self._fitted, self._gap = state["fitted"], state["gap"]
+            self.book.learnt, self.book.fitted = state["sessions"], state["sessions_fitted"]
+        self.book.load(rows.get("detection_sessions", ()), rows.get("detection_vectors", ()))
+        self.presences.load(rows.get("detection_services", ()))
+        for _, hour, count, body in rows.get("detection_blocks", ()):
+            self._blocks[_int(hour)] = (_int(count), _bytes(body))
+        for _, window, body in rows.get("detection_observations", ()):
+            data = _bytes(body)
+            one = Observation.from_bytes(self.source, data) if data else empty(self.source, _int(window), self.duration)
+            one = one.rename(self._renames.items())
+            if one.window <= self._settled:
+                self._hour[one.window] = base.sums(one)
+            else:
+                self._pending[one.window] = one
+                self.book.take(one, None)
+        self.book.resume()
+        self._total = base.add([*(self._block(hour) for hour in sorted(self._blocks)), *self._hour.values()])
+        for _, window, service, body in rows.get("detection_pool", ()):
+            self._pool[_int(window), str(service)] = _floats(_bytes(body))
+        for _, window, body in rows.get("detection_scores", ()):
+            if _int(window) > self._settled:
+                self._unpooled[_int(window)] = unpack(_bytes(body))
+        for _, kind, _through, body in rows.get("detection_models", ()):
+            self._restore(str(kind), _bytes(body))
+
+    def _restore(self, kind: str, body: bytes) -> None:
+        frame = unpack(body)
+        if kind == "sessions":
+            pairs = zip(frame["vector"].to_list(), frame["count"].to_list(), strict=True)
+            self.book.refit({parse(text): count for text, count in pairs})
+        else:
+            self._model = self._fit_windows(frame)
+
+    def _block(self, hour: int) -> pl.DataFrame:
+        frame = unpack(self._blocks[hour][1])
+        return base.rename(frame, self._renames) if self._renames else frame
+
+    # --- Judging -----------------------------------------------------------------------------------
+
+    def judge(
+        self,
+        observation: Observation,
+        mined: Mined,
+        exemplars: pl.DataFrame,
+        late: bool,
+        learn: bool = True,
+        changes: Sequence[Release] = (),
+    ) -> Detection:
+        """What is unusual in a window, and in the sessions that are idle at its end."""
+        writes: list[Write] = []
+        moves = survivors(mined.merged)
+        if learn and moves:
+            writes += self._rename(moves)
+        texts = {**self.texts, **mined.texts}
+        scores, found = self._score(observation)
+        lines = _Lines(self.source, exemplars, mined)
+        anomalies = self._window_anomalies(observation, scores, found, mined, lines, texts, changes)
+        if not learn:
+            return Detection(tuple(anomalies), scores.select(list(SCORES)))
+        self.texts = texts
+        before = self._pending.get(observation.window)
+        if observation.window > self._settled:
+            self.book.take(observation, before)
+            self._pending[observation.window] = observation
+            self._unpooled[observation.window] = scores
+            writes.append(self._observation_row(observation))
+            writes.append(self._scores_row(observation.window, scores))
+        newest = max([observation.window, *self._pending])
+        verdicts = self.book.judge(self.book.due((newest + self.step) * 10**9), keep=True)
+        writes += self.book.writes([verdict.session for verdict in verdicts], ())
+        bad = sorted((v for v in verdicts if v.anomalous), key=lambda v: (-v.score, v.session))
+        anomalies += [self._session_anomaly(v, lines, newest) for v in bad[:MAX_TOLD_SESSIONS]]
+        notes = {"anomalous_sessions": max(0, len(bad) - MAX_TOLD_SESSIONS), "transitions": observation.limited}
+        marked = tuple(replace(a, late=late) for a in anomalies)
+        return Detection(
+            marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes)
+        )
+
+    def _score(self, observation: Observation) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Scores of the services of a window (SCORES, FEATURES, learning), and all deviations."""
+        if observation.services.is_empty():
+            return _no_scores(), pl.DataFrame()
+        seen = base.features(observation)
+        found = windows.deviations(observation, self._past(observation.window))
+        features = windows.vectors(found, seen)
+        services = observation.services.select("service").join(features, on="service", how="left").sort("service")
+        services = services.with_columns(pl.col(FEATURES).fill_null(0.0))
+        rows = services.select(FEATURES).to_numpy()
+        names = services["service"].to_list()
+        if self._model is None:
+            strength, score = windows.rough(rows), np.zeros(len(rows))
+        else:
+            strength = self._model.strength(names, rows)
+            score = self._model.pooled.score(strength)
+        known = [self.presences.windows(name) for name in names]
+        learning = [self._model is None or count < self.settings.min_service_windows for count in known]
+        reasons = [windows.reason(dict(zip(FEATURES, row, strict=True))) for row in rows]
+        return services.with_columns(
+            pl.Series("score", score, pl.Float64()),
+            pl.Series("strength", strength, pl.Float64()),
+            pl.Series("reason", reasons, pl.String()),
+            pl.Series("learning", learning, pl.Boolean()),
+        ), found
+
+    def _past(self, window: int) -> list[pl.DataFrame]:
+        """What to expect: from all history, and where there is enough of it, from this hour and from lately."""
+        return [self._total, *self._pasts.values()]
+
+    # --- Anomalies ---------------------------------------------------------------------------------
+
+    def _window_anomalies(
+        self,
+        observation: Observation,
+        scores: pl.DataFrame,
+        found: pl.DataFrame,
+        mined: Mined,
+        lines: _Lines,
+        texts: Mapping[int, str],
+        changes: Sequence[Release],
+    ) -> list[Anomaly]:
+        out = []
+        seasoned = self._learnt >= self.settings.min_service_windows
+        fresh = self._new_templates(observation, mined)
+        for row in scores.iter_rows(named=True):
+            service = row["service"]
+            if self.presences.windows(service) == 0:
+                if seasoned and not self.presences.pending(service, observation.window, self._pending):
+                    out.append(self._new_service(observation, service, lines))
+                continue
+            own = fresh.get(service, {})
+            worded = {t: n for t, n in own.items() if lines.severity(t) >= Severity.ERROR}
+            score = 0.0 if row["learning"] else row["score"]
+            if worded and self.presences.windows(service) >= min(3, self.settings.min_service_windows) and seasoned:
+                score = max(score, NEW_TEMPLATE_SCORE)
+            if score < self.settings.window_score:
+                continue
+            out.append(self._window_anomaly(observation, service, score, row, found, own, lines, texts))
+        return out
+
+    def _new_templates(self, observation: Observation, mined: Mined) -> dict[str, dict[int, int]]:
+        """Lines of each template never seen before, by service."""
+        new = {template.id for template in mined.new}
+        out: dict[str, dict[int, int]] = {}
+        rows = observation.counts.filter(pl.col("template").is_in(list(new)))
+        for service, template, count in rows.select("service", "template", "count").iter_rows():
+            out.setdefault(service, {})[template] = count
+        return out
+
+    def _window_anomaly(
+        self,
+        observation: Observation,
+        service: str,
+        score: float,
+        row: Mapping[str, Any],
+        found: pl.DataFrame,
+        new: Mapping[int, int],
+        lines: _Lines,
+        texts: Mapping[int, str],
+    ) -> Anomaly:
+        start = _moment(observation.window)
+        own = found.filter(pl.col("service") == service) if not found.is_empty() else found
+        reasons = explanation.explain_window(own, texts, new, start) if not own.is_empty() else ()
+        evidence = lines.of(service, [t for reason in reasons for t in reason.templates])
+        features = np.array([row[name] for name in FEATURES])
+        names = self._model.names(features) if self._model is not None else ()
+        return Anomaly(
+            source=self.source,
+            service=service,
+            window=start,
+            duration=self.duration,
+            kind="window",
+            score=score,
+            threshold=self.settings.window_score,
+            severity=lines.highest(service, [t for reason in reasons for t in reason.templates]),
+            contributions=tuple(_cited(reason, evidence) for reason in reasons),
+            reached=start + self.duration,
+            evidence=evidence,
+            detectors=names or (("new_template",) if new else ()),
+            hosts=lines.hosts(service),
+            traces=lines.traces(service),
+            sampled=observation.sampled,
+        )
+
+    def _new_service(self, observation: Observation, service: str, lines: _Lines) -> Anomaly:
+        start = _moment(observation.window)
+        total = observation.services.filter(pl.col("service") == service)["lines"].sum()
+        reason = Contribution("new_service", service, float(total), 0.0, "lines", 1.0, start)
+        return Anomaly(
+            source=self.source,
+            service=service,
+            window=start,
+            duration=self.duration,
+            kind="window",
+            score=NEW_SERVICE_SCORE,
+            threshold=self.settings.window_score,
+            severity=int(Severity.INFO),
+            contributions=(reason,),
+            reached=start + self.duration,
+            evidence=lines.of(service, ())[:2],
+            detectors=("new_service",),
+            hosts=lines.hosts(service),
+            sampled=observation.sampled,
+        )
+
+    def _session_anomaly(self, verdict: Verdict, lines: _Lines, newest: int) -> Anomaly:
+        assert self.book.model is not None  # noqa: S101 - a verdict is anomalous only with a model
+        last = verdict.last // 10**9 // self.step * self.step
+        since = from_nanoseconds(verdict.first)
+        reasons = explanation.explain_session(self.book.model, verdict.vector, self.texts, since)
+        templates = [t for reason in reasons for t in reason.templates]
+        evidence = lines.of(verdict.service, templates, strict=True)
+        threshold = float(self.book.model.calibration.score(np.array([self.book.model.threshold]))[0])
+        votes = self.book.model.ensemble.each(self.book.model.columns.matrix([verdict.vector]))[0]
+        names = tuple(
+            member.name
+            for member, vote in zip(self.book.model.ensemble.members, votes, strict=True)
+            if vote > self.book.model.threshold
+        )
+        return Anomaly(
+            source=self.source,
+            service=verdict.service,
+            window=_moment(last),
+            duration=self.duration,
+            kind="session",
+            score=verdict.score,
+            threshold=threshold,
+            severity=max((explanation.worded(self.texts.get(t, "")) for t in templates), default=int(Severity.INFO)),
+            contributions=tuple(_cited(reason, evidence) for reason in reasons),
+            reached=_moment(newest) + self.duration,
+            evidence=evidence,
+            detectors=names,
+            session=verdict.session,
+        )
+
+    # --- Settling ----------------------------------------------------------------------------------
+
+    def settle(self, window: int) -> Detection:
+        """What follows when a window will not change any more: absence, learning, fits and forgetting."""
+        observation = self._pending.pop(window, None)
+        scores = self._unpooled.pop(window, None)
+        if window <= self._settled or (observation is None and self._settled < 0):
+            return Detection()
+        self._settled = window
+        writes: list[Write] = []
+        anomalies: list[Anomaly] = []
+        now = (window + self.step) * 10**9
+        touched: set[str] = set()
+        if observation is not None:
+            anomalies += self._absence(observation)
+            touched |= self.book.settle(observation, now)
+            writes += self._learn(observation, scores)
+        sessions, vectors = self.book.learn(now)
+        touched |= sessions | self.book.forget(now)
+        writes += self.book.writes(touched, vectors)
+        writes += self._roll(window)
+        writes += self.presences.writes()
+        frame, fits = self._refit(window)
+        writes += fits
+        writes += self._prune(window)
+        writes.append(self._progress_row())
+        notes = {"sessions": self.book.dropped, "services": self.presences.dropped}
+        self.book.dropped = self.presences.dropped = 0
+        return Detection(tuple(anomalies), sessions=frame, writes=tuple(writes), notes=_positive(notes))
+
+    def finish(self) -> Detection:
+        """Judge the sessions that are still open, as incomplete; changes nothing."""
+        verdicts = self.book.judge(sorted(self.book.open), keep=False)
+        return Detection(sessions=_session_frame(verdicts))
+
+    def _learn(self, observation: Observation, scores: pl.DataFrame | None) -> list[Write]:
+        if observation.services.is_empty():
+            return []
+        self._learnt += 1
+        self.presences.learn(observation)
+        fresh = base.sums(observation)
+        self._hour[observation.window] = fresh
+        self._total = base.add([self._total, fresh])
+        return self._pool_rows(observation.window, scores) if scores is not None else []
+
+    def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
+        """Put the window's vectors into the pool; of too many, those with the smallest hashes stay."""
+        usable = scores.filter(~pl.col("service").is_in([s for s in scores["service"] if not self.presences.windows(s)]))
+        fresh = {(window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *FEATURES).iter_rows()}
+        self._pool.update(fresh)
+        excess = len(self._pool) - self.settings.pool
+        gone = sorted(self._pool, key=lambda key: (-_key_hash(key), key))[:excess] if excess > 0 else []
+        for key in gone:
+            del self._pool[key]
+        kept = [(self.source, *key, _packed(fresh[key])) for key in sorted(fresh) if key in self._pool]
+        writes = []
+        if kept:
+            writes.append(Write("detection_pool", ("source", "window", "service", "body"), tuple(kept)))
+        lost = [(self.source, *key) for key in gone if key not in fresh]
+        if lost:
+            writes.append(Write("detection_pool", ("source", "window", "service"), tuple(lost), delete=True))
+        return writes
+
+    def _roll(self, window: int) -> list[Write]:
+        """When an hour is settled, its windows become one block."""
+        hour = (window + self.step) // HOUR * HOUR - HOUR
+        done = [start for start in self._hour if start < hour + HOUR] if (window + self.step) // HOUR * HOUR > hour else []
+        done = [start for start in done if start + self.step <= hour + HOUR]
+        if not done:
+            return self._drop_empty(window)
+        groups: dict[int, list[int]] = {}
+        for start in done:
+            groups.setdefault(start // HOUR * HOUR, []).append(start)
+        writes: list[Write] = []
+        for begin, starts in sorted(groups.items()):
+            if begin + HOUR > window + self.step:
+                continue
+            block = base.add([self._hour.pop(start) for start in sorted(starts)]).sort(base.KEYS)
+            self._blocks[begin] = (len(starts), pack(block))
+            row = (self.source, begin, *self._blocks[begin])
+            writes.append(Write("detection_blocks", ("source", "hour", "windows", "body"), (row,)))
+            keys = tuple((self.source, start) for start in sorted(starts))
+            writes.append(Write("detection_observations", ("source", "window"), keys, delete=True))
+        return [*writes, *self._drop_empty(window)]
+
+    def _drop_empty(self, window: int) -> list[Write]:
+        """A settled window without lines has nothing to be kept for."""
+        if window in self._hour:
+            return []
+        return [Write("detection_observations", ("source", "window"), ((self.source, window),), delete=True)]
+
+    def _refit(self, window: int) -> tuple[pl.DataFrame, list[Write]]:
+        """Fit what is due; the pool of each fit is a row, so that a restart fits the same."""
+        writes: list[Write] = []
+        names = ("source", "kind", "fitted_through", "body")
+        frame = pl.DataFrame(schema=SESSION_FRAME)
+        if self.book.refit_due():
+            first = self.book.model is None
+            self.book.fitted = self.book.learnt
+            pool = dict(self.book.pool)
+            self.book.refit(pool)
+            # What ended before anything was known is judged now; verdicts only, for it is no news any more.
+            frame = self._judge_again() if first else _session_frame(self.book.revise())
+            writes.append(Write("detection_models", names, ((self.source, "sessions", window, self._session_pool()),)))
+            writes += self.book.writes(frame["session"].to_list(), ())
+        if self._windows_due():
+            self._fitted = self._learnt
+            pool_frame = self._pool_frame()
+            self._model = self._fit_windows(pool_frame)
+            writes.append(Write("detection_models", names, ((self.source, "windows", window, pack(pool_frame)),)))
+        return frame, writes
+
+    def _judge_again(self) -> pl.DataFrame:
+        known = sorted(name for name, session in self.book.settled.items() if session.judged)
+        return _session_frame(self.book.judge(known, keep=True))
+
+    def _session_pool(self) -> bytes:
+        assert self.book.model is not None  # noqa: S101 - just fitted
+        pool = self.book.model.pool
+        columns = {"vector": [dump(one) for one in pool], "count": [int(w) for w in self.book.model.weights]}
+        return pack(pl.DataFrame(columns, schema={"vector": pl.String(), "count": pl.Int64()}))
+
+    def _windows_due(self) -> bool:
+        if self._learnt < self.settings.min_windows or len(self._pool) < self.settings.min_windows:
+            return False
+        return self._model is None or self._learnt - self._fitted >= self.settings.refit_windows
+
+    def _pool_frame(self) -> pl.DataFrame:
+        keys = sorted(self._pool)
+        rows = [self._pool[key] for key in keys]
+        columns = {name: [row[place] for row in rows] for place, name in enumerate(FEATURES)}
+        return pl.DataFrame({"service": [service for _, service in keys], **columns})
+
+    def _fit_windows(self, pool: pl.DataFrame) -> WindowModel:
+        rows = pool.select(FEATURES).to_numpy()
+        return WindowModel.fit(pool["service"].to_list(), rows, self.settings.windows, self.settings.pool)
+
+    def _prune(self, window: int) -> list[Write]:
+        """Forget what is older than `history`."""
+        writes: list[Write] = []
+        oldest = window - self.settings.history // timedelta(seconds=1)
+        for hour in sorted(hour for hour in self._blocks if hour + HOUR <= oldest):
+            self._total = base.subtract(self._total, self._block(hour))
+            del self._blocks[hour]
+            writes.append(Write("detection_blocks", ("source", "hour"), ((self.source, hour),), delete=True))
+        old = sorted(key for key in self._pool if key[0] < oldest) if window % HOUR < self.step else []
+        for key in old:
+            del self._pool[key]
+        if old:
+            keys = tuple((self.source, *key) for key in old)
+            writes.append(Write("detection_pool", ("source", "window", "service"), keys, delete=True))
+        stale = window - KEEP_SCORES // timedelta(seconds=1)
+        writes.append(Write("detection_scores", ("source", "window"), ((self.source, stale),), delete=True))
+        return writes
+
+    # --- Absence -----------------------------------------------------------------------------------
+
+    def _absence(self, observation: Observation) -> list[Anomaly]:
+        """Silence and collapse, once a window will not change: of the source as one gap, else of its services."""
+        silent = observation.services.is_empty()
+        if silent:
+            self._gap += 1
+            return [self._source_gap(observation)] if self._gap == 2 and self._learnt >= self.settings.min_windows else []
+        after_gap, self._gap = self._gap > 0, 0
+        if after_gap or observation.sampled < 1:
+            return []
+        found = self.presences.missing(observation)
+        return [self._absent(observation, *item) for item in found]
+
+    def _source_gap(self, observation: Observation) -> Anomaly:
+        start = _moment(observation.window - self.step)
+        return Anomaly(
+            source=self.source,
+            service="",
+            window=start,
+            duration=self.duration,
+            kind="gap",
+            score=1.0,
+            threshold=self.settings.window_score,
+            severity=int(Severity.WARN),
+            contributions=(Contribution("silence", "the whole source says nothing", 0.0, 1.0, "lines", 1.0, start),),
+            reached=self._settle_time(observation.window),
+            detectors=("absence",),
+        )
+
+    def _absent(self, observation: Observation, service: str, observed: float, expected: float, run: int) -> Anomaly:
+        start = _moment(observation.window)
+        since = _moment(observation.window - (run - 1) * self.step)
+        text = "says nothing any more" if observed == 0 else "says far less than usual"
+        kind: Any = "silence" if observed == 0 else "volume"
+        return Anomaly(
+            source=self.source,
+            service=service,
+            window=start,
+            duration=self.duration,
+            kind="absence",
+            score=self.presences.score(run, expected),
+            threshold=self.settings.window_score,
+            severity=int(Severity.ERROR),
+            contributions=(Contribution(kind, f"{service} {text}", observed, round(expected, 2), "lines", 1.0, since),),
+            reached=self._settle_time(observation.window),
+            detectors=("absence",),
+        )
+
+    def _settle_time(self, window: int) -> datetime:
+        late = -(-self.late_window // self.duration) * self.duration
+        return _moment(window) + self.duration + late
+
+    # --- Merged templates --------------------------------------------------------------------------
+
+    def _rename(self, moves: Mapping[int, int]) -> list[Write]:
+        """Move counts of merged templates to the survivors, everywhere."""
+        for old, new in self._renames.items():
+            self._renames[old] = moves.get(new, new)
+        self._renames.update(moves)
+        self._total = base.rename(self._total, moves)
+        self._hour = {window: base.rename(sums, moves) for window, sums in self._hour.items()}
+        self._pasts = {name: base.rename(sums, moves) for name, sums in self._pasts.items()}
+        self._pending = {window: one.rename(moves.items()) for window, one in self._pending.items()}
+        had_model = self.book.model
+        sessions, vectors = self.book.rename(moves)
+        rows = tuple((self.source, old, new) for old, new in sorted(self._renames.items()))
+        writes = [Write("detection_renames", ("source", "old", "new"), rows)]
+        writes += self.book.writes(sessions, vectors)
+        if self.book.model is not had_model:
+            names = ("source", "kind", "fitted_through", "body")
+            row = (self.source, "sessions", self._settled, self._session_pool())
+            writes.append(Write("detection_models", names, (row,)))
+        return writes
+
+    # --- Rows --------------------------------------------------------------------------------------
+
+    def _observation_row(self, observation: Observation) -> Write:
+        body = b"" if observation.services.is_empty() else observation.to_bytes()
+        row = (self.source, observation.window, body)
+        return Write("detection_observations", ("source", "window", "body"), (row,))
+
+    def _scores_row(self, window: int, scores: pl.DataFrame) -> Write:
+        return Write("detection_scores", ("source", "window", "body"), ((self.source, window, pack(scores)),))
+
+    def _progress_row(self) -> Write:
+        state = {
+            "fitted": self._fitted,
+            "gap": self._gap,
+            "sessions": self.book.learnt,
+            "sessions_fitted": self.book.fitted,
+        }
+        row = (self.source, self._settled, self._learnt, json.dumps(state))
+        return Write("detection_progress", ("source", "settled", "learnt", "body"), (row,))
+
+
+class _Lines:
+    """Exemplars of one window: what anomalies cite."""
+
+    def __init__(self, source: str, exemplars: pl.DataFrame, mined: Mined) -> None:
+        self._source = source
+        self._texts = mined.texts
+        ids = mined.templates.select("shape", "template", "service").unique()
+        keyed = exemplars.with_columns(
+            pl.Series("key", [stable_key(name) if name else 0 for name in exemplars["service"]], pl.UInt64())
+        )
+        self._frame = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape"), how="left").sort(
+            "timestamp", "id"
+        )
+
+    def of(self, service: str, templates: Iterable[int], strict: bool = False) -> tuple[Evidence, ...]:
+        """Lines of these templates, the first of each first; of any when there are none."""
+        own = self._frame.filter(pl.col("service") == service)
+        wanted = list(dict.fromkeys(templates))
+        chosen = own.filter(pl.col("template").is_in(wanted))
+        if chosen.is_empty() and not strict:
+            chosen = own
+        rank = pl.int_range(pl.len()).over("template")
+        order = chosen.with_columns(rank.alias("rank")).sort("rank", "timestamp", "id").head(MAX_EVIDENCE)
+        return tuple(self._evidence(row) for row in order.iter_rows(named=True))
+
+    def _evidence(self, row: Mapping[str, Any]) -> Evidence:
+        return Evidence(
+            id=evidence_id(self._source, row["id"]),
+            source=self._source,
+            service=row["service"],
+            timestamp=from_nanoseconds(row["timestamp"]),
+            body=row["body"],
+            severity=row["severity"] or 0,
+            template=self._texts.get(row["template"], ""),
+            host=row["host"] or "",
+            trace=row["trace"] or "",
+        )
+
+    def severity(self, template: int) -> int:
+        """Of a template of this window: the level of its lines, or the words of its text."""
+        own = self._frame.filter(pl.col("template") == template)["severity"].max()
+        return max(int(own or 0), explanation.worded(self._texts.get(template, "")))  # type: ignore[call-overload]
+
+    def highest(self, service: str, templates: Sequence[int]) -> int:
+        return max((self.severity(template) for template in templates), default=int(Severity.INFO))
+
+    def hosts(self, service: str) -> tuple[str, ...]:
+        return self._distinct(service, "host", 5)
+
+    def traces(self, service: str) -> tuple[str, ...]:
+        return self._distinct(service, "trace", 20)
+
+    def _distinct(self, service: str, column: str, limit: int) -> tuple[str, ...]:
+        own = self._frame.filter((pl.col("service") == service) & (pl.col(column).fill_null("") != ""))
+        return tuple(own[column].unique(maintain_order=True).head(limit).to_list())
+
+
+def _cited(reason: Contribution, evidence: Sequence[Evidence]) -> Contribution:
+    """A reason with the lines that show it."""
+    shown = tuple(line.id for line in evidence if line.template and line.template[:140] in reason.text)
+    return replace(reason, evidence=shown)
+
+
+def _no_scores() -> pl.DataFrame:
+    schema = {"service": pl.String(), **dict.fromkeys(FEATURES, pl.Float64()), **SCORES, "learning": pl.Boolean()}
+    return pl.DataFrame(schema=schema)
+
+
+def _session_frame(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+    rows = [(v.session, v.service, v.score, v.anomalous) for v in verdicts]
+    return pl.DataFrame(rows, schema=SESSION_FRAME, orient="row")
+
+
+def _positive(notes: Mapping[str, int]) -> dict[str, int]:
+    return {reason: amount for reason, amount in notes.items() if amount > 0}
+
+
+def _moment(seconds: int) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def _key_hash(key: tuple[int, str]) -> int:
+    return stable_key(f"{key[0]}/{key[1]}")
+
+
+def _packed(values: Sequence[float]) -> bytes:
+    return np.array(values, np.float64).tobytes()
+
+
+def _floats(body: bytes) -> tuple[float, ...]:
+    return tuple(np.frombuffer(body, np.float64).tolist())
+
+
+def _int(value: SqlValue) -> int:
+    return int(value or 0)
+
+
+def _bytes(value: SqlValue) -> bytes:
+    return value if isinstance(value, bytes) else b""

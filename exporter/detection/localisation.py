@@ -1,0 +1,39 @@
+"""Rank services by how likely each is the cause: own evidence first, symptoms of callers and late comers less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from exporter.model import Suspect, TimeRange
+
+SCORES = {
+    "service": pl.String(),
+    "score": pl.Float64(),
+    "strength": pl.Float64(),
+    "reason": pl.String(),
+}
+
+Scored = tuple[datetime, pl.DataFrame]
+"""The start of a window and the scores of its services."""
+
+
+def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta, limit: int = 10) -> tuple[Suspect, ...]:
+    """Rank the services of one source over an interval; windows that overlap it count."""
+    chosen = [(start, frame) for start, frame in frames if start < span.end and start + window > span.start]
+    if not chosen:
+        return ()
+    table = pl.concat(
+        [
+            frame.select("service", "score", "strength", "reason").with_columns(pl.lit(start).alias("start"))
+            for start, frame in chosen
+        ]
+    )
+    best = table.sort("strength", "start", descending=[True, False]).unique("service", keep="first", maintain_order=True)
+    rows = best.sort("strength", "service", descending=[True, False]).head(limit)
+    total = sum(rows["strength"].to_list()) or 1.0
+    return tuple(
+        Suspect(row["service"], row["strength"] / total, row["reason"], row["start"]) for row in rows.iter_rows(named=True)
+    )

@@ -1,0 +1,297 @@
+"""Count what each entity did in one window: templates, transitions and gaps inside traces, parts of sessions."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from exporter.model import Reduced, Severity
+
+if TYPE_CHECKING:
+    from exporter.mining import Mined
+
+MAX_TRANSITIONS = 2000
+"""Distinct transitions that are kept of a service in a window, the most frequent first."""
+
+GAP_STEPS = 32
+"""Steps in which the logarithm of a gap is counted, for each doubling: integers add up exactly in any order."""
+
+BOUNDARY = 0
+"""Stands before the first and after the last line of a service in a trace."""
+
+SERVICES = {
+    "service": pl.String(),
+    "lines": pl.Int64(),
+    "errors": pl.Int64(),
+    "warnings": pl.Int64(),
+    "traces": pl.Int64(),
+}
+COUNTS = {
+    "service": pl.String(),
+    "template": pl.Int64(),
+    "count": pl.Int64(),
+    "traces": pl.Int64(),
+    "severity": pl.Int8(),
+    "first": pl.Int64(),
+}
+TRANSITIONS = {
+    "service": pl.String(),
+    "kind": pl.String(),
+    "previous": pl.Int64(),
+    "next": pl.Int64(),
+    "count": pl.Int64(),
+    "gap": pl.Int64(),
+}
+SESSIONS = {
+    "session": pl.String(),
+    "service": pl.String(),
+    "template": pl.Int64(),
+    "count": pl.Int64(),
+    "first": pl.Int64(),
+    "last": pl.Int64(),
+}
+_FRAMES = {"services": SERVICES, "counts": COUNTS, "transitions": TRANSITIONS, "sessions": SESSIONS}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the entities of one source did in one window.
+
+    counts: lines of each template of a service, in how many traces, their highest severity and first time.
+    transitions: `next` follows `previous` in a service's part of a trace (kind "self"; BOUNDARY is where the part
+        begins or ends), or lines follow each other directly in a trace: inside the service ("gap"), from another
+        service into it ("in"), or out of it to another ("out"). `gap` is the median of the logarithm of the time
+        between the two, in GAP_STEPS a doubling of microseconds; null for "self".
+    sessions: one part of each session: lines of each template, first and last time in nanoseconds.
+    sampled: the share of the lines that was read; below 1 absence and order mean nothing.
+    """
+
+    source: str
+    window: int
+    duration: timedelta
+    services: pl.DataFrame
+    counts: pl.DataFrame
+    transitions: pl.DataFrame
+    sessions: pl.DataFrame
+    sampled: float = 1.0
+    limited: int = 0
+
+    def to_bytes(self) -> bytes:
+        """A compact form that `from_bytes` reads; it cannot run code."""
+        parts = [_pack(getattr(self, name)) for name in _FRAMES]
+        head = struct.pack("<qdd", self.window, self.duration.total_seconds(), self.sampled)
+        sizes = struct.pack("<4I", *map(len, parts))
+        return b"".join((head, sizes, *parts))
+
+    @classmethod
+    def from_bytes(cls, source: str, data: bytes) -> Observation:
+        window, duration, sampled = struct.unpack_from("<qdd", data)
+        sizes = struct.unpack_from("<4I", data, 24)
+        frames, start = [], 40
+        for size in sizes:
+            frames.append(unpack(data[start : start + size]))
+            start += size
+        return cls(source, window, timedelta(seconds=duration), *frames, sampled=sampled)
+
+    def rename(self, merged: Iterable[tuple[int, int]]) -> Observation:
+        """Counts of templates that were merged move to the survivors."""
+        moves = survivors(merged)
+        if not moves:
+            return self
+        counts = _moved(self.counts, moves, ("template",), ("service", "template"), _COUNT_SUMS)
+        keys = ("service", "kind", "previous", "next")
+        transitions = _moved(self.transitions, moves, ("previous", "next"), keys, _TRANSITION_SUMS)
+        sessions = _moved(self.sessions, moves, ("template",), ("session", "service", "template"), _SESSION_SUMS)
+        return replace(self, counts=counts, transitions=transitions, sessions=sessions)
+
+
+_COUNT_SUMS = (pl.col("count", "traces").sum(), pl.col("severity").max(), pl.col("first").min())
+_TRANSITION_SUMS = (pl.col("count").sum(), pl.col("gap").median().round().cast(pl.Int64))
+_SESSION_SUMS = (pl.col("count").sum(), pl.col("first").min(), pl.col("last").max())
+
+
+def survivors(merged: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Old id to the id that now stands for it, chains followed to their end."""
+    moves: dict[int, int] = {}
+    for old, new in merged:
+        for known, target in moves.items():
+            if target == old:
+                moves[known] = new
+        moves[old] = new
+    return moves
+
+
+def _moved(
+    frame: pl.DataFrame,
+    moves: dict[int, int],
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    sums: tuple[pl.Expr, ...],
+) -> pl.DataFrame:
+    touched = pl.any_horizontal(pl.col(column).is_in(list(moves)) for column in columns)
+    if not frame.select(touched.any()).item():
+        return frame
+    renamed = frame.with_columns(pl.col(column).replace(moves) for column in columns)
+    return renamed.group_by(keys).agg(*sums).select(frame.columns).cast(dict(frame.schema)).sort(keys)  # type: ignore[arg-type]
+
+
+def _pack(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> pl.DataFrame:
+    """The frame that was packed."""
+    return pl.read_ipc(io.BytesIO(data))
+
+
+def pack(frame: pl.DataFrame) -> bytes:
+    """A frame as Arrow IPC, compressed."""
+    return _pack(frame)
+
+
+def empty(source: str, window: int, duration: timedelta) -> Observation:
+    """A window without lines."""
+    return Observation(source, window, duration, *(pl.DataFrame(schema=schema) for schema in _FRAMES.values()))
+
+
+def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:
+    """Count one window. The order of the lines in `reduced` decides nothing but ties."""
+    lines = reduced.lines.filter(~pl.col("continuation"))
+    if lines.is_empty():
+        return empty(source, window, duration)
+    named = (
+        lines.join(mined.templates, on=("service", "shape"), how="inner", maintain_order="left")
+        .with_columns(pl.col("service").alias("key"))
+        .with_columns(_texts(lines["service"].unique(), reduced.names))
+    )
+    exact = reduced.exact.get(window)
+    sampled = min(1.0, lines.height / exact) if exact else 1.0
+    transitions, limited = _transitions(named)
+    return Observation(
+        source=source,
+        window=window,
+        duration=duration,
+        services=_services(named),
+        counts=_counts(named),
+        transitions=transitions if sampled == 1.0 else transitions.clear(),
+        sessions=_sessions(named, reduced.names),
+        sampled=sampled,
+        limited=limited,
+    )
+
+
+def _texts(keys: pl.Series, names: pl.DataFrame) -> pl.Expr:
+    """Services by name instead of key."""
+    known = names.filter(pl.col("key").is_in(keys.implode()))
+    table = dict(zip(known["key"].to_list(), known["text"].to_list(), strict=True))
+    return pl.col("service").replace_strict(table, default="", return_dtype=pl.String())
+
+
+def _services(lines: pl.DataFrame) -> pl.DataFrame:
+    error, warn = int(Severity.ERROR), int(Severity.WARN)
+    traced = pl.col("trace").filter(pl.col("trace") != 0)
+    return (
+        lines.group_by("service")
+        .agg(
+            pl.len().alias("lines"),
+            (pl.col("severity") >= error).sum().alias("errors"),
+            pl.col("severity").is_between(warn, error - 1).sum().alias("warnings"),
+            traced.n_unique().alias("traces"),
+        )
+        .cast(SERVICES)  # type: ignore[arg-type]
+        .sort("service")
+    )
+
+
+def _counts(lines: pl.DataFrame) -> pl.DataFrame:
+    traced = pl.col("trace").filter(pl.col("trace") != 0)
+    return (
+        lines.group_by("service", "template")
+        .agg(
+            pl.len().alias("count"),
+            traced.n_unique().alias("traces"),
+            pl.col("severity").max(),
+            pl.col("timestamp").min().alias("first"),
+        )
+        .cast(COUNTS)  # type: ignore[arg-type]
+        .sort("service", "template")
+    )
+
+
+def _sessions(lines: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    parts = lines.filter(pl.col("session") != 0)
+    if parts.is_empty():
+        return pl.DataFrame(schema=SESSIONS)
+    keys = ("session", "service", "template")
+    return (
+        parts.group_by(keys)
+        .agg(pl.len().alias("count"), pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last"))
+        .join(names, left_on="session", right_on="key", how="inner")
+        .with_columns(pl.col("text").alias("session"))
+        .select(list(SESSIONS))
+        .cast(SESSIONS)  # type: ignore[arg-type]
+        .sort(keys)
+    )
+
+
+def _transitions(lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Transitions of all services, and how many were left out."""
+    traced = lines.filter(pl.col("trace") != 0)
+    if traced.is_empty():
+        return pl.DataFrame(schema=TRANSITIONS), 0
+    # Key and template break ties, so that the order of pages does not.
+    order = traced.select("trace", "timestamp", "stream", "sequence", "service", "template").sort(
+        "trace", "timestamp", "stream", "sequence", "template"
+    )
+    found = pl.concat([_own(order), *_gaps(order)])
+    keys = ("service", "kind", "previous", "next")
+    counted = (
+        found.group_by(keys)
+        .agg(pl.len().alias("count"), pl.col("gap").median().round().cast(pl.Int64))
+        .select(list(TRANSITIONS))
+        .cast(TRANSITIONS)  # type: ignore[arg-type]
+        .sort("service", "count", "kind", "previous", "next", descending=[False, True, False, False, False])
+    )
+    kept = counted.group_by("service", maintain_order=True).head(MAX_TRANSITIONS)
+    return kept.select(list(TRANSITIONS)).sort(keys), counted.height - kept.height
+
+
+def _own(order: pl.DataFrame) -> pl.DataFrame:
+    """A service's part of each trace as a chain that begins and ends at BOUNDARY."""
+    group = ("trace", "service")
+    previous = pl.col("template").shift(1).over(group).fill_null(BOUNDARY)
+    steps = order.select("service", previous.alias("previous"), pl.col("template").alias("next"))
+    ends = order.group_by(group).agg(pl.col("template").last().alias("previous"))
+    closing = ends.select("service", "previous", pl.lit(BOUNDARY, pl.Int64()).alias("next"))
+    columns = ("service", pl.lit("self").alias("kind"), "previous", "next", pl.lit(None, pl.Int64()).alias("gap"))
+    return pl.concat([steps, closing]).select(columns)
+
+
+def _gaps(order: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Times between lines that follow each other directly in a trace, seen from both services."""
+    micros = (pl.col("timestamp") - pl.col("timestamp").shift(1)) / 1000 + 1
+    pairs = order.select(
+        "service",
+        pl.col("service").shift(1).alias("from"),
+        pl.col("template").shift(1).alias("previous"),
+        pl.col("template").alias("next"),
+        (micros.log(2) * GAP_STEPS).round().alias("gap"),
+        (pl.col("trace") == pl.col("trace").shift(1)).alias("together"),
+    ).filter("together")
+    pairs = pairs.with_columns(pl.col("gap").cast(pl.Int64))
+    inside = pairs.filter(pl.col("service") == pl.col("from"))
+    across = pairs.filter(pl.col("service") != pl.col("from"))
+    columns = ("service", "kind", "previous", "next", "gap")
+    return (
+        inside.with_columns(pl.lit("gap").alias("kind")).select(columns),
+        across.with_columns(pl.lit("in").alias("kind")).select(columns),
+        across.with_columns(pl.lit("out").alias("kind"), pl.col("from").alias("service")).select(columns),
+    )

@@ -1,0 +1,1 @@
+"""Measurements of the product; `python -m tests.bench` prints them in one run."""
