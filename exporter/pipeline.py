@@ -1,0 +1,474 @@
+"""The flow, one screen: read, reduce, judge and commit each window of a source; then group over all sources."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from exporter import incidents, reduction
+from exporter.detection import Detection, Detector
+from exporter.incidents import Cluster, IncidentSettings, Localise, Told
+from exporter.mining import Miner
+from exporter.model import (
+    EPOCH,
+    Anomaly,
+    Incident,
+    NoTelemetry,
+    Reduced,
+    Source,
+    SqlValue,
+    Telemetry,
+    TimeRange,
+    Write,
+    dumps,
+    loads,
+)
+from exporter.observation import observe
+from exporter.reduction import ReductionSettings
+from exporter.state import Rows, State, meta_write
+
+T = TypeVar("T")
+
+LINES_PER_CHUNK = 300_000
+"""Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
+
+MAX_WINDOWS_PER_CHUNK = 240
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since the epoch: how rows write moments of the grid."""
+    return (moment - EPOCH) // timedelta(seconds=1)
+
+
+def moment(value: int) -> datetime:
+    """The moment that `seconds` wrote."""
+    return EPOCH + timedelta(seconds=value)
+
+
+async def read_and_reduce(source: Source, time_range: TimeRange, settings: ReductionSettings) -> Reduced:
+    """All that is needed of a range, page by page; the next page is fetched while one is reduced."""
+    parts: list[Reduced] = []
+    pending: asyncio.Task[Reduced] | None = None
+    async for page in source.query(time_range):
+        if pending:
+            parts.append(await pending)
+        pending = asyncio.ensure_future(asyncio.to_thread(reduction.reduce, page, settings))
+    if pending:
+        parts.append(await pending)
+    return await asyncio.to_thread(reduction.merge, parts)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What judging a window changed, as values."""
+
+    writes: tuple[Write, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+class Brain:
+    """What is known of one source; what is in memory is what is in the rows."""
+
+    def __init__(
+        self, source: str, miner: Miner, detector: Detector, window: timedelta, late_window: timedelta
+    ) -> None:
+        self.source = source
+        self.miner = miner
+        self.detector = detector
+        self.window = window
+        self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
+        """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
+
+    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+        """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
+        mined = self.miner.mine(window, reduced)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
+        own = Judgement((*mined.writes, *detection.writes), detection.anomalies, (detection,), mined.dropped)
+        return own if late else _together(own, self.settle(window))
+
+    def settle(self, window: int) -> Judgement:
+        """What follows from event time alone when `window` has passed, with or without lines."""
+        detection = self.detector.settle(window - self.settling)
+        return Judgement((*detection.writes, *self.miner.retire(window)), detection.anomalies, (detection,))
+
+    def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
+        """Learn again, exactly, what the rows hold."""
+        self.miner.load(rows)
+        self.detector.load(rows, self.miner.texts())
+
+    def preview(self, window: int, reduced: Reduced) -> Judgement:
+        """Judge without learning: nothing changes, a shape without a template is simply new."""
+        mined = self.miner.mine(window, reduced, learn=False)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=False, learn=False)
+        return Judgement((), detection.anomalies, (detection,), mined.dropped)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a source has been read, in event time; windows before `warm_until` were only learnt from."""
+
+    read_through: datetime
+    settled_through: datetime
+    started_at: datetime
+    warm_until: datetime
+
+
+class SourcePipeline:
+    """Takes one source forward through time."""
+
+    def __init__(
+        self,
+        source: Source,
+        make_brain: Callable[[], Brain],
+        state: State,
+        settings: ReductionSettings,
+        late_window: timedelta,
+        readers: int = 1,
+        telemetry: Telemetry | None = None,
+        lock: asyncio.Lock | None = None,
+    ) -> None:
+        self.source = source
+        self.name = source.name
+        self.window = settings.window
+        self.stopping = False
+        self.watch: Callable[[int, Judgement], None] | None = None
+        """Called with each window that was judged and committed: progress, and what a backtest collects."""
+        self._make_brain = make_brain
+        self._state = state
+        self.settings = settings
+        self._late_window = late_window
+        self._readers = readers
+        self._telemetry = telemetry or NoTelemetry()
+        self._lock = lock or asyncio.Lock()
+        self._brain: Brain | None = None
+
+    async def checkpoint(self) -> Checkpoint | None:
+        """The committed checkpoint, or None before the first start."""
+        query = "SELECT read_through, settled_through, started_at, warm_until FROM checkpoints WHERE source = ?"
+        rows = await self._state.read(query, (self.name,))
+        return Checkpoint(*map(moment, rows[0])) if rows else None
+
+    async def start(self, started_at: datetime, warm_until: datetime) -> None:
+        """Fix, once, where the source begins and up to when it only learns; both on the grid."""
+        if await self.checkpoint() is None:
+            await self._state.write([self._checkpoint(started_at, started_at, warm_until)])
+
+    async def advance(self, until: datetime) -> int:
+        """Read, judge and commit from the checkpoint to `until`, on the grid. Returns the lines read.
+
+        Stops between windows when `stopping` is set. Raises what the source raises; what was committed stays.
+        """
+        total, chunk = 0, 1
+        while not self.stopping:
+            checkpoint = await self.checkpoint()
+            if checkpoint is None or checkpoint.read_through >= until:
+                break
+            end = min(until, checkpoint.read_through + chunk * self.window)
+            lines = await self._take(TimeRange(checkpoint.read_through, end), checkpoint)
+            total += lines
+            chunk = max(1, min(LINES_PER_CHUNK * chunk // max(lines, 1), chunk * 4, MAX_WINDOWS_PER_CHUNK))
+        return total
+
+    async def _take(self, time_range: TimeRange, checkpoint: Checkpoint) -> int:
+        """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
+        by_window = await self._read(time_range)
+        brain = await self.brain()
+        judged: list[tuple[int, Reduced, Judgement]] = []
+        for start in time_range.windows(self.window):
+            window = seconds(start)
+            reduced = by_window.pop(window, None) or reduction.empty()
+            began = time.monotonic()
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced))
+            self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
+            judged.append((window, reduced, judgement))
+            if self.stopping:
+                break
+        read_through = moment(judged[-1][0]) + self.window
+        await self._commit(judged, replace(checkpoint, read_through=read_through))
+        return sum(reduced.lines.height for _, reduced, _ in judged)
+
+    async def _read(self, time_range: TimeRange) -> dict[int, Reduced]:
+        windows = time_range.duration // self.window
+        step = -(-windows // self._readers) * self.window
+        parts = await asyncio.gather(
+            *(read_and_reduce(self.source, part, self.settings) for part in time_range.split(step))
+        )
+        merged = await asyncio.to_thread(reduction.merge, parts)
+        self._telemetry.count("source_lines_read", merged.lines.height, source=self.name)
+        for reason, amount in merged.dropped.items():
+            self._telemetry.count("source_lines_dropped", amount, source=self.name, reason=reason)
+        return await asyncio.to_thread(reduction.windows, merged, self.window)
+
+    async def _commit(
+        self,
+        judged: Sequence[tuple[int, Reduced, Judgement]],
+        checkpoint: Checkpoint,
+        reads: int = 1,
+        late: bool = False,
+    ) -> None:
+        async with self._lock:
+            writes = [self._checkpoint(checkpoint.read_through, checkpoint.started_at, checkpoint.warm_until)]
+            for window, reduced, judgement in judged:
+                reached = checkpoint.read_through if late else moment(window) + self.window
+                writes += judgement.writes
+                writes += self._window(window, reduced, reads)
+                writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
+            await self._or_forget(self._state.write(writes))
+        for window, _, judgement in judged:
+            self._count(judgement)
+            if self.watch:
+                self.watch(window, judgement)
+
+    async def _anomalies(
+        self, anomalies: Sequence[Anomaly], reached: datetime, late: bool, warm_until: datetime
+    ) -> list[Write]:
+        """Rows for `group`; what was grouped past already is taken in at the next step, as late."""
+        grouped = await grouped_through(self._state)
+        if grouped is not None and reached <= grouped:
+            late, reached = True, grouped + timedelta(seconds=1)
+        quiet = int(reached <= warm_until)
+        rows = []
+        for anomaly in anomalies:
+            if late and await self._state.read("SELECT 1 FROM anomalies WHERE source = ? AND id = ?", _key(anomaly)):
+                continue
+            told = replace(anomaly, reached=reached, late=late)
+            rows.append((self.name, seconds(reached), anomaly.id, quiet, dumps(told)))
+        return [Write("anomalies", ("source", "reached", "id", "quiet", "body"), tuple(rows))] if rows else []
+
+    async def sweep(self) -> int:
+        """Read again the unsettled windows whose count at the source has changed. Returns how many."""
+        checkpoint = await self.checkpoint()
+        if checkpoint is None or checkpoint.settled_through >= checkpoint.read_through:
+            return 0
+        unsettled = TimeRange(checkpoint.settled_through, checkpoint.read_through)
+        counts = await self.source.count(unsettled, self.window)
+        query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
+        known = await self._state.read(query, (self.name, seconds(unsettled.start)))
+        changed = [(window, reads) for window, lines, reads in known if counts.get(moment(window), 0) != lines]
+        for window, reads in changed:
+            await self._replace(window, reads, counts.get(moment(window), 0), checkpoint)
+        return len(changed)
+
+    async def _replace(self, window: int, reads: int, counted: int, checkpoint: Checkpoint) -> None:
+        """A window's last read is its truth.
+
+        What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
+        """
+        time_range = TimeRange(moment(window), moment(window) + self.window)
+        reduced = (await self._read(time_range)).get(window) or reduction.empty()
+        reduced = replace(reduced, exact={**reduced.exact, window: counted})
+        brain = await self.brain()
+        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, True))
+        await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
+        self._telemetry.count("source_late_windows", source=self.name)
+
+    async def skip(self, until: datetime, kind: str, detail: str, now: datetime) -> None:
+        """Give up a range, on the record: it is a gap, neither judged nor learnt from."""
+        checkpoint = await self.checkpoint()
+        if checkpoint is None or checkpoint.read_through >= until:
+            return
+        gap = TimeRange(checkpoint.read_through, until)
+        brain = await self.brain()
+        writes = [decision(self.name, gap, kind, detail, now)]
+        for start in gap.windows(self.window):
+            judgement = await self._or_forget(asyncio.to_thread(brain.settle, seconds(start)))
+            writes += judgement.writes
+        writes.append(self._checkpoint(until, checkpoint.started_at, checkpoint.warm_until))
+        async with self._lock:
+            await self._or_forget(self._state.write(writes))
+        self._telemetry.count("source_gaps", source=self.name)
+        self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
+
+    async def preview(self, time_range: TimeRange) -> list[Anomaly]:
+        """What is unusual in a range, judged without learning: for an analysis on demand."""
+        by_window = await self._read(time_range)
+        brain = await self.brain()
+        found: list[Anomaly] = []
+        for window in sorted(by_window):
+            judgement = await self._or_forget(asyncio.to_thread(brain.preview, window, by_window[window]))
+            found += judgement.anomalies
+        return found
+
+    async def brain(self) -> Brain:
+        """The brain as the rows say it is."""
+        if self._brain is None:
+            brain = self._make_brain()
+            await asyncio.to_thread(brain.load, await self._state.derived_rows(self.name))
+            self._brain = brain
+        return self._brain
+
+    async def _or_forget(self, work: Awaitable[T]) -> T:
+        """After a failure memory may differ from the rows: drop it, and load it again when next needed."""
+        try:
+            return await work
+        except BaseException:
+            self._brain = None
+            raise
+
+    def _settling(self) -> timedelta:
+        return -(-self._late_window // self.window) * self.window
+
+    def _window(self, window: int, reduced: Reduced, reads: int) -> list[Write]:
+        """What the sweep compares with; a settled window is compared no more."""
+        lines = reduced.exact.get(window, reduced.lines.height)
+        settled = seconds(moment(window) - self._settling())
+        return [
+            Write("windows", ("source", "window", "lines", "reads"), ((self.name, window, lines, reads),)),
+            Write("windows", ("source", "window"), ((self.name, settled),), delete=True),
+        ]
+
+    def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
+        settled = max(started_at, read_through - self._settling())
+        row: tuple[SqlValue, ...] = (self.name, *map(seconds, (read_through, settled, started_at, warm_until)))
+        names = ("source", "read_through", "settled_through", "started_at", "warm_until")
+        return Write("checkpoints", names, (row,))
+
+    def _count(self, judgement: Judgement) -> None:
+        count = self._telemetry.count
+        count("windows_judged", source=self.name)
+        score = max((anomaly.score for anomaly in judgement.anomalies), default=0.0)
+        self._telemetry.gauge("anomaly_score_max", score, source=self.name)
+        for anomaly in judgement.anomalies:
+            count("anomalies", source=self.name, kind=anomaly.kind)
+        for reason, amount in judgement.dropped.items():
+            count("mining_limited", amount, source=self.name, reason=reason)
+        for detection in judgement.detections:
+            for reason, amount in detection.notes.items():
+                count("detection_limited", amount, source=self.name, reason=reason)
+
+
+def _key(anomaly: Anomaly) -> tuple[str, str]:
+    return anomaly.source, anomaly.id
+
+
+def _together(first: Judgement, second: Judgement) -> Judgement:
+    return Judgement(
+        first.writes + second.writes,
+        first.anomalies + second.anomalies,
+        first.detections + second.detections,
+        first.dropped,
+    )
+
+
+def decision(source: str, span: TimeRange, kind: str, detail: str, now: datetime) -> Write:
+    """Something that wall time decided, on the record."""
+    names = ("source", "start", "kind", "end", "at", "detail")
+    return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))
+
+
+async def grouped_through(state: Rows) -> datetime | None:
+    """How far anomalies have been grouped, in event time."""
+    value = await state.meta("grouped_through")
+    return moment(int(value)) if value is not None else None
+
+
+class Grouper:
+    """Anomalies of all sources to incidents, in order of event time."""
+
+    def __init__(
+        self,
+        state: State,
+        settings: IncidentSettings,
+        labels: Mapping[str, str],
+        localise: Localise | None = None,
+        lock: asyncio.Lock | None = None,
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._labels = labels
+        self._localise = localise
+        self._lock = lock or asyncio.Lock()
+
+    async def group(self, horizon: datetime) -> list[Told]:
+        """Take in all that has become known up to `horizon`, and commit. Returns what there is to tell."""
+        async with self._lock:
+            since = await grouped_through(self._state)
+            if since is not None and horizon <= since:
+                return []
+            anomalies = await self._anomalies(since, horizon)
+            clusters = await self._clusters()
+            alive, told = await asyncio.to_thread(
+                incidents.advance,
+                clusters.values(),
+                anomalies,
+                horizon,
+                self._settings,
+                await self._threshold(),
+                self._labels,
+                self._localise,
+            )
+            writes = [*cluster_writes(clusters, alive), *map(news, told)]
+            await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])
+            return told
+
+    async def _anomalies(self, since: datetime | None, until: datetime) -> list[Anomaly]:
+        query = "SELECT body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
+        rows = await self._state.read(query, (seconds(since) if since else -1, seconds(until)))
+        return [loads(Anomaly, body) for (body,) in rows]
+
+    async def _clusters(self) -> dict[str, Cluster]:
+        rows = await self._state.read("SELECT cluster FROM incidents WHERE cluster != ''")
+        clusters = [loads(Cluster, body) for (body,) in rows]
+        return {cluster.id: cluster for cluster in clusters}
+
+    async def _threshold(self) -> float:
+        value = await self._state.meta("alarm_threshold")
+        return float(value) if value is not None else incidents.MIN_STRENGTH
+
+    async def calibrate(self, budget: float) -> float:
+        """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day."""
+        rows = await self._state.read("SELECT body FROM anomalies WHERE quiet = 1 ORDER BY reached, source, id")
+        quiet = [loads(Anomaly, body) for (body,) in rows]
+        spans = await self._state.read("SELECT MIN(started_at), MAX(warm_until) FROM checkpoints")
+        days = (spans[0][1] - spans[0][0]) / 86400 if spans and spans[0][0] is not None else 0.0
+        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings)
+        await self._state.write([meta_write("alarm_threshold", repr(threshold))])
+        return threshold
+
+
+def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster]) -> list[Write]:
+    """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays."""
+    writes = [_incident_row(cluster, dumps(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
+    for key, cluster in before.items():
+        if key not in after:
+            gone = Write("incidents", ("id",), ((key,),), delete=True)
+            writes.append(_incident_row(cluster, "") if cluster.incident else gone)
+    return writes
+
+
+def _incident_row(cluster: Cluster, text: str) -> Write:
+    incident = cluster.incident
+    names = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
+    row = (
+        cluster.id,
+        cluster.status,
+        incident.revision if incident else 0,
+        incident.service if incident else cluster.members[0].service,
+        seconds(cluster.starts_at),
+        seconds(cluster.last_seen),
+        dumps(incident) if incident else "",
+        text,
+    )
+    return Write("incidents", names, (row,))
+
+
+def news(told: Told) -> Write:
+    """The row from which reports and deliveries of this revision are made."""
+    incident = told.incident
+    names = ("incident", "revision", "part", "change", "at", "body")
+    return Write("news", names, ((incident.id, incident.revision, 0, told.change, seconds(told.at), dumps(incident)),))
+
+
+async def incident_list(state: Rows, status: str | None = None, limit: int = 100) -> list[Incident]:
+    """Incidents, the newest first."""
+    query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
+    rows = await state.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
+    return [loads(Incident, body) for (body,) in rows]

@@ -1,0 +1,117 @@
+"""exporter.yml: short files suffice, mistakes are named with path, value and choices, and secrets are never shown."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.config import LLMS, MEMORIES, SINKS, SOURCES, effective, load, parse, resolve
+from exporter.model import ConfigError, format_duration, parse_duration
+
+SHORTEST: dict[str, Any] = {
+    "sources": [{"type": "elasticsearch", "name": "shop", "hosts": ["http://localhost:9200"], "index": "logs-*"}],
+    "sinks": [{"type": "console"}],
+}
+
+
+def with_(path: str, value: Any) -> dict[str, Any]:
+    """The shortest file with one value set."""
+    raw: dict[str, Any] = {**SHORTEST, "sources": [dict(SHORTEST["sources"][0])], "sinks": [{"type": "console"}]}
+    place: Any = raw
+    *parents, last = path.split(".")
+    for part in parents:
+        place = place[int(part)] if part.isdigit() else place.setdefault(part, {})
+    place[last] = value
+    return raw
+
+
+def test_one_source_and_one_sink_are_enough() -> None:
+    config = parse(SHORTEST)
+    assert config.warmup.history == timedelta(days=7)
+    assert config.alarm_budget == 1.0
+    assert config.sources[0].window == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sinks.0.type", "slak", "sinks.0.type: 'slak' is not one of 'alertmanager', 'console'"),
+        ("sources.0.type", "splunk", "sources.0.type: 'splunk' is not one of 'elasticsearch', 'file', 'loki'"),
+        ("sources.0.indx", "logs-*", "sources.0.indx: unknown key"),
+        ("sources.0.window", "60", "sources.0.window: '60' is not a duration"),
+        ("alarm_budgett", "1/day", "alarm_budgett: unknown key"),
+        ("alarm_budget", "often", "alarm_budget: 'often' is not a budget"),
+        ("external_url", "anomalies.example.org", "external_url: 'anomalies.example.org' is not an absolute"),
+        ("warmup.history", -1, "warmup.history: -1 is not a duration"),
+        ("incidents.for", "soon", "incidents.for: 'soon' is not a duration"),
+        ("memory", {"type": "redis"}, "memory.type: 'redis' is not one of 'elasticsearch', 'local'"),
+        ("llm", {"type": "oracle"}, "llm.type: 'oracle' is not one of 'openai'"),
+        ("external_labels", {"1st": "x"}, "external_labels: '1st' is not a label name"),
+        ("sources", [], "sources"),
+        ("readers", 0, "readers: 0: "),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_and_the_choices(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(with_(path, value), "exporter.yml")
+    assert message in str(error.value)
+    assert str(error.value).startswith("exporter.yml: ")
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    raw = with_("sinks.0.type", "slak")
+    raw["sources"][0]["type"] = "splunk"
+    with pytest.raises(ConfigError) as error:
+        parse(raw)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_two_sources_of_one_name_are_refused() -> None:
+    raw = {**SHORTEST, "sources": SHORTEST["sources"] * 2}
+    with pytest.raises(ConfigError, match="'shop' is taken"):
+        parse(raw)
+
+
+def test_the_environment_fills_in_secrets_which_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ES_API_KEY", "c2VjcmV0OnZlcnk=")
+    config = parse(with_("sources.0.api_key", "${ES_API_KEY}"))
+    assert "c2VjcmV0" not in effective(config)
+    assert "c2VjcmV0" not in repr(config)
+
+
+def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    with pytest.raises(ConfigError, match=r"sources\.0\.api_key: the environment has no variable NO_SUCH"):
+        parse(with_("sources.0.api_key", "${NO_SUCH}"))
+
+
+def test_the_effective_configuration_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.yml"
+    path.write_text(effective(parse(SHORTEST)))
+    assert load(path).sources[0].name == "shop"
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "state"])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "exporter.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=str(path)):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "absent.yml")
+
+
+@pytest.mark.parametrize("reference", [*SOURCES.values(), *SINKS.values(), *MEMORIES.values(), *LLMS.values()])
+def test_everything_in_the_tables_can_be_built_from_settings(reference: str) -> None:
+    assert callable(resolve(reference).build)
+
+
+@pytest.mark.parametrize("text", ["5m", "1h30m", "7d", "30s", "500ms", "1w"])
+def test_durations_are_written_as_they_are_read(text: str) -> None:
+    assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)

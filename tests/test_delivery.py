@@ -1,0 +1,175 @@
+"""Delivery: at least once, each sink at its own pace, the newest state or every change, and repeats that keep alive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from exporter.delivery import ABANDON_AFTER, Deliverer
+from exporter.incidents import IncidentSettings, Told, advance
+from exporter.model import (
+    Anomaly,
+    Check,
+    Contribution,
+    Notification,
+    PermanentError,
+    Report,
+    TransientError,
+    Write,
+    dumps,
+)
+from exporter.pipeline import news
+from exporter.state import State
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class StepClock:
+    """A clock that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class RecordingSink:
+    """Remembers what it was told, and fails as often as it is asked to."""
+
+    def __init__(self, wants: Literal["latest", "every"] = "latest", resend: timedelta | None = None) -> None:
+        self.name = f"recording {wants}"
+        self.wants: Literal["latest", "every"] = wants
+        self.resend = resend
+        self.told: list[Notification] = []
+        self.errors: list[Exception] = []
+
+    async def deliver(self, notification: Notification) -> str | None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.told.append(notification)
+        return f"receipt {len(self.told)}"
+
+    async def check(self) -> Sequence[Check]:
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+def story() -> list[Told]:
+    """Opened, escalated, resolved."""
+    anomalies = [
+        Anomaly("shop", service, window, MINUTE, "window", 0.9999, 0.99, 17, (contribution,), window + MINUTE)
+        for window, service in ((START, "a"), (START + MINUTE, "b"))
+        for contribution in [Contribution("template", f"{service} failed", 9, 0, share=1.0)]
+    ]
+    told = advance((), anomalies, START + 60 * MINUTE, IncidentSettings(), 2.0, {})[1]
+    assert [item.change for item in told] == ["opened", "updated", "resolved"]
+    return told
+
+
+def reported(told: Told) -> Write:
+    row = news(told)
+    report = Report(told.incident.id, told.incident.revision, "rules", "headline", ())
+    return Write(row.table, (*row.columns, "report"), ((*row.rows[0], dumps(report)),))
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[State]:
+    state = State(tmp_path / "state.db")
+    yield state
+    state.close()
+
+
+def deliverer(sink: RecordingSink, state: State, clock: StepClock) -> Deliverer:
+    return Deliverer(sink, state, clock, lambda incident: (), "https://anomalies.example.org")
+
+
+async def test_a_sink_of_the_latest_state_is_told_the_newest_revision_once(state: State) -> None:
+    sink, clock = RecordingSink("latest"), StepClock()
+    await state.write([reported(item) for item in story()[:2]])
+    await deliverer(sink, state, clock).deliver()
+    await deliverer(sink, state, clock).deliver()
+    assert [n.incident.revision for n in sink.told] == [2]
+    assert sink.told[0].url == f"https://anomalies.example.org/incidents/{sink.told[0].incident.id}"
+
+
+async def test_a_sink_of_every_change_is_told_each_in_order(state: State) -> None:
+    sink, clock = RecordingSink("every"), StepClock()
+    await state.write([reported(item) for item in story()])
+    await deliverer(sink, state, clock).deliver()
+    assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]
+    assert len({n.event_id for n in sink.told}) == 3
+
+
+async def test_news_without_a_report_waits_for_it(state: State) -> None:
+    sink = RecordingSink()
+    await state.write([news(story()[0])])
+    assert await deliverer(sink, state, StepClock()).deliver() == 0
+    assert sink.told == []
+
+
+async def test_an_outage_delays_and_repeats_with_the_same_event_id(state: State) -> None:
+    sink, clock = RecordingSink("every"), StepClock()
+    sink.errors = [TransientError("503"), TransientError("503", timedelta(seconds=30))]
+    await state.write([reported(item) for item in story()])
+    await deliverer(sink, state, clock).deliver()
+    assert await deliverer(sink, state, clock).deliver() == 0, "it waits before it tries again"
+    clock.moment += timedelta(seconds=3)
+    await deliverer(sink, state, clock).deliver()
+    clock.moment += timedelta(seconds=29)
+    assert await deliverer(sink, state, clock).deliver() == 0, "it waits as long as the server asked for"
+    clock.moment += timedelta(seconds=1)
+    await deliverer(sink, state, clock).deliver()
+    assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]
+
+
+async def test_one_sink_that_is_down_delays_no_other(state: State) -> None:
+    down, up, clock = RecordingSink("every"), RecordingSink("latest"), StepClock()
+    down.errors = [TransientError("down")] * 100
+    await state.write([reported(item) for item in story()])
+    await deliverer(down, state, clock).deliver()
+    await deliverer(up, state, clock).deliver()
+    assert len(up.told) == 1
+
+
+async def test_the_receipt_comes_back_also_after_a_restart(state: State) -> None:
+    sink, clock = RecordingSink(), StepClock()
+    told = story()
+    await state.write([reported(told[0])])
+    await deliverer(sink, state, clock).deliver()
+    await state.write([reported(told[1])])
+    await deliverer(sink, state, clock).deliver()
+    assert [n.receipt for n in sink.told] == [None, "receipt 1"]
+
+
+async def test_a_firing_alert_is_repeated_and_a_resolved_one_for_five_minutes(state: State) -> None:
+    sink, clock = RecordingSink(resend=MINUTE), StepClock()
+    told = story()
+    await state.write([reported(told[0])])
+    for _ in range(4):
+        await deliverer(sink, state, clock).deliver()
+        clock.moment += MINUTE
+    assert len(sink.told) == 4
+    await state.write([reported(told[2])])
+    sink.told.clear()
+    for _ in range(20):
+        await deliverer(sink, state, clock).deliver()
+        clock.moment += MINUTE
+    assert [n.incident.status for n in sink.told] == ["resolved"] * 6
+
+
+async def test_a_change_that_is_refused_for_good_does_not_hold_up_the_next(state: State) -> None:
+    sink, clock = RecordingSink("every"), StepClock()
+    sink.errors = [PermanentError("400 invalid")] * ABANDON_AFTER
+    await state.write([reported(item) for item in story()])
+    for _ in range(ABANDON_AFTER + 1):
+        await deliverer(sink, state, clock).deliver()
+        clock.moment += timedelta(minutes=5)
+    assert [n.change for n in sink.told] == ["updated", "resolved"]

@@ -1,0 +1,204 @@
+"""The invariant that everything else serves: the same rows, however the time is divided, read, or interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.assembly import Assembly, assemble, open_state
+from exporter.config import Config, parse
+from exporter.model import NoTelemetry, SystemClock
+from tests.memory_source import START, MemorySource, at, page
+
+MINUTE = timedelta(minutes=1)
+Table = dict[str, list[tuple[Any, ...]]]
+WINDOWS = 24
+WARM = 6
+
+
+def config(folder: Path) -> Config:
+    return parse(
+        {
+            "state": str(folder / "state.db"),
+            "sources": [
+                {
+                    "type": "elasticsearch",
+                    "name": "shop",
+                    "hosts": ["http://127.0.0.1:9"],
+                    "sessions": {"pattern": r"order=(\w+)", "idle": "3m", "max_age": "10m"},
+                    "late_window": "3m",
+                }
+            ],
+        }
+    )
+
+
+def with_failure(base: list[dict[str, Any]], minute: int, length: int) -> list[dict[str, Any]]:
+    lines = [
+        {
+            "timestamp": at(60 * (minute + number // 12) + number % 12 * 4.5),
+            "service": "payments" if number % 3 else "orders",
+            "severity": 17,
+            "body": f"connection pool exhausted after {number} attempts: pool=main",
+            "trace": f"t{number % 5}",
+        }
+        for number in range(12 * length)
+    ]
+    return base + lines
+
+
+def quiet_lines() -> list[dict[str, Any]]:
+    """Three services that say the same each minute, with traces and orders."""
+    lines: list[dict[str, Any]] = []
+    for minute, number in itertools.product(range(WINDOWS), range(6)):
+        second = 60 * minute + 9 * number
+        order = minute * 6 + number
+        for offset, service, body in (
+            (0, "gateway", f"GET /orders/{order} 200 in {10 + number} ms"),
+            (1, "orders", f"order=o{order} accepted for user {number}"),
+            (2, "payments", f"order=o{order} charged {number}.99 EUR"),
+        ):
+            line = {"timestamp": at(second + offset), "service": service, "severity": 9, "body": body}
+            lines.append({**line, "trace": f"t{order}", "stream": service})
+    return lines
+
+
+LINES = page(with_failure(quiet_lines(), 14, 3))
+
+
+async def rows(assembly: Assembly) -> Table:
+    """Everything that the state file holds and that event time decides."""
+    state = assembly.state
+    tables = [name for (name,) in await state.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    clock = {"decisions", "meta", "documents", "reports", "deliveries"}
+    found = {name: await state.read(f"SELECT * FROM {name}") for name in sorted(tables) if name not in clock}
+    found["meta"] = await state.read("SELECT * FROM meta WHERE key IN ('alarm_threshold', 'grouped_through')")
+    return found
+
+
+def build(folder: Path, readers: int = 1, page_size: int = 1000, seed: int | None = None) -> Assembly:
+    """The parts as the configuration says, over the lines in memory."""
+    settings_ = config(folder).model_copy(update={"readers": readers})
+    source = MemorySource(LINES, page_size=page_size, seed=seed)
+    return assemble(settings_, SystemClock(), NoTelemetry(), open_state(settings_), sources=[source], sinks=[])
+
+
+async def take(assembly: Assembly, cut: int) -> None:
+    """Bring everything up to so many minutes after the start."""
+    until = START + cut * MINUTE
+    pipeline = assembly.pipelines[0]
+    await pipeline.start(START, START + WARM * MINUTE)
+    await pipeline.advance(until)
+    if cut >= WARM:
+        if await assembly.state.meta("alarm_threshold") is None:
+            await assembly.grouper.calibrate(1.0)
+        await assembly.grouper.group(until)
+
+
+async def run(
+    cuts: Sequence[int] = (),
+    restarts: Sequence[int] = (),
+    page_size: int = 1000,
+    seed: int | None = None,
+    readers: int = 1,
+) -> Table:
+    """Take the lines through the pipeline: `cuts` divide the time, after `restarts` everything is loaded anew."""
+    with tempfile.TemporaryDirectory() as name:
+        assembly = build(Path(name), readers, page_size, seed)
+        for cut in sorted({*cuts, *restarts, WARM, WINDOWS}):
+            await take(assembly, cut)
+            if cut in restarts:
+                await assembly.close()
+                assembly = build(Path(name), readers, page_size, seed)
+        found = await rows(assembly)
+        await assembly.close()
+        return found
+
+
+def same(left: Table, right: Table) -> None:
+    assert left.keys() == right.keys()
+    for table in left:
+        assert left[table] == right[table], table
+
+
+_whole: Table = {}
+
+
+def whole() -> Table:
+    """One uninterrupted run."""
+    if not _whole:
+        _whole.update(asyncio.run(run()))
+    return _whole
+
+
+def test_the_failure_becomes_an_incident_of_the_services_that_show_it() -> None:
+    bodies = [row[6] for row in whole()["incidents"] if row[6]]
+    assert len(bodies) == 1
+    assert "payments" in bodies[0]
+
+
+CASES = 200 if os.environ.get("CI") else 30
+
+minutes = st.lists(st.integers(1, WINDOWS - 1), max_size=6)
+
+
+@given(minutes, minutes, st.sampled_from([1, 7, 100]), st.integers(0, 5) | st.none(), st.sampled_from([1, 2, 5]))
+@pytest.mark.timeout(900)
+@settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_division_page_order_readers_and_restart_give_the_same_rows(
+    cuts: list[int], restarts: list[int], page_size: int, seed: int | None, readers: int
+) -> None:
+    same(asyncio.run(run(cuts, restarts, page_size, seed, readers)), whole())
+
+
+async def work(folder: Path) -> None:
+    """What a process does that is killed and started again: go on from where the rows say it was."""
+    assembly = build(folder)
+    print("loaded", flush=True)
+    for cut in range(1, WINDOWS + 1):
+        await take(assembly, max(cut, WARM))
+        print(cut, flush=True)
+    await assembly.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+def test_processes_killed_at_random_moments_leave_the_same_rows(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    command = [sys.executable, "-c", f"import asyncio, pathlib; from tests.test_invariant import work; "
+               f"asyncio.run(work(pathlib.Path({str(tmp_path)!r})))"]  # fmt: skip
+    for _ in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        # Kill somewhere inside the work on the window that follows a random one.
+        stop_after = str(chance.randint(1, WINDOWS - 1))
+        for line in process.stdout:
+            if line.strip() == stop_after:
+                threading.Event().wait(chance.random() * 0.02)
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    async def left() -> Table:
+        assembly = build(tmp_path)
+        found = await rows(assembly)
+        await assembly.close()
+        return found
+
+    same(asyncio.run(left()), whole())
