@@ -10,11 +10,14 @@ import sys
 from argparse import Namespace
 from typing import Literal
 
+from pydantic import ValidationError
+
 from exporter.assembly import assemble
 from exporter.cli import incident_line
 from exporter.config import Config, resolve
 from exporter.model import (
     Check,
+    ConfigError,
     Context,
     ExporterError,
     Incident,
@@ -138,7 +141,25 @@ async def _check(name: str, settings: object, context: Context) -> list[Check]:
 
 async def analyze(options: Namespace) -> int:
     """Say what is unusual in files; 3 when something is and the caller wants to know by exit code."""
-    raise NotImplementedError(sys.argv)
+    from exporter import analyze as engine
+    from exporter.config import explain
+
+    names = {name: getattr(options, name) for name in ("body", "timestamp", "severity", "service", "trace", "host")}
+    given: dict[str, object] = {"fields": {name: value for name, value in names.items() if value}}
+    if options.session_field:
+        given["sessions"] = {"field": options.session_field}
+    try:
+        files = resolve("integrations.file:FileSettings")(name="files", path=options.files, **given)
+        settings = engine.AnalyzeSettings(window=options.window, session_pattern=options.session, top=options.top)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error, ""))) from error
+    found = await engine.analyze(resolve("integrations.file:read_pages")(options.files, files), settings)
+    if options.format == "json":
+        print(json.dumps(to_json(found), ensure_ascii=False))
+    else:
+        colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(engine.render(found, colored))
+    return 3 if options.fail_on_anomaly and found.unusual else 0
 
 
 async def simulate(options: Namespace) -> int:

@@ -207,6 +207,9 @@ class Daemon(Operations):
         await self.assembly.state.prune("incidents", "updated_at", seconds(kept))
         await self.assembly.state.prune("triggers", "received_at", seconds(now - timedelta(days=7)))
         self.telemetry.gauge("state_bytes", self.assembly.state.size())
+        for polling in self.pollings:
+            for reason, lines in (await polling.pipeline.source.unusable()).items():
+                self.telemetry.gauge("source_unusable_lines", lines, source=polling.pipeline.name, reason=reason)
 
     # --- Backend of the web side ---
 

@@ -88,7 +88,7 @@ def _config(directory: Path, shop: Shop) -> Config:
             "external_url": "http://127.0.0.1:9464",
             "external_labels": {"environment": "demo"},
             "warmup": {"history": f"{WARM_UP // timedelta(hours=1)}h"},
-            "sources": [{"type": "simulator", "name": "shop", "start": shop.start.isoformat()}],
+            "sources": [{"type": "simulator", "name": "shop", "start": shop.start.isoformat(), "window": "2m"}],
             "sinks": [{"type": "console"}],
         },
         "the demo's configuration",

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from pydantic import Field
 
+from exporter.detection.detector import Release
 from exporter.model import (
     OWN_NAME,
     Anomaly,
@@ -35,6 +36,9 @@ MAX_MEMBERS = 200
 MIN_STRENGTH = 2.0
 """Strength from which an incident may open when warm-up taught nothing stricter: one window of a
 one-in-a-hundred score in two services, or two such windows in one."""
+
+RELEASE_BEFORE = timedelta(hours=1)
+"""A deployment this long before an incident stands on its timeline."""
 
 _RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
 
@@ -117,12 +121,16 @@ def advance(
     threshold: float,
     labels: Mapping[str, str],
     localise: Localise | None = None,
+    releases: Sequence[Release] = (),
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
+    `releases` stand on the timeline of the incidents that follow them in the same service.
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
-    tracker = _Tracker({cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise)
+    tracker = _Tracker(
+        {cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise, tuple(releases)
+    )
     ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
     for reached, batch in groupby(ordered, key=lambda a: a.reached):
         tracker.expire(reached)
@@ -157,7 +165,9 @@ class _Tracker:
         threshold: float,
         labels: Mapping[str, str],
         localise: Localise | None,
+        releases: tuple[Release, ...],
     ) -> None:
+        self.releases = releases
         self.clusters = clusters
         self.settings = settings
         self.threshold = threshold
@@ -225,6 +235,7 @@ class _Tracker:
         )
         if entry:
             cluster = replace(cluster, timeline=_bounded(cluster.timeline, TimelineEntry(at, entry)))
+        cluster = self._with_releases(cluster)
         before = cluster.incident
         if before is None or change != "resolved":
             span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
@@ -236,6 +247,17 @@ class _Tracker:
             incident = replace(incident, revision=(before.revision if before else 0) + 1)
             self.told.append(Told(incident, change, at, cluster.strength))
         self.clusters[cluster.id] = replace(cluster, incident=incident)
+
+    def _with_releases(self, cluster: Cluster) -> Cluster:
+        """Deployments of its services from a while before it began."""
+        services = {member.service for member in cluster.members}
+        timeline = cluster.timeline
+        for release in self.releases:
+            entry = TimelineEntry(release.at, f"version {release.version} was deployed", release.service)
+            near = cluster.starts_at - RELEASE_BEFORE <= release.at <= cluster.last_seen
+            if near and (not release.service or release.service in services) and entry not in timeline:
+                timeline = _bounded(timeline, entry)
+        return replace(cluster, timeline=timeline)
 
 
 def first_movers(cluster: Cluster) -> tuple[Suspect, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 from pydantic import Field, field_validator
@@ -33,6 +33,11 @@ COARSE = "|".join(
 )
 """What every line is cleaned of: each match becomes a single 0. What is left is the line's shape."""
 
+
+def _after_zero(letters: str) -> tuple[str, ...]:
+    return tuple(f"0{space}{letter}" for letter in letters for space in ("", " "))
+
+
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 _CLOCK = r"0:0(?::0(?:[.,:]0)?)?"
@@ -48,46 +53,64 @@ _SYSLOG = (
     r"^<0>0 [0-9T:.Z+-]+ \S+ (\S+) \S+ \S+ (?:- |\[[^\]]*\] ?)?",
 )
 
-_STEPS: tuple[tuple[str, str], ...] = (
-    ("URL", _B + r"(?:[a-z][a-z0-9+]*:)+//[^\s'\"<>,;)\]}]+"),
-    ("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
-    ("PATH", r"(?:" + _B + r"[A-Za-z]:\\|\\\\)[^\s\"'<>|,;]+"),
-    (
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DATES = ("0-0", "0/0", *_MONTHS)
+
+
+class _Step(NamedTuple):
+    """A pattern, the name that it gives, and texts one of which is in everything that it matches."""
+
+    name: str
+    pattern: str
+    signs: tuple[str, ...]
+
+
+_STEPS = (
+    _Step("URL", _B + r"(?:[a-z][a-z0-9+]*:)+//[^\s'\"<>,;)\]}]+", ("//",)),
+    _Step("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", ("@",)),
+    _Step("PATH", r"(?:" + _B + r"[A-Za-z]:\\|\\\\)[^\s\"'<>|,;]+", ("\\",)),
+    _Step(
         "HOST",
         _B + r"(?:(?:[A-Za-z0-9_-]+\.)+" + _TLD + r"(?::0)?|(?:[a-z0-9_-]+\.){2,}[a-z]+:0)" + _B,
+        (".",),
     ),
-    (
+    _Step(
         "TIME",
         _B
-        + r"(?:0[-/]0[-/]0(?:[T _-]"
-        + _CLOCK
-        + r"(?: ?(?:Z|UTC|GMT|[+-]0:?0?))?)?"
+        + rf"(?:0[-/]0[-/]0(?:[T _-]{_CLOCK}(?: ?(?:Z|UTC|GMT|[+-]0:?0?))?)?"
         + rf"|(?:{_DAY},? )?{_MONTH} +0(?:,? {_CLOCK})?(?: [A-Z]{{3,4}})?(?:,? 0)?(?: {_CLOCK})?"
         + rf"|0[/-]{_MONTH}[/-]0(?:[ :T]{_CLOCK})?(?: [+-]0)?)"
         + _B,
+        _DATES,
     ),
-    (
+    _Step(
         "HOST",
         rf"{_B}(?:[0-9A-Fa-f]{{1,4}}[:-]){{5}}[0-9A-Fa-f]{{1,4}}{_B}|/?{_B}0\.0\.0\.0(?::0|/0)?{_B}"
         rf"|{_B}(?:(?:[0-9A-Fa-f]{{1,4}}:){{7}}[0-9A-Fa-f]{{1,4}}"
         rf"|(?:[0-9A-Fa-f]{{1,4}}:){{1,6}}(?::[0-9A-Fa-f]{{1,4}}){{1,6}}){_B}(?:%[A-Za-z0-9]+)?",
+        (":", "-", "0.0.0.0"),
     ),
-    ("TIME", _B + _CLOCK + _B),
-    ("HEADER", r"^(?:0 )?(?:[\[(]?<TIME>[\])]?[\s,|;-]*)+"),
-    (
+    _Step("TIME", _B + _CLOCK + _B, ("0:0",)),
+    _Step("HEADER", r"^(?:0 )?(?:[\[(]?<TIME>[\])]?[\s,|;-]*)+", ("0:0", "<TIME>", *_DATES)),
+    _Step(
         "PATH",
         r"/?(?:[A-Za-z0-9_.+@$~*-]+/|<TIME>/)(?:[A-Za-z0-9_.+@$~*:-]*/|<TIME>/)+(?:[A-Za-z0-9_.+@$~:%*-]|<TIME>)*"
         r"|/[A-Za-z0-9_.+@$~-]+/[A-Za-z0-9_.+@$~:%*-]*",
+        ("/",),
     ),
-    ("TIME", r"<?" + _B + r"0(?:\.0)? ?" + _UNIT + _B),
-    ("SIZE", _B + r"0(?:\.0)? ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B)" + _B + r"(?: ?\(0(?:\.0)? ?[KMGT]i?B\))?"),
-    ("KV", r"=(?:\"[^\"]*\"|'[^']*'|[^\s,;&(){}\[\]\"'=]+)"),
-    ("NUM", r"[-+]?" + _B + r"0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?" + _B),
-    ("NUM", r"[-+]?0(?:\.0)*"),
+    _Step("TIME", r"<?" + _B + r"0(?:\.0)? ?" + _UNIT + _B, _after_zero("muµnshd")),
+    _Step(
+        "SIZE",
+        _B + r"0(?:\.0)? ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B)" + _B + r"(?: ?\(0(?:\.0)? ?[KMGT]i?B\))?",
+        _after_zero("kKMGTPBb"),
+    ),
+    _Step("KV", r"=(?:\"[^\"]*\"|'[^']*'|[^\s,;&(){}\[\]\"'=]+)", ("=",)),
+    _Step("NUM", r"[-+]?" + _B + r"0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?" + _B, ("0",)),
+    _Step("NUM", r"[-+]?0(?:\.0)*", ("0",)),
 )
 """Named patterns, in order; they are written for text whose digits are 0 already."""
 
-NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in _STEPS if name != "HEADER"))
+NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _, _ in _STEPS if name != "HEADER"))
 
 KEEP_KEYS: tuple[str, ...] = (
     *("level", "loglevel", "log_level", "lvl", "severity", "status", "state", "result", "outcome", "reason", "code"),
@@ -96,13 +119,18 @@ KEEP_KEYS: tuple[str, ...] = (
 """Keys whose value tells statements apart, in `key=value`: it stays."""
 
 _LISTS = (
-    *((rf"<{name}>(?:[\s,;:/|._-]{{0,3}}<{name}>)+", f"<{name}>") for name in ("NUM", "HOST", "PATH")),
-    (r"\[[^\s,;\[\](){}=]+(?:, ?[^\s,;\[\](){}=]+)+\]", "[<LIST>]"),
+    *(
+        _Step(f"<{name}>", rf"<{name}>(?:[\s,;:/|._-]{{0,3}}<{name}>)+", signs)
+        for name, signs in (("NUM", ("0", "<")), ("HOST", (".", ":", "-", "<")), ("PATH", ("/", "\\", "<")))
+    ),
+    _Step("[<LIST>]", r"\[[^\s,;\[\](){}=]+(?:, ?[^\s,;\[\](){}=]+)+\]", ("[",)),
 )
 _REDACTED = re.compile(r"<([a-z][a-z0-9_]{0,31}):[0-9a-f]{6}>")
 _KINDS = {"email": "<EMAIL>", "ip": "<HOST>"}
 _BINARY = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\x{FFFD}]"
+_binary = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _BLOB = r"[^\s]{200,}"
+_blob = re.compile(r"\S{200}")
 _GUARD = "\u2261"
 _PLACEHOLDER = re.compile(r"<(?:NUM|HOST|TIME|PATH|URL|EMAIL|SIZE|SECRET|BLOB|BINARY|V|[A-Z][A-Z0-9_]*|\*|\.\.\.)>")
 
@@ -159,8 +187,37 @@ def masked(shapes: Sequence[str], settings: MaskSettings, keep_keys: tuple[str, 
     if not shapes:
         return []
     safe = [_REDACTED.sub(lambda match: _KINDS.get(match[1], "<SECRET>"), shape) for shape in shapes]
-    frame = pl.DataFrame({"text": safe}, schema={"text": pl.String})
-    return frame.select(_expression(settings, keep_keys)).to_series().to_list()
+    expression = _expression(settings, keep_keys, "\n".join(safe))
+    return pl.DataFrame({"text": safe}, schema={"text": pl.String}).select(expression).to_series().to_list()
+
+
+def _expression(settings: MaskSettings, keep_keys: tuple[str, ...], everything: str) -> pl.Expr:
+    """All that any of the texts needs: each pattern costs something even where it finds nothing."""
+
+    def needed(signs: Iterable[str]) -> bool:
+        return any(sign in everything for sign in signs)
+
+    text = pl.col("text")
+    if _binary.search(everything):
+        binary = text.str.count_matches(_BINARY) * 10 > text.str.len_chars()
+        text = pl.when(binary).then(pl.lit("<BINARY>")).otherwise(text)
+    if keep_keys and needed("="):
+        names = "|".join(map(re.escape, keep_keys))
+        text = text.str.replace_all(rf"(?i)\b({names})=", "${1}" + _GUARD)
+    for mask in settings.extra:
+        text = text.str.replace_all(mask.regex, f"<{mask.name}>")
+    if needed(("<0>", *_MONTHS)):
+        for pattern in _SYSLOG:
+            text = text.str.replace(pattern, "${1}")
+    for step in _STEPS:
+        if step.name not in settings.disable and needed(step.signs):
+            text = text.str.replace_all(step.pattern, {"KV": "=<V>", "HEADER": ""}.get(step.name, f"<{step.name}>"))
+    for step in _LISTS:
+        if needed(step.signs):
+            text = text.str.replace_all(step.pattern, step.name)
+    if _blob.search(everything):
+        text = text.str.replace_all(_BLOB, "<BLOB>")
+    return text.str.replace_all(_GUARD, "=", literal=True)
 
 
 def fingerprint() -> str:
@@ -230,7 +287,7 @@ def collapse(text: str) -> str:
 
 
 def _period(kept: list[str], core: list[str], at: int, places: Sequence[int]) -> int:
-    """The length of the block that ends `kept` and starts again at `at`, or 0; `places` are those of its first piece."""
+    """The length of the block that ends `kept` and starts again at `at`, or 0; `places`: those of its first piece."""
     for place in reversed(places):
         period = len(kept) - place
         if period > _LONGEST_BLOCK:

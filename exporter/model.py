@@ -590,6 +590,9 @@ class Source(Protocol):
     async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
         """How many lines each window of the epoch-aligned grid has; windows without lines may be absent."""
 
+    async def unusable(self) -> Mapping[str, int]:
+        """Lines that are in no range, by reason: without a timestamp, or with an impossible one."""
+
     async def check(self) -> Sequence[Check]:
         """Try what the source needs, with the rights that it needs, and say how to grant what is missing."""
 

@@ -143,7 +143,8 @@ def _moved(
 
 def _pack(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.write_ipc(buffer, compression="zstd")
+    # The oldest form has one layout for the same values; string views have many, and rows must not differ by them.
+    frame.rechunk().write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
 

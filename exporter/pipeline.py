@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from exporter import incidents, reduction
 from exporter.detection import Detection, Detector
+from exporter.detection.detector import Release
 from exporter.incidents import Cluster, IncidentSettings, Localise, Told
 from exporter.mining import Miner
 from exporter.model import (
@@ -37,6 +38,9 @@ LINES_PER_CHUNK = 300_000
 """Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
 
 MAX_WINDOWS_PER_CHUNK = 240
+
+RELEASE_MATTERS = timedelta(hours=2)
+"""How long after a deployment what is unusual may come from it."""
 
 
 def seconds(moment: datetime) -> int:
@@ -85,11 +89,11 @@ class Brain:
         self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
         """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
 
-    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+    def judge(self, window: int, reduced: Reduced, late: bool = False, releases: Sequence[Release] = ()) -> Judgement:
         """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
         mined = self.miner.mine(window, reduced)
         observation = observe(self.source, window, self.window, reduced, mined)
-        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late, changes=releases)
         own = Judgement((*mined.writes, *detection.writes), detection.anomalies, (detection,), mined.dropped)
         return own if late else _together(own, self.settle(window))
 
@@ -181,12 +185,14 @@ class SourcePipeline:
         """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
         by_window = await self._read(time_range)
         brain = await self.brain()
+        releases = await known_releases(self._state, time_range)
         judged: list[tuple[int, Reduced, Judgement]] = []
         for start in time_range.windows(self.window):
             window = seconds(start)
             reduced = by_window.pop(window, None) or reduction.empty()
             began = time.monotonic()
-            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced))
+            recent = [r for r in releases if start - RELEASE_MATTERS <= r.at < start + self.window]
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, False, recent))
             self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
             judged.append((window, reduced, judgement))
             if self.stopping:
@@ -266,7 +272,8 @@ class SourcePipeline:
         reduced = (await self._read(time_range)).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
         brain = await self.brain()
-        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, True))
+        releases = await known_releases(self._state, time_range)
+        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, True, releases))
         await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
         self._telemetry.count("source_late_windows", source=self.name)
 
@@ -364,6 +371,13 @@ def decision(source: str, span: TimeRange, kind: str, detail: str, now: datetime
     return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))
 
 
+async def known_releases(state: Rows, span: TimeRange) -> list[Release]:
+    """Deployments that we were told of, from a while before a range to its end."""
+    query = "SELECT service, version, at FROM changes WHERE at >= ? AND at < ? ORDER BY at, service"
+    rows = await state.read(query, (seconds(span.start - RELEASE_MATTERS), seconds(span.end)))
+    return [Release(service, version, moment(at)) for service, version, at in rows]
+
+
 async def grouped_through(state: Rows) -> datetime | None:
     """How far anomalies have been grouped, in event time."""
     value = await state.meta("grouped_through")
@@ -395,6 +409,8 @@ class Grouper:
                 return []
             anomalies = await self._anomalies(since, horizon)
             clusters = await self._clusters()
+            first = min([horizon, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
+            releases = await known_releases(self._state, TimeRange(first, horizon))
             alive, told = await asyncio.to_thread(
                 incidents.advance,
                 clusters.values(),
@@ -404,6 +420,7 @@ class Grouper:
                 await self._threshold(),
                 self._labels,
                 self._localise,
+                releases,
             )
             writes = [*cluster_writes(clusters, alive), *map(news, told)]
             await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])

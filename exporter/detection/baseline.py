@@ -77,9 +77,7 @@ def features(observation: Observation) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _part(
-    frame: pl.DataFrame, kind: int, a: pl.Expr, b: pl.Expr, count: pl.Expr, exposure: pl.Expr
-) -> pl.DataFrame:
+def _part(frame: pl.DataFrame, kind: int, a: pl.Expr, b: pl.Expr, count: pl.Expr, exposure: pl.Expr) -> pl.DataFrame:
     return frame.select(
         "service",
         pl.lit(kind, pl.Int8()).alias("kind"),

@@ -204,9 +204,7 @@ class Detector:
         anomalies += [self._session_anomaly(v, lines, newest) for v in bad[:MAX_TOLD_SESSIONS]]
         notes = {"anomalous_sessions": max(0, len(bad) - MAX_TOLD_SESSIONS), "transitions": observation.limited}
         marked = tuple(replace(a, late=late) for a in anomalies)
-        return Detection(
-            marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes)
-        )
+        return Detection(marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes))
 
     def _score(self, observation: Observation) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Scores of the services of a window (SCORES, FEATURES, learning), and all deviations."""
@@ -411,8 +409,12 @@ class Detector:
 
     def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
         """Put the window's vectors into the pool; of too many, those with the smallest hashes stay."""
-        usable = scores.filter(~pl.col("service").is_in([s for s in scores["service"] if not self.presences.windows(s)]))
-        fresh = {(window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *FEATURES).iter_rows()}
+        usable = scores.filter(
+            ~pl.col("service").is_in([s for s in scores["service"] if not self.presences.windows(s)])
+        )
+        fresh = {
+            (window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *FEATURES).iter_rows()
+        }
         self._pool.update(fresh)
         excess = len(self._pool) - self.settings.pool
         gone = sorted(self._pool, key=lambda key: (-_key_hash(key), key))[:excess] if excess > 0 else []
@@ -430,7 +432,9 @@ class Detector:
     def _roll(self, window: int) -> list[Write]:
         """When an hour is settled, its windows become one block."""
         hour = (window + self.step) // HOUR * HOUR - HOUR
-        done = [start for start in self._hour if start < hour + HOUR] if (window + self.step) // HOUR * HOUR > hour else []
+        done = (
+            [start for start in self._hour if start < hour + HOUR] if (window + self.step) // HOUR * HOUR > hour else []
+        )
         done = [start for start in done if start + self.step <= hour + HOUR]
         if not done:
             return self._drop_empty(window)
@@ -526,7 +530,9 @@ class Detector:
         silent = observation.services.is_empty()
         if silent:
             self._gap += 1
-            return [self._source_gap(observation)] if self._gap == 2 and self._learnt >= self.settings.min_windows else []
+            return (
+                [self._source_gap(observation)] if self._gap == 2 and self._learnt >= self.settings.min_windows else []
+            )
         after_gap, self._gap = self._gap > 0, 0
         if after_gap or observation.sampled < 1:
             return []

@@ -104,7 +104,10 @@ def explain_window(
     rows = found.with_columns(pl.col("z").abs().alias("size")).sort(
         "size", "kind", "a", "b", descending=[True, False, False, False]
     )
-    rows = rows.filter((pl.col("size") >= MIN_Z) & ~((pl.col("kind") == base.GAP_OUT) | pl.col("a").is_in(list(new)) & (pl.col("kind") == base.TEMPLATE)))
+    rows = rows.filter(
+        (pl.col("size") >= MIN_Z)
+        & ~((pl.col("kind") == base.GAP_OUT) | pl.col("a").is_in(list(new)) & (pl.col("kind") == base.TEMPLATE))
+    )
     reasons: list[tuple[float, Contribution]] = [
         (
             2.0 * count**0.5 + MIN_Z,

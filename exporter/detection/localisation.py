@@ -31,9 +31,12 @@ def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta, limit
             for start, frame in chosen
         ]
     )
-    best = table.sort("strength", "start", descending=[True, False]).unique("service", keep="first", maintain_order=True)
+    best = table.sort("strength", "start", descending=[True, False]).unique(
+        "service", keep="first", maintain_order=True
+    )
     rows = best.sort("strength", "service", descending=[True, False]).head(limit)
     total = sum(rows["strength"].to_list()) or 1.0
     return tuple(
-        Suspect(row["service"], row["strength"] / total, row["reason"], row["start"]) for row in rows.iter_rows(named=True)
+        Suspect(row["service"], row["strength"] / total, row["reason"], row["start"])
+        for row in rows.iter_rows(named=True)
     )

@@ -132,4 +132,3 @@ class Presences:
 
 def _row(one: Known) -> tuple[int, ...]:
     return (one.first, one.last, one.windows, one.lines, one.silent, one.longest, one.low, one.alive)
-

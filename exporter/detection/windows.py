@@ -34,6 +34,7 @@ GAP_EVIDENCE = 30
 MIN_GAP = 0.3 * 1.4427 * GAP_STEPS
 """Gaps vary by at least 30 %: what is more regular than that is regular by chance."""
 
+MIN_EXTRA = 0.0
 MIN_GAP_WINDOWS = 5
 
 MAX_GAPS = 20
@@ -67,9 +68,7 @@ def _against(seen: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _counted(
-    seen: pl.DataFrame, past: pl.DataFrame, kind: int, against: int, keys: tuple[str, ...]
-) -> pl.DataFrame:
+def _counted(seen: pl.DataFrame, past: pl.DataFrame, kind: int, against: int, keys: tuple[str, ...]) -> pl.DataFrame:
     """Counts against their exposure, also those that are missing now."""
     col = pl.col
     now = seen.filter(col("kind") == against).select(*keys, col("count").alias("n"))
@@ -85,8 +84,10 @@ def _counted(
     )
     rate = col("sum") / col("n1")
     residual = col("squares") - 2 * rate * col("cross") + rate**2 * col("n2")
-    extra = ((residual - rate * col("n1")) / (rate**2 * col("n2"))).fill_nan(0.0).clip(0.0, 1e6)
-    joined = joined.with_columns(((col("sum") + 0.5) / (col("n1") + 1) * col("n")).alias("expected"), extra.alias("extra"))
+    extra = ((residual - rate * col("n1")) / (rate**2 * col("n2"))).fill_nan(0.0).clip(MIN_EXTRA, 1e6)
+    joined = joined.with_columns(
+        ((col("sum") + 0.5) / (col("n1") + 1) * col("n")).alias("expected"), extra.alias("extra")
+    )
     # Square roots (of counts) and arc sines (of shares) have the same variance at any level.
     if kind == base.EDGE:
         share = _arcsine(col("count"), col("n")) - _arcsine(col("expected"), col("n"))

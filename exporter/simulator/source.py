@@ -76,6 +76,10 @@ class SimulatedSource:
         """How many lines each window has."""
         return await asyncio.to_thread(self.shop.count, time_range, window)
 
+    async def unusable(self) -> Mapping[str, int]:
+        """Every line has its time."""
+        return {}
+
     async def check(self) -> Sequence[Check]:
         """Nothing can be missing."""
         services = len(self.shop.services)

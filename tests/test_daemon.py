@@ -1,0 +1,226 @@
+"""The daemon: warm-up before alarms, catching up, gaps on the record, sources that stall, and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from exporter.assembly import assemble
+from exporter.config import Config, parse
+from exporter.daemon import GIVE_UP_AFTER, Daemon
+from exporter.model import Sink
+from exporter.pipeline import grouped_through, incident_list, seconds
+from exporter.telemetry import PrometheusTelemetry
+from exporter.web.backend import AlertTrigger
+from tests.memory_source import START, MemorySource, at, page
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+class StepClock:
+    """A clock that moves when a test says so."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def lines(minutes: int, failing: range = range(0), service: str = "orders") -> pl.DataFrame:
+    """A service that says the same each minute, and errors while it fails."""
+    rows: list[dict[str, Any]] = []
+    for minute in range(minutes):
+        for number in range(6):
+            second = 60 * minute + 9 * number
+            body = f"request {number} served in {number + 3} ms"
+            rows.append({"timestamp": at(second), "service": service, "severity": 9, "body": body})
+            if minute in failing:
+                error = "connection pool exhausted: no connection within 30 s"
+                rows.append({"timestamp": at(second + 1), "service": service, "severity": 17, "body": error})
+    return page(rows)
+
+
+def config(tmp_path: Path, *names: str, **other: Any) -> Config:
+    sources = [
+        {
+            "type": "elasticsearch",
+            "name": name,
+            "hosts": ["http://127.0.0.1:9"],
+            "query_offset": "0s",
+            "late_window": "2m",
+        }
+        for name in names
+    ]
+    return parse({"state": str(tmp_path / "state.db"), "sources": sources, "warmup": {"history": "1h"}, **other})
+
+
+@asynccontextmanager
+async def running(settings: Config, clock: StepClock, *sources: MemorySource) -> AsyncIterator[Daemon]:
+    telemetry = PrometheusTelemetry()
+    no_sinks: list[Sink] = []
+    assembly = assemble(settings, clock, telemetry, sources=list(sources), sinks=no_sinks)
+    try:
+        yield Daemon(assembly, telemetry)
+    finally:
+        await assembly.close()
+
+
+async def test_history_is_learnt_before_the_first_alarm_and_readiness_says_so(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(80, failing=range(30, 34)))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        assert not (await daemon.readiness()).ok
+        await daemon.once()
+        assert (await daemon.readiness()).ok
+        assert await incident_list(daemon.assembly.state) == [], "what failed in the past is learnt, not told"
+
+
+async def test_a_failure_after_warm_up_is_an_incident(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(90, failing=range(65, 70)))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        for _ in range(8):
+            await daemon.once()
+            clock.moment += 4 * MINUTE
+        (incident,) = await incident_list(daemon.assembly.state)
+        assert incident.service == "orders"
+        assert any("pool exhausted" in c.text for c in incident.contributions)
+        record = await daemon.incident(incident.id)
+        assert record is not None
+        assert record.rules is not None
+
+
+async def test_a_long_outage_is_caught_up_and_what_is_too_old_is_a_gap_on_the_record(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(300))
+    async with running(config(tmp_path, "shop", max_catch_up="30m"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment += 2 * HOUR
+        await daemon.once()
+        gaps = await daemon.assembly.state.read("SELECT kind, end - start FROM decisions WHERE kind = 'gap'")
+        assert gaps == [("gap", 90 * 60)]
+        checkpoint = await daemon.assembly.pipelines[0].checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.read_through == clock.moment
+
+
+async def test_late_lines_replace_their_window(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    everything = lines(70)
+    source = MemorySource(everything.filter(pl.col("timestamp") != at(60 * 59)))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        source.lines = everything
+        await daemon.once()
+        reads = await daemon.assembly.state.read("SELECT lines, reads FROM windows ORDER BY window DESC LIMIT 1")
+        assert reads == [(6, 2)]
+        await daemon.once()
+        assert await daemon.assembly.state.read("SELECT MAX(reads) FROM windows") == [(2,)]
+
+
+async def test_a_source_that_fails_loses_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(80))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment += 5 * MINUTE
+        source.fail_next = 1
+        await daemon.once()
+        before = await daemon.assembly.pipelines[0].checkpoint()
+        await daemon.once()
+        after = await daemon.assembly.pipelines[0].checkpoint()
+        assert before is not None
+        assert after is not None
+        assert (before.read_through, after.read_through) == (START + HOUR, clock.moment)
+        assert (
+            daemon.telemetry.value("log_anomaly_exporter_source_polls_total", source="shop", outcome="transient") == 1
+        )
+
+
+async def test_a_stalled_source_holds_the_others_back_no_longer_than_stall_after(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    good, bad = MemorySource(lines(120), "good"), MemorySource(lines(120), "bad")
+    async with running(config(tmp_path, "good", "bad"), clock, good, bad) as daemon:
+        await daemon.once()
+        bad.fail_next = 1000
+        clock.moment += 5 * MINUTE
+        await daemon.once()
+        assert await grouped_through(daemon.assembly.state) == START + HOUR
+        clock.moment += 11 * MINUTE
+        await daemon.once()
+        assert await grouped_through(daemon.assembly.state) == clock.moment
+        assert not (await daemon.readiness()).ok
+        bad.fail_next = 0
+        await daemon.once()
+        assert (await daemon.readiness()).ok
+
+
+async def test_a_window_that_can_never_be_read_is_given_up_on_the_record(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(200))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        source.fail_next = 2
+        clock.moment += MINUTE
+        await daemon.once()
+        clock.moment += GIVE_UP_AFTER
+        await daemon.once()
+        gaps = await daemon.assembly.state.read("SELECT end - start FROM decisions WHERE kind = 'gap'")
+        assert gaps == [(60,)]
+
+
+async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(90, failing=range(70, 72)))
+    async with running(config(tmp_path, "shop", alarm_budget="0.001/day"), clock, source) as daemon:
+        await daemon.once()
+        fired = START + 71 * MINUTE
+        alert = AlertTrigger("f1", "firing", fired, None, {"alertname": "HighErrorRate", "service": "orders"}, {})
+        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.analyze(alert) == "duplicate"
+        clock.moment = START + 80 * MINUTE
+        await daemon.once()
+        found = await incident_list(daemon.assembly.state)
+        assert any("HighErrorRate" in (i.trigger + "".join(e.text for e in i.timeline)) for i in found)
+
+
+async def test_a_person_resolves_an_incident_and_the_fix_is_remembered(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(90, failing=range(65, 70)))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        for _ in range(8):
+            await daemon.once()
+            clock.moment += 4 * MINUTE
+        (incident,) = await incident_list(daemon.assembly.state)
+        record = await daemon.resolve(incident.id, "raised the pool size")
+        assert record is not None
+        assert (record.incident.status, record.incident.fix) == ("resolved", "raised the pool size")
+        await daemon.once()
+        documents = await daemon.assembly.state.all_documents()
+        assert documents[0][1]["fix"] == "raised the pool size"
+        assert await daemon.resolve("no-such", None) is None
+
+
+@pytest.mark.timeout(60)
+async def test_a_stop_ends_the_jobs_cleanly_and_soon(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(80))) as daemon:
+        warm, last = asyncio.Event(), seconds(START + HOUR - MINUTE)
+        daemon.assembly.pipelines[0].watch = lambda window, judgement: warm.set() if window == last else None
+        task = asyncio.create_task(daemon.run())
+        await warm.wait()
+        daemon.stop()
+        await asyncio.wait_for(task, 10)
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(80))) as daemon:
+        checkpoint = await daemon.assembly.pipelines[0].checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.read_through == START + HOUR
