@@ -16,6 +16,7 @@ from exporter import detection, mining, observation
 from exporter.config import Config
 from exporter.delivery import Deliverer, Enricher, Links, MemorySink
 from exporter.detection import Detector
+from exporter.detection.windows import NOTHING
 from exporter.incidents import Cluster, Localise
 from exporter.memory import Memory
 from exporter.mining import Miner
@@ -169,7 +170,14 @@ def _assemble(
         telemetry=telemetry,
         state=state,
         pipelines=pipelines,
-        grouper=Grouper(state, config.incidents, config.external_labels, localiser(state, pipelines), lock),
+        grouper=Grouper(
+            state,
+            config.incidents,
+            config.external_labels,
+            {pipeline.name: pipeline.window for pipeline in pipelines},
+            localiser(state, pipelines),
+            lock,
+        ),
         redactor=redactor,
         links=links,
         memory=memory,
@@ -192,7 +200,8 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
             rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
             frames = [(moment(window), observation.unpack(body)) for window, body in rows]
             ranked.append(detection.localise(frames, span, step))
-        return merged_suspects(ranked)
+        own = {member.service for member in cluster.members}
+        return merged_suspects([[s for s in r if s.service in own or s.reason != NOTHING] for r in ranked])
 
     return of
 

@@ -139,20 +139,25 @@ def advance(
     return tracker.clusters, tracker.told
 
 
-def alarm_threshold(anomalies: Iterable[Anomaly], days: float, budget: float, settings: IncidentSettings) -> float:
-    """The strength above which `days` of warm-up would have opened at most `budget` incidents a day.
+def alarm_threshold(
+    anomalies: Iterable[Anomaly], days: float, budget: float, settings: IncidentSettings, tests_a_day: float
+) -> float:
+    """The strength from which an incident opens, so that at most `budget` a day do.
 
-    Less than a day says nothing about a day: then MIN_STRENGTH holds, which is also the least.
+    By chance alone one of `tests_a_day` windows (services times windows a day) is as unlikely as their number: so
+    much a lone window must be surprising at least (Bonferroni). What warm-up would have opened beyond the budget
+    raises it further; less than half a day of it says nothing about a day.
     """
-    allowed = int(days * budget)
-    if days < 1:
-        return MIN_STRENGTH
-    _, told = advance((), anomalies, datetime.max.replace(tzinfo=UTC), settings, MIN_STRENGTH, {})
+    least = max(MIN_STRENGTH, math.log10(max(tests_a_day / budget, 1.0)))
+    if days < 0.5:
+        return least
+    _, told = advance((), anomalies, datetime.max.replace(tzinfo=UTC), settings, least, {})
     peaks: dict[str, float] = {}
     for item in told:
         peaks[item.incident.id] = max(peaks.get(item.incident.id, 0.0), item.strength)
     ranked = sorted(peaks.values(), reverse=True)
-    return max(MIN_STRENGTH, ranked[allowed] * 1.05) if len(ranked) > allowed else MIN_STRENGTH
+    allowed = round(days * budget)
+    return max(least, ranked[allowed] * 1.05) if len(ranked) > allowed else least
 
 
 class _Tracker:
@@ -213,7 +218,7 @@ class _Tracker:
     def _belongs(self, cluster: Cluster, anomaly: Anomaly) -> bool:
         own = any(member.service == anomaly.service for member in cluster.members)
         if cluster.status == "resolved":
-            return own and _alike(cluster, anomaly)
+            return own
         shared = bool(set(cluster.traces) & set(anomaly.traces))
         early = anomaly.window <= cluster.starts_at + self.settings.join_within
         return own or shared or early
@@ -368,11 +373,6 @@ def _merge_evidence(known: tuple[Evidence, ...], new: Iterable[Evidence]) -> tup
 
 def _bounded(timeline: tuple[TimelineEntry, ...], entry: TimelineEntry) -> tuple[TimelineEntry, ...]:
     return (*timeline, entry) if len(timeline) < MAX_TIMELINE else timeline
-
-
-def _alike(cluster: Cluster, anomaly: Anomaly) -> bool:
-    texts = {c.text for c in cluster.contributions}
-    return any(c.text in texts for c in anomaly.contributions)
 
 
 def _severity(cluster: Cluster) -> IncidentSeverity:

@@ -88,7 +88,7 @@ _STEPS = (
         rf"{_B}(?:[0-9A-Fa-f]{{1,4}}[:-]){{5}}[0-9A-Fa-f]{{1,4}}{_B}|/?{_B}0\.0\.0\.0(?::0|/0)?{_B}"
         rf"|{_B}(?:(?:[0-9A-Fa-f]{{1,4}}:){{7}}[0-9A-Fa-f]{{1,4}}"
         rf"|(?:[0-9A-Fa-f]{{1,4}}:){{1,6}}(?::[0-9A-Fa-f]{{1,4}}){{1,6}}){_B}(?:%[A-Za-z0-9]+)?",
-        (":", "-", "0.0.0.0"),
+        (":", "-", ".0.0."),
     ),
     _Step("TIME", _B + _CLOCK + _B, ("0:0",)),
     _Step("HEADER", r"^(?:0 )?(?:[\[(]?<TIME>[\])]?[\s,|;-]*)+", ("0:0", "<TIME>", *_DATES)),
@@ -105,8 +105,7 @@ _STEPS = (
         _after_zero("kKMGTPBb"),
     ),
     _Step("KV", r"=(?:\"[^\"]*\"|'[^']*'|[^\s,;&(){}\[\]\"'=]+)", ("=",)),
-    _Step("NUM", r"[-+]?" + _B + r"0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?" + _B, ("0",)),
-    _Step("NUM", r"[-+]?0(?:\.0)*", ("0",)),
+    _Step("NUM", rf"[-+]?(?:{_B}0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?{_B}|0(?:\.0)*)", ("0",)),
 )
 """Named patterns, in order; they are written for text whose digits are 0 already."""
 
@@ -225,26 +224,6 @@ def fingerprint() -> str:
     return (
         f"{stable_key(repr((COARSE, _SYSLOG, _STEPS, _LISTS, _REDACTED.pattern, _BINARY, _BLOB, _LONGEST_BLOCK))):016x}"
     )
-
-
-@lru_cache(8)
-def _expression(settings: MaskSettings, keep_keys: tuple[str, ...]) -> pl.Expr:
-    text = pl.col("text")
-    binary = text.str.count_matches(_BINARY) * 10 > text.str.len_chars()
-    text = pl.when(binary).then(pl.lit("<BINARY>")).otherwise(text)
-    if keep_keys:
-        names = "|".join(map(re.escape, keep_keys))
-        text = text.str.replace_all(rf"(?i)\b({names})=", "${1}" + _GUARD)
-    for mask in settings.extra:
-        text = text.str.replace_all(mask.regex, f"<{mask.name}>")
-    for pattern in _SYSLOG:
-        text = text.str.replace(pattern, "${1}")
-    for name, pattern in _STEPS:
-        if name not in settings.disable:
-            text = text.str.replace_all(pattern, {"KV": "=<V>", "HEADER": ""}.get(name, f"<{name}>"))
-    for pattern, name in _LISTS:
-        text = text.str.replace_all(pattern, name)
-    return text.str.replace_all(_BLOB, "<BLOB>").str.replace_all(_GUARD, "=", literal=True)
 
 
 # --- Tokens ----------------------------------------------------------------------------------------

@@ -286,16 +286,18 @@ def continues(shape: str) -> bool:
 
 # --- Codes and durations ---------------------------------------------------------------------------
 
+# Without (?i), for then the engine can look for the words first.
 _CODE = (
-    r'(?i)(?:HTTP/[0-9.]+"? |\b(?:status[ _]?(?:code)?|http_status|response code|code|http)"?'
+    r'(?:HTTP/[0-9.]+"? |\b(?:[sS]tatus(?:[ _]?[cC]ode)?|STATUS|http_status|[rR]esponse code|[cC]ode|CODE|http)"?'
     r'(?: is| of|:|=| )[ "]{0,2})([1-5][0-9]{2})\b'
-    r"|\b(?:exit(?:ed)?|return(?:ed)?|terminated)(?: with)?(?: (?:exit |non-zero )?(?:status|code))[ :=]{1,2}"
+    r"|\b(?:[eE]xit(?:ed)?|[rR]eturn(?:ed)?|[tT]erminated)(?: with)?(?: (?:exit |non-zero )?(?:status|code))[ :=]{1,2}"
     r"([0-9]{1,3})\b"
-    r"|\b([1-5][0-9]{2}) (?:OK|Created|Accepted|No Content|Moved|Found|Not Modified|Bad Request|Unauthorized|Forbidden"
+)
+_PHRASE = (
+    r"\b([1-5][0-9]{2}) (?:OK|Created|Accepted|No Content|Moved|Found|Not Modified|Bad Request|Unauthorized|Forbidden"
     r"|Not Found|Method Not|Conflict|Gone|Too Many|Internal Server Error|Not Implemented|Bad Gateway"
     r"|Service Unavailable|Gateway Time)"
 )
-_HAS_CODE = re.compile(_CODE.replace("[0-9.]+", "[0.]+").replace("[0-9]{1,3}", "0").replace("[1-5][0-9]{2}", "0"))
 # Units as they are spelt: 512M is no time.
 _UNIT = (
     r"(ns|nanoseconds?|us|µs|microseconds?|ms|msecs?|millis|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)"
@@ -305,7 +307,6 @@ _DURATION = (
     r"|(?:\b|_)(?i:duration|elapsed|latency|took|time)(?:_?(ms|us|ns|s|sec|seconds))?[\"']?(?::|=) ?"
     r"([0-9]+(?:\.[0-9]+)?)(?:$|[\s,;)}\]])"
 )
-_HAS_DURATION = re.compile(_DURATION.replace(r"[0-9]+(?:\.[0-9]+)?", r"0(?:\.0)?"))
 # By how a unit begins; the first that fits.
 _SECONDS = {"n": 1e-9, "u": 1e-6, "µ": 1e-6, "mic": 1e-6, "ms": 1e-3, "mil": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _spelt = re.compile(rf"(?i)([0-9]+(?:\.[0-9]+)?) ?{_UNIT}?")
@@ -321,21 +322,35 @@ def seconds_of(unit: str) -> float:
     return next(seconds for start, seconds in _SECONDS.items() if lower.startswith(start))
 
 
-def has_code(shape: str) -> bool:
-    """Whether lines of a shape may hold a status or exit code."""
-    return _HAS_CODE.search(shape) is not None
+def _in_shapes(pattern: str) -> str:
+    """The pattern for text whose numbers are 0 already."""
+    for number in (r"[0-9]+(?:\.[0-9]+)?", r"[0-9]{1,3}", r"[1-5][0-9]{2}", r"[0-9.]+"):
+        pattern = pattern.replace(number, r"0(?:\.0)?")
+    return pattern
 
 
-def has_duration(shape: str) -> bool:
-    """Whether lines of a shape may name a duration."""
-    return _HAS_DURATION.search(shape) is not None
+_IN_SHAPES = {"code": _in_shapes(_CODE), "phrase": _in_shapes(_PHRASE), "duration": _in_shapes(_DURATION)}
+
+
+def hints(shapes: pl.Series) -> pl.DataFrame:
+    """Whether lines of each shape may hold a `code`, the `phrase` of one, or a `duration`."""
+    text = pl.col("text")
+    return (
+        shapes.alias("text")
+        .to_frame()
+        .select(text.str.contains(pattern).alias(name) for name, pattern in _IN_SHAPES.items())
+    )
 
 
 def codes_in(texts: pl.Series) -> pl.Series:
-    """The first status or exit code of each line; null where there is none."""
+    """The first status or exit code of each line, by the word before it; null where there is none."""
     groups = texts.str.extract_groups(_CODE).struct
-    code = groups.field("1").fill_null(groups.field("2")).fill_null(groups.field("3"))
-    return code.cast(pl.Int16, strict=False)
+    return groups.field("1").fill_null(groups.field("2")).cast(pl.Int16, strict=False)
+
+
+def phrases_in(texts: pl.Series) -> pl.Series:
+    """The first status code of each line that its meaning follows; null where there is none."""
+    return texts.str.extract(_PHRASE).cast(pl.Int16, strict=False)
 
 
 def durations_in(texts: pl.Series) -> pl.Series:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -151,9 +152,14 @@ class _Entry:
     seen: int
     example: str
 
-    @property
+    @cached_property
     def text(self) -> str:
         return " ".join(self.tokens)
+
+    def open(self, tokens: tuple[str, ...]) -> None:
+        """Become more general."""
+        self.tokens = tokens
+        self.__dict__.pop("text", None)
 
 
 @dataclass
@@ -179,15 +185,13 @@ class _Service:
             del self.texts[masked]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A shape of a service in a window: when first, and how many lines."""
+class _Groups(NamedTuple):
+    """The distinct shapes of each service in a window, in the order of their keys: when first, and how many lines."""
 
-    service: str
-    service_key: int
-    key: int
-    first: int
-    lines: int
+    services: list[int]
+    shapes: list[int]
+    first: list[int]
+    sizes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,8 @@ class _Unknown:
     service: str
     first: int
     text: str
-    key: int
     given: bool
+    key: int
     example: str
 
 
@@ -318,34 +322,29 @@ class Miner:
 
     def mine(self, window: int, reduced: Reduced, learn: bool = True) -> Mined:
         """The template of each shape of a window. Without `learn` nothing changes: what has none gets an id below 0."""
-        shapes = self._shapes(reduced)
-        known = [self._known(shape) for shape in shapes]
-        unknown = _with_texts(reduced, [shape for shape, key in zip(shapes, known, strict=True) if key is None])
+        groups = _groups(reduced.lines)
+        names = self._names_of(set(groups.services), reduced.names)
+        owners = [names.get(service, "") for service in groups.services]
+        known = self._known(owners, groups.shapes)
+        unknown = _unknown(reduced, owners, groups, [at for at, key in enumerate(known) if key is None])
         found, passing = self._learn(window, unknown) if learn else self._look(unknown)
         ids = [
-            self._find(found[shape.service, shape.key] if key is None else key)
-            for shape, key in zip(shapes, known, strict=True)
+            self._find(found[owner, shape] if key is None else key)
+            for owner, shape, key in zip(owners, groups.shapes, known, strict=True)
         ]
         if learn:
-            self._note(window, shapes, ids)
+            self._note(window, ids, groups.sizes)
         changes, self._changes = self._changes, _Changes()
         used = sorted(set(ids))
         new = [self._template(key) for key in used if key > 0 and self._entries[key].first_seen == window]
-        services, keys = [shape.service_key for shape in shapes], [shape.key for shape in shapes]
         return Mined(
-            frame_of(TEMPLATES_SCHEMA, services, keys, ids),
+            frame_of(TEMPLATES_SCHEMA, groups.services, groups.shapes, ids),
             (*new, *passing.values()),
             tuple((key, self._find(key)) for key in changes.merged),
             {key: passing[key].text if key < 0 else self._text(key) for key in used},
             self._writes(changes) if learn else (),
             dict(sorted(changes.dropped.items())),
         )
-
-    def _shapes(self, reduced: Reduced) -> list[_Shape]:
-        """The distinct shapes of each service, in the order of their keys."""
-        groups = _groups(reduced.lines)
-        names = self._names_of({service for service, _, _, _ in groups}, reduced.names)
-        return [_Shape(names.get(service, ""), service, *rest) for service, *rest in groups]
 
     def _names_of(self, services: set[int], names: pl.DataFrame) -> dict[int, str]:
         unknown = services - self._names.keys()
@@ -354,10 +353,16 @@ class Miner:
             self._names.update(dict(zip(rows["key"].to_list(), rows["text"].to_list(), strict=True)))
         return self._names
 
-    def _known(self, shape: _Shape) -> int | None:
-        service = self._services.get(shape.service)
-        entry = service.shapes.get(shape.key) if service else None
-        return entry[0] if entry else None
+    def _known(self, owners: Sequence[str], shapes: Sequence[int]) -> list[int | None]:
+        """The template of each shape that has one; those of a service stand together."""
+        known: list[int | None] = []
+        owner, templates = None, {}
+        for name, shape in zip(owners, shapes, strict=True):
+            if name != owner:
+                owner, templates = name, self._services[name].shapes if name in self._services else {}
+            entry = templates.get(shape)
+            known.append(entry[0] if entry else None)
+        return known
 
     def _text(self, key: int) -> str:
         return self._entries[key].text if key else OVERFLOW_TEXT
@@ -366,13 +371,13 @@ class Miner:
         entry = self._entries[key]
         return Template(key, entry.service, entry.text, failure_words(entry.text))
 
-    def _note(self, window: int, shapes: Sequence[_Shape], ids: Sequence[int]) -> None:
+    def _note(self, window: int, ids: Sequence[int], sizes: Sequence[int]) -> None:
         """How often templates were seen, and when first and last, the latter in steps."""
         step = self._step()
         seen = window // step * step
-        counts: Counter[int] = Counter()
-        for key, shape in zip(ids, shapes, strict=True):
-            counts[key] += shape.lines
+        counts = dict.fromkeys(ids, 0)
+        for key, size in zip(ids, sizes, strict=True):
+            counts[key] += size
         for key in counts.keys() - {OVERFLOW}:
             entry = self._entries[key]
             if entry.seen < seen or entry.first_seen > window:
@@ -518,7 +523,7 @@ class Miner:
             tokens = list(entry.tokens)
             for position in opened:
                 tokens[position] = WILDCARD
-            entry.tokens = tuple(tokens)
+            entry.open(tuple(tokens))
             entry.survivor = survivors.setdefault(entry.tokens, key)
             self._changes.templates.add(key)
             if entry.survivor != key:
@@ -602,23 +607,25 @@ class Miner:
 
     def _writes(self, changes: _Changes) -> tuple[Write, ...]:
         """Rows of what changed, in the order of their keys."""
-        source = self.source
-        kept = [shape for shape in changes.shapes if shape[1] in self._services[shape[0]].shapes]
-        gone = [(source, name, signed(key)) for name, key in changes.forgotten_shapes]
-        writes = (
-            _rows("mining_templates", _TEMPLATE, [self._template_row(key) for key in sorted(changes.templates)]),
-            _rows("mining_clusters", _CLUSTER, [self._cluster_row(*item) for item in sorted(changes.clusters.items())]),
-            _rows("mining_shapes", _SHAPE, [self._shape_row(*shape) for shape in kept]),
-            _rows("mining_shapes", _SHAPE[:3], gone, delete=True),
-            _rows("mining_counts", _COUNT, [(source, *row) for row in changes.counts]),
-            _rows("mining_counts", _COUNT[:3], [(source, *key) for key in changes.forgotten_counts], delete=True),
-            _rows("mining_clusters", _CLUSTER[:2], [(source, key) for key in changes.forgotten_clusters], delete=True),
-            _rows(
-                "mining_templates", _TEMPLATE[:2], [(source, key) for key in changes.forgotten_templates], delete=True
-            ),
+        some = tuple(
+            Write(table, columns, tuple(rows), delete) for table, columns, rows, delete in self._rows(changes) if rows
         )
-        some = tuple(write for write in writes if write.rows)
         return (*some, self._counters_row()) if some else ()
+
+    def _rows(self, changes: _Changes) -> Iterator[tuple[str, tuple[str, ...], list[tuple[SqlValue, ...]], bool]]:
+        """Table, columns and rows of each kind of change; whether they go."""
+        own = self.source
+        kept = [shape for shape in changes.shapes if shape[1] in self._services[shape[0]].shapes]
+        clusters = [self._cluster_row(*item) for item in sorted(changes.clusters.items())]
+        yield "mining_templates", _TEMPLATE, [self._template_row(key) for key in sorted(changes.templates)], False
+        yield "mining_clusters", _CLUSTER, clusters, False
+        yield "mining_shapes", _SHAPE, [self._shape_row(*shape) for shape in kept], False
+        yield "mining_counts", _COUNT, [(own, *row) for row in changes.counts], False
+        gone = [(own, name, signed(key)) for name, key in changes.forgotten_shapes]
+        yield "mining_shapes", _SHAPE[:3], list(gone), True
+        yield "mining_counts", _COUNT[:3], [(own, *key) for key in changes.forgotten_counts], True
+        yield "mining_clusters", _CLUSTER[:2], [(own, key) for key in changes.forgotten_clusters], True
+        yield "mining_templates", _TEMPLATE[:2], [(own, key) for key in changes.forgotten_templates], True
 
     def _template_row(self, key: int) -> tuple[SqlValue, ...]:
         entry = self._entries[key]
@@ -642,7 +649,8 @@ class Miner:
 
     def _counters_row(self) -> Write:
         ids = self._ids
-        return _rows("mining_counters", _COUNTER, [(self.source, ids.template, ids.cluster, ids.position, ids.retired)])
+        row = (self.source, ids.template, ids.cluster, ids.position, ids.retired)
+        return Write("mining_counters", _COUNTER, (row,))
 
 
 _TEMPLATE = ("source", "id", "service", "cluster", "text", "survivor", "first_seen", "seen", "example")
@@ -650,10 +658,6 @@ _CLUSTER = ("source", "cluster", "service", "position", "leaf", "kind", "tokens"
 _SHAPE = ("source", "service", "shape", "position", "masked", "template")
 _COUNT = ("source", "kind", "start", "counts")
 _COUNTER = ("source", "template", "cluster", "position", "retired")
-
-
-def _rows(table: str, columns: tuple[str, ...], rows: Iterable[tuple[SqlValue, ...]], delete: bool = False) -> Write:
-    return Write(table, columns, tuple(rows), delete)
 
 
 @dataclass
@@ -683,8 +687,7 @@ def _position(row: tuple[SqlValue, ...]) -> int:
     return int(row[3] or 0)
 
 
-def _groups(lines: pl.DataFrame) -> list[tuple[int, int, int, int]]:
-    """The distinct services and shapes of lines, by key, with the first time and the count of each."""
+def _groups(lines: pl.DataFrame) -> _Groups:
     services, shapes, timestamps = (lines[name].to_numpy() for name in ("service", "shape", "timestamp"))
     if not lines["timestamp"].is_sorted():
         order = np.argsort(timestamps, kind="stable")
@@ -692,12 +695,10 @@ def _groups(lines: pl.DataFrame) -> list[tuple[int, int, int, int]]:
     counted = np.flatnonzero(shapes)
     if len(counted) < len(shapes):
         services, shapes, timestamps = services[counted], shapes[counted], timestamps[counted]
-    if not len(shapes):
-        return []
-    keys = shapes if (services == services[0]).all() else _numbered(services, shapes)
+    alone = not len(services) or (services == services[0]).all()
+    keys = shapes if alone else _numbered(services, shapes)
     _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
-    rows = zip(*(column[first].tolist() for column in (services, shapes, timestamps)), sizes.tolist(), strict=True)
-    return sorted(rows)
+    return _Groups(services[first].tolist(), shapes[first].tolist(), timestamps[first].tolist(), sizes.tolist())
 
 
 def _numbered(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -709,26 +710,31 @@ def _numbered(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def _with_texts(reduced: Reduced, shapes: Sequence[_Shape]) -> list[_Unknown]:
-    """Shapes with their text, whether it is a template already, and a line that has it."""
-    if not shapes:
+def _unknown(reduced: Reduced, owners: Sequence[str], groups: _Groups, rows: Sequence[int]) -> list[_Unknown]:
+    """Some of the groups with their text, whether it is a template already, and a line that has it."""
+    if not rows:
         return []
-    wanted = pl.Series([shape.key for shape in shapes], dtype=pl.UInt64).unique().implode()
-    rows = reduced.shapes.filter(pl.col("shape").is_in(wanted)).select("shape", "text", "given")
-    texts = {key: (text, given) for key, text, given in rows.iter_rows()}
-    exemplars = reduced.exemplars.filter(pl.col("shape").is_in(wanted)).select("service", "shape", "body").reverse()
-    examples = {(name or "", key): body[:MAX_EXAMPLE_CHARS] for name, key, body in exemplars.iter_rows()}
+    wanted = {groups.shapes[row] for row in rows}
+    found = _rows_of(reduced.shapes, wanted, ("shape", "text", "given"))
+    texts = {key: (text, given) for key, text, given in found}
+    exemplars = reversed(_rows_of(reduced.exemplars, wanted, ("service", "shape", "body")))
+    examples = {(name or "", key): body[:MAX_EXAMPLE_CHARS] for name, key, body in exemplars}
     return [
-        _Unknown(
-            shape.service,
-            shape.first,
-            texts[shape.key][0],
-            shape.key,
-            texts[shape.key][1],
-            examples.get((shape.service, shape.key), ""),
-        )
-        for shape in shapes
+        _Unknown(owner, first, *texts[shape], shape, examples.get((owner, shape), ""))
+        for owner, shape, first in ((owners[row], groups.shapes[row], groups.first[row]) for row in rows)
     ]
+
+
+def _rows_of(frame: pl.DataFrame, shapes: set[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Rows of some shapes, in the order of the frame."""
+    if frame.height > _FEW_ROWS:
+        frame = frame.filter(pl.col("shape").is_in(pl.Series(list(shapes), dtype=pl.UInt64).implode()))
+    at = columns.index("shape")
+    return [row for row in zip(*(frame[name].to_list() for name in columns), strict=True) if row[at] in shapes]
+
+
+# Below this many rows it costs less to look at each than to ask polars.
+_FEW_ROWS = 500
 
 
 def _masked_key(tokens: Sequence[str]) -> int:

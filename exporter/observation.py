@@ -97,7 +97,8 @@ class Observation:
         for size in sizes:
             frames.append(unpack(data[start : start + size]))
             start += size
-        return cls(source, window, timedelta(seconds=duration), *frames, sampled=sampled)
+        services, counts, transitions, sessions = frames
+        return cls(source, window, timedelta(seconds=duration), services, counts, transitions, sessions, sampled)
 
     def rename(self, merged: Iterable[tuple[int, int]]) -> Observation:
         """Counts of templates that were merged move to the survivors."""
@@ -160,7 +161,8 @@ def pack(frame: pl.DataFrame) -> bytes:
 
 def empty(source: str, window: int, duration: timedelta) -> Observation:
     """A window without lines."""
-    return Observation(source, window, duration, *(pl.DataFrame(schema=schema) for schema in _FRAMES.values()))
+    services, counts, transitions, sessions = (pl.DataFrame(schema=schema) for schema in _FRAMES.values())
+    return Observation(source, window, duration, services, counts, transitions, sessions)
 
 
 def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:

@@ -39,6 +39,9 @@ LINES_PER_CHUNK = 300_000
 
 MAX_WINDOWS_PER_CHUNK = 240
 
+FEW_SERVICES = 10
+"""Services that a source is taken to have until warm-up has seen more."""
+
 RELEASE_MATTERS = timedelta(hours=2)
 """How long after a deployment what is unusual may come from it."""
 
@@ -392,11 +395,13 @@ class Grouper:
         state: State,
         settings: IncidentSettings,
         labels: Mapping[str, str],
+        windows: Mapping[str, timedelta],
         localise: Localise | None = None,
         lock: asyncio.Lock | None = None,
     ) -> None:
         self._state = state
         self._settings = settings
+        self._windows = windows
         self._labels = labels
         self._localise = localise
         self._lock = lock or asyncio.Lock()
@@ -446,9 +451,16 @@ class Grouper:
         quiet = [loads(Anomaly, body) for (body,) in rows]
         spans = await self._state.read("SELECT MIN(started_at), MAX(warm_until) FROM checkpoints")
         days = (spans[0][1] - spans[0][0]) / 86400 if spans and spans[0][0] is not None else 0.0
-        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings)
+        tests = await self._tests_a_day()
+        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests)
         await self._state.write([meta_write("alarm_threshold", repr(threshold))])
         return threshold
+
+    async def _tests_a_day(self) -> float:
+        """Windows of services that are judged in a day, as far as warm-up has seen services."""
+        known = dict(await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source"))
+        day = timedelta(days=1)
+        return sum(max(known.get(name, 0), FEW_SERVICES) * (day / step) for name, step in self._windows.items())
 
 
 def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster]) -> list[Write]:

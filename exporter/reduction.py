@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,9 +128,8 @@ def frame_of(schema: Mapping[str, pl.DataType], *columns: Any) -> pl.DataFrame:
 
 def empty() -> Reduced:
     """What is left of no lines."""
-    return Reduced(
-        *(pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA, EXEMPLAR_SCHEMA))
-    )
+    lines, shapes, names = (pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA))
+    return Reduced(lines, shapes, names, NO_EXEMPLARS)
 
 
 def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
@@ -176,6 +175,7 @@ class Shape:
     continuation: bool
     hidden_level: bool
     code: bool
+    phrase: bool
     duration: bool
     given: bool = False
 
@@ -186,6 +186,15 @@ class Shapes:
 
     distinct: tuple[Shape, ...]
     inverse: Int64s
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """Of the distinct shapes."""
+        return [shape.key for shape in self.distinct]
+
+    def key_of_each(self) -> UInt64s:
+        """The key of its shape for every line."""
+        return np.array(self.keys, np.uint64)[self.inverse]
 
     def of_each(self, name: str, dtype: Any) -> npt.NDArray[Any]:
         """An attribute of its shape for every line."""
@@ -198,7 +207,7 @@ class Shapes:
 
     def frame(self, used: pl.Series) -> pl.DataFrame:
         """As `Reduced.shapes` has them; continuation lines use none."""
-        shapes = {shape.key: shape for shape in self.distinct}
+        shapes = dict(zip(self.keys, self.distinct, strict=True))
         if any(shape.continuation for shape in self.distinct):
             shapes = {key: shapes[key] for key in used.unique() if key}
         return frame_of(
@@ -275,17 +284,17 @@ def _redactor(settings: RedactionSettings, key: bytes) -> Redactor:
 def _learn(texts: pl.Series, settings: ReductionSettings) -> list[Shape]:
     """Redacted, for templates are made of them; the key is that of the text as it was."""
     redacted = _redactor(settings.redaction, settings.redaction_key).redact_series(texts)
+    hints = messages.hints(texts).rows()
     return [
         Shape(
-            key=stable_key(text),
-            text=safe,
-            severity=messages.level_in(text),
-            continuation=settings.multiline and messages.continues(text),
-            hidden_level=messages.HIDDEN_LEVEL.match(text) is not None,
-            code=messages.has_code(text),
-            duration=messages.has_duration(text),
+            stable_key(text),
+            safe,
+            messages.level_in(text),
+            settings.multiline and messages.continues(text),
+            messages.HIDDEN_LEVEL.match(text) is not None,
+            *hint,
         )
-        for text, safe in zip(texts.to_list(), redacted.to_list(), strict=True)
+        for text, safe, hint in zip(texts.to_list(), redacted.to_list(), hints, strict=True)
     ]
 
 
@@ -306,7 +315,7 @@ def _lines(
         "sequence": page["sequence"],
         **keys,
         "severity": _severities(page, found, shapes),
-        "shape": np.where(continuation, np.uint64(0), shapes.of_each("key", np.uint64)),
+        "shape": np.where(continuation, np.uint64(0), shapes.key_of_each()),
         "code": _codes(found, shapes),
         "duration": _durations(found, shapes),
         "continuation": continuation,
@@ -370,31 +379,33 @@ def _severities(page: pl.DataFrame, found: Messages, shapes: Shapes) -> npt.NDAr
 
 
 def _codes(found: Messages, shapes: Shapes) -> pl.Series:
-    rows = shapes.rows("code")
-    return _sparse(found, rows, messages.codes_in, [fields.code for fields in found.fields], pl.Int16())
+    column = pl.Series(dtype=pl.Int16).clear(len(found.text))
+    column = _looked_for(column, found.text, shapes.rows("phrase"), messages.phrases_in)
+    column = _looked_for(column, found.text, shapes.rows("code"), messages.codes_in)
+    return _from_fields(column, found, [fields.code for fields in found.fields])
 
 
 def _durations(found: Messages, shapes: Shapes) -> pl.Series:
-    rows = shapes.rows("duration")
-    return _sparse(found, rows, messages.durations_in, [fields.duration for fields in found.fields], pl.Float32())
+    column = pl.Series(dtype=pl.Float32).clear(len(found.text))
+    column = _looked_for(column, found.text, shapes.rows("duration"), messages.durations_in)
+    return _from_fields(column, found, [fields.duration for fields in found.fields])
 
 
-def _sparse(
-    found: Messages,
-    rows: Int64s | None,
-    look: Callable[[pl.Series], pl.Series],
-    fields: Sequence[float | None],
-    dtype: pl.DataType,
+def _looked_for(
+    column: pl.Series, texts: pl.Series, rows: Int64s | None, look: Callable[[pl.Series], pl.Series]
 ) -> pl.Series:
-    """A column that few lines have: from their text, and before that from their fields."""
-    column = pl.Series(dtype=dtype).clear(len(found.text))
-    if rows is not None:
-        column = column.scatter(rows, look(found.text.gather(rows)))
-    named = [(row, value) for row, value in zip(found.rows, fields, strict=True) if value is not None]
-    if named:
-        places, values = zip(*named, strict=True)
-        column = column.scatter(list(places), pl.Series(values, dtype=dtype))
-    return column
+    """The column with what is found in the text of some rows."""
+    if rows is None:
+        return column
+    values = look(texts.gather(rows))
+    found = values.is_not_null().to_numpy()
+    return column.scatter(rows[found], values.drop_nulls())
+
+
+def _from_fields(column: pl.Series, found: Messages, fields: Sequence[float | None]) -> pl.Series:
+    """The column with what structured lines say in fields of their own."""
+    named = {row: value for row, value in zip(found.rows, fields, strict=True) if value is not None}
+    return column.scatter(list(named), pl.Series(list(named.values()), dtype=column.dtype)) if named else column
 
 
 # --- Exemplars -------------------------------------------------------------------------------------

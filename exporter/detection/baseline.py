@@ -1,4 +1,4 @@
-"""Remember how often things happen, as integer sums that add up exactly: all history, the same hour, the recent past."""
+"""Count how often things happen, as integer sums that add up exactly in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge windows and sessions of one source against everything learnt about it; what is in memory is what is in the rows."""
+"""Judge windows and sessions of one source against all that is known of it; memory holds what the rows hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import polars as pl
 
 from exporter.detection import baseline as base
 from exporter.detection import explanation, windows
+from exporter.detection.evidence import Lines, cited
+from exporter.detection.history import HOUR, History
 from exporter.detection.localisation import SCORES
 from exporter.detection.presence import Presences
 from exporter.detection.sessions import SessionBook, Verdict, dump, parse
@@ -22,11 +24,9 @@ from exporter.model import (
     EPOCH,
     Anomaly,
     Contribution,
-    Evidence,
     Severity,
     SqlValue,
     Write,
-    evidence_id,
     from_nanoseconds,
     stable_key,
 )
@@ -38,10 +38,15 @@ if TYPE_CHECKING:
 Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
 
 SESSION_FRAME = {"session": pl.String(), "service": pl.String(), "score": pl.Float64(), "anomalous": pl.Boolean()}
-HOUR = 3600
-DAY = 24 * HOUR
+MIN_RANKED_WINDOWS = 6
+"""Windows from which services can be ranked by a fitted scale; alarms need more."""
 
-MAX_EVIDENCE = 6
+MIN_KNOWN_WINDOWS = 3
+"""Windows of a service before its deviations mean anything, and are learnt from."""
+
+MIN_GAP = 2
+"""Windows without a line from a source that always had some, before that is told."""
+
 MAX_TOLD_SESSIONS = 50
 """Sessions that are told of one window, the strangest first."""
 
@@ -104,12 +109,7 @@ class Detector:
         self._renames: dict[int, int] = {}
         self._pending: dict[int, Observation] = {}
         """Windows that are not settled."""
-        self._hour: dict[int, pl.DataFrame] = {}
-        """Sums of the settled windows of the running hour."""
-        self._blocks: dict[int, tuple[int, bytes]] = {}
-        """Sums of each earlier hour: windows, and the packed frame."""
-        self._total = base.empty()
-        self._pasts: dict[str, pl.DataFrame] = {}
+        self.history = History(source, self.step, settings.history, settings.adopt_after)
         self._pool: dict[tuple[int, str], tuple[float, ...]] = {}
         self._unpooled: dict[int, pl.DataFrame] = {}
         """Features of windows that are not settled."""
@@ -120,6 +120,7 @@ class Detector:
         self._fitted = 0
         self._gap = 0
         """Settled windows in a row in which the source said nothing."""
+        self._longest_gap = 0
 
     # --- Loading -----------------------------------------------------------------------------------
 
@@ -130,23 +131,22 @@ class Detector:
         for _, settled, learnt, body in rows.get("detection_progress", ()):
             self._settled, self._learnt = _int(settled), _int(learnt)
             state = json.loads(str(body))
-            self._fitted, self._gap = state["fitted"], state["gap"]
+            self._fitted, self._gap, self._longest_gap = state["fitted"], state["gap"], state["longest_gap"]
             self.book.learnt, self.book.fitted = state["sessions"], state["sessions_fitted"]
         self.book.load(rows.get("detection_sessions", ()), rows.get("detection_vectors", ()))
         self.presences.load(rows.get("detection_services", ()))
-        for _, hour, count, body in rows.get("detection_blocks", ()):
-            self._blocks[_int(hour)] = (_int(count), _bytes(body))
+        running = []
         for _, window, body in rows.get("detection_observations", ()):
             data = _bytes(body)
             one = Observation.from_bytes(self.source, data) if data else empty(self.source, _int(window), self.duration)
             one = one.rename(self._renames.items())
             if one.window <= self._settled:
-                self._hour[one.window] = base.sums(one)
+                running.append(one)
             else:
                 self._pending[one.window] = one
                 self.book.take(one, None)
         self.book.resume()
-        self._total = base.add([*(self._block(hour) for hour in sorted(self._blocks)), *self._hour.values()])
+        self.history.load(rows.get("detection_blocks", ()), running, self._renames)
         for _, window, service, body in rows.get("detection_pool", ()):
             self._pool[_int(window), str(service)] = _floats(_bytes(body))
         for _, window, body in rows.get("detection_scores", ()):
@@ -162,10 +162,6 @@ class Detector:
             self.book.refit({parse(text): count for text, count in pairs})
         else:
             self._model = self._fit_windows(frame)
-
-    def _block(self, hour: int) -> pl.DataFrame:
-        frame = unpack(self._blocks[hour][1])
-        return base.rename(frame, self._renames) if self._renames else frame
 
     # --- Judging -----------------------------------------------------------------------------------
 
@@ -185,7 +181,7 @@ class Detector:
             writes += self._rename(moves)
         texts = {**self.texts, **mined.texts}
         scores, found = self._score(observation)
-        lines = _Lines(self.source, exemplars, mined)
+        lines = Lines(self.source, exemplars, mined)
         anomalies = self._window_anomalies(observation, scores, found, mined, lines, texts, changes)
         if not learn:
             return Detection(tuple(anomalies), scores.select(list(SCORES)))
@@ -211,30 +207,29 @@ class Detector:
         if observation.services.is_empty():
             return _no_scores(), pl.DataFrame()
         seen = base.features(observation)
-        found = windows.deviations(observation, self._past(observation.window))
+        found = windows.deviations(observation, self.history.pasts(observation.window))
         features = windows.vectors(found, seen)
         services = observation.services.select("service").join(features, on="service", how="left").sort("service")
         services = services.with_columns(pl.col(FEATURES).fill_null(0.0))
         rows = services.select(FEATURES).to_numpy()
         names = services["service"].to_list()
         if self._model is None:
-            strength, score = windows.rough(rows), np.zeros(len(rows))
+            strength = windows.rough(rows)
+            score = windows.PRIOR.score(strength)
         else:
             strength = self._model.strength(names, rows)
             score = self._model.pooled.score(strength)
         known = [self.presences.windows(name) for name in names]
-        learning = [self._model is None or count < self.settings.min_service_windows for count in known]
+        young = self._model is None or self._learnt < self.settings.min_windows
+        learning = [young or count < self.settings.min_service_windows for count in known]
         reasons = [windows.reason(dict(zip(FEATURES, row, strict=True))) for row in rows]
         return services.with_columns(
             pl.Series("score", score, pl.Float64()),
             pl.Series("strength", strength, pl.Float64()),
             pl.Series("reason", reasons, pl.String()),
             pl.Series("learning", learning, pl.Boolean()),
+            pl.Series("known", [count >= MIN_KNOWN_WINDOWS for count in known], pl.Boolean()),
         ), found
-
-    def _past(self, window: int) -> list[pl.DataFrame]:
-        """What to expect: from all history, and where there is enough of it, from this hour and from lately."""
-        return [self._total, *self._pasts.values()]
 
     # --- Anomalies ---------------------------------------------------------------------------------
 
@@ -244,7 +239,7 @@ class Detector:
         scores: pl.DataFrame,
         found: pl.DataFrame,
         mined: Mined,
-        lines: _Lines,
+        lines: Lines,
         texts: Mapping[int, str],
         changes: Sequence[Release],
     ) -> list[Anomaly]:
@@ -284,7 +279,7 @@ class Detector:
         row: Mapping[str, Any],
         found: pl.DataFrame,
         new: Mapping[int, int],
-        lines: _Lines,
+        lines: Lines,
         texts: Mapping[int, str],
     ) -> Anomaly:
         start = _moment(observation.window)
@@ -292,7 +287,7 @@ class Detector:
         reasons = explanation.explain_window(own, texts, new, start) if not own.is_empty() else ()
         evidence = lines.of(service, [t for reason in reasons for t in reason.templates])
         features = np.array([row[name] for name in FEATURES])
-        names = self._model.names(features) if self._model is not None else ()
+        names = self._model.names(service, features) if self._model is not None else ()
         return Anomaly(
             source=self.source,
             service=service,
@@ -302,7 +297,7 @@ class Detector:
             score=score,
             threshold=self.settings.window_score,
             severity=lines.highest(service, [t for reason in reasons for t in reason.templates]),
-            contributions=tuple(_cited(reason, evidence) for reason in reasons),
+            contributions=tuple(cited(reason, evidence) for reason in reasons),
             reached=start + self.duration,
             evidence=evidence,
             detectors=names or (("new_template",) if new else ()),
@@ -311,7 +306,7 @@ class Detector:
             sampled=observation.sampled,
         )
 
-    def _new_service(self, observation: Observation, service: str, lines: _Lines) -> Anomaly:
+    def _new_service(self, observation: Observation, service: str, lines: Lines) -> Anomaly:
         start = _moment(observation.window)
         total = observation.services.filter(pl.col("service") == service)["lines"].sum()
         reason = Contribution("new_service", service, float(total), 0.0, "lines", 1.0, start)
@@ -332,7 +327,7 @@ class Detector:
             sampled=observation.sampled,
         )
 
-    def _session_anomaly(self, verdict: Verdict, lines: _Lines, newest: int) -> Anomaly:
+    def _session_anomaly(self, verdict: Verdict, lines: Lines, newest: int) -> Anomaly:
         assert self.book.model is not None  # noqa: S101 - a verdict is anomalous only with a model
         last = verdict.last // 10**9 // self.step * self.step
         since = from_nanoseconds(verdict.first)
@@ -355,7 +350,7 @@ class Detector:
             score=verdict.score,
             threshold=threshold,
             severity=max((explanation.worded(self.texts.get(t, "")) for t in templates), default=int(Severity.INFO)),
-            contributions=tuple(_cited(reason, evidence) for reason in reasons),
+            contributions=tuple(cited(reason, evidence) for reason in reasons),
             reached=_moment(newest) + self.duration,
             evidence=evidence,
             detectors=names,
@@ -402,16 +397,12 @@ class Detector:
             return []
         self._learnt += 1
         self.presences.learn(observation)
-        fresh = base.sums(observation)
-        self._hour[observation.window] = fresh
-        self._total = base.add([self._total, fresh])
+        self.history.learn(observation)
         return self._pool_rows(observation.window, scores) if scores is not None else []
 
     def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
         """Put the window's vectors into the pool; of too many, those with the smallest hashes stay."""
-        usable = scores.filter(
-            ~pl.col("service").is_in([s for s in scores["service"] if not self.presences.windows(s)])
-        )
+        usable = scores.filter("known")
         fresh = {
             (window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *FEATURES).iter_rows()
         }
@@ -430,34 +421,10 @@ class Detector:
         return writes
 
     def _roll(self, window: int) -> list[Write]:
-        """When an hour is settled, its windows become one block."""
-        hour = (window + self.step) // HOUR * HOUR - HOUR
-        done = (
-            [start for start in self._hour if start < hour + HOUR] if (window + self.step) // HOUR * HOUR > hour else []
-        )
-        done = [start for start in done if start + self.step <= hour + HOUR]
-        if not done:
-            return self._drop_empty(window)
-        groups: dict[int, list[int]] = {}
-        for start in done:
-            groups.setdefault(start // HOUR * HOUR, []).append(start)
-        writes: list[Write] = []
-        for begin, starts in sorted(groups.items()):
-            if begin + HOUR > window + self.step:
-                continue
-            block = base.add([self._hour.pop(start) for start in sorted(starts)]).sort(base.KEYS)
-            self._blocks[begin] = (len(starts), pack(block))
-            row = (self.source, begin, *self._blocks[begin])
-            writes.append(Write("detection_blocks", ("source", "hour", "windows", "body"), (row,)))
-            keys = tuple((self.source, start) for start in sorted(starts))
-            writes.append(Write("detection_observations", ("source", "window"), keys, delete=True))
-        return [*writes, *self._drop_empty(window)]
-
-    def _drop_empty(self, window: int) -> list[Write]:
-        """A settled window without lines has nothing to be kept for."""
-        if window in self._hour:
-            return []
-        return [Write("detection_observations", ("source", "window"), ((self.source, window),), delete=True)]
+        writes = self.history.roll(window)
+        if not self.history.holds(window):
+            writes.append(Write("detection_observations", ("source", "window"), ((self.source, window),), delete=True))
+        return writes
 
     def _refit(self, window: int) -> tuple[pl.DataFrame, list[Write]]:
         """Fit what is due; the pool of each fit is a row, so that a restart fits the same."""
@@ -491,9 +458,10 @@ class Detector:
         return pack(pl.DataFrame(columns, schema={"vector": pl.String(), "count": pl.Int64()}))
 
     def _windows_due(self) -> bool:
-        if self._learnt < self.settings.min_windows or len(self._pool) < self.settings.min_windows:
+        if self._learnt < MIN_RANKED_WINDOWS or len(self._pool) < MIN_RANKED_WINDOWS:
             return False
-        return self._model is None or self._learnt - self._fitted >= self.settings.refit_windows
+        fresh = self._learnt - self._fitted
+        return self._model is None or fresh >= max(2, min(self.settings.refit_windows, self._fitted // 4))
 
     def _pool_frame(self) -> pl.DataFrame:
         keys = sorted(self._pool)
@@ -507,12 +475,8 @@ class Detector:
 
     def _prune(self, window: int) -> list[Write]:
         """Forget what is older than `history`."""
-        writes: list[Write] = []
+        writes = self.history.prune(window)
         oldest = window - self.settings.history // timedelta(seconds=1)
-        for hour in sorted(hour for hour in self._blocks if hour + HOUR <= oldest):
-            self._total = base.subtract(self._total, self._block(hour))
-            del self._blocks[hour]
-            writes.append(Write("detection_blocks", ("source", "hour"), ((self.source, hour),), delete=True))
         old = sorted(key for key in self._pool if key[0] < oldest) if window % HOUR < self.step else []
         for key in old:
             del self._pool[key]
@@ -527,20 +491,22 @@ class Detector:
 
     def _absence(self, observation: Observation) -> list[Anomaly]:
         """Silence and collapse, once a window will not change: of the source as one gap, else of its services."""
-        silent = observation.services.is_empty()
-        if silent:
+        if observation.services.is_empty():
             self._gap += 1
-            return (
-                [self._source_gap(observation)] if self._gap == 2 and self._learnt >= self.settings.min_windows else []
-            )
-        after_gap, self._gap = self._gap > 0, 0
+            needed = max(MIN_GAP, 2 * self._longest_gap + 1)
+            told = self._gap == needed and self._learnt >= self.settings.min_windows
+            return [self._source_gap(observation, needed)] if told else []
+        after_gap = self._gap > 0
+        self._longest_gap = max(self._longest_gap, self._gap)
+        self._gap = 0
+        # A window beside a gap, or of which only a sample was read, says nothing about what is missing.
         if after_gap or observation.sampled < 1:
             return []
-        found = self.presences.missing(observation)
-        return [self._absent(observation, *item) for item in found]
+        expected = self.history.expected_lines(observation.window)
+        return [self._absent(observation, *item) for item in self.presences.missing(observation, expected)]
 
-    def _source_gap(self, observation: Observation) -> Anomaly:
-        start = _moment(observation.window - self.step)
+    def _source_gap(self, observation: Observation, run: int) -> Anomaly:
+        start = _moment(observation.window - (run - 1) * self.step)
         return Anomaly(
             source=self.source,
             service="",
@@ -566,7 +532,7 @@ class Detector:
             window=start,
             duration=self.duration,
             kind="absence",
-            score=self.presences.score(run, expected),
+            score=self.presences.score(run),
             threshold=self.settings.window_score,
             severity=int(Severity.ERROR),
             contributions=(Contribution(kind, f"{service} {text}", observed, round(expected, 2), "lines", 1.0, since),),
@@ -585,9 +551,7 @@ class Detector:
         for old, new in self._renames.items():
             self._renames[old] = moves.get(new, new)
         self._renames.update(moves)
-        self._total = base.rename(self._total, moves)
-        self._hour = {window: base.rename(sums, moves) for window, sums in self._hour.items()}
-        self._pasts = {name: base.rename(sums, moves) for name, sums in self._pasts.items()}
+        self.history.rename(moves, self._renames)
         self._pending = {window: one.rename(moves.items()) for window, one in self._pending.items()}
         had_model = self.book.model
         sessions, vectors = self.book.rename(moves)
@@ -614,6 +578,7 @@ class Detector:
         state = {
             "fitted": self._fitted,
             "gap": self._gap,
+            "longest_gap": self._longest_gap,
             "sessions": self.book.learnt,
             "sessions_fitted": self.book.fitted,
         }
@@ -621,71 +586,9 @@ class Detector:
         return Write("detection_progress", ("source", "settled", "learnt", "body"), (row,))
 
 
-class _Lines:
-    """Exemplars of one window: what anomalies cite."""
-
-    def __init__(self, source: str, exemplars: pl.DataFrame, mined: Mined) -> None:
-        self._source = source
-        self._texts = mined.texts
-        ids = mined.templates.select("shape", "template", "service").unique()
-        keyed = exemplars.with_columns(
-            pl.Series("key", [stable_key(name) if name else 0 for name in exemplars["service"]], pl.UInt64())
-        )
-        self._frame = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape"), how="left").sort(
-            "timestamp", "id"
-        )
-
-    def of(self, service: str, templates: Iterable[int], strict: bool = False) -> tuple[Evidence, ...]:
-        """Lines of these templates, the first of each first; of any when there are none."""
-        own = self._frame.filter(pl.col("service") == service)
-        wanted = list(dict.fromkeys(templates))
-        chosen = own.filter(pl.col("template").is_in(wanted))
-        if chosen.is_empty() and not strict:
-            chosen = own
-        rank = pl.int_range(pl.len()).over("template")
-        order = chosen.with_columns(rank.alias("rank")).sort("rank", "timestamp", "id").head(MAX_EVIDENCE)
-        return tuple(self._evidence(row) for row in order.iter_rows(named=True))
-
-    def _evidence(self, row: Mapping[str, Any]) -> Evidence:
-        return Evidence(
-            id=evidence_id(self._source, row["id"]),
-            source=self._source,
-            service=row["service"],
-            timestamp=from_nanoseconds(row["timestamp"]),
-            body=row["body"],
-            severity=row["severity"] or 0,
-            template=self._texts.get(row["template"], ""),
-            host=row["host"] or "",
-            trace=row["trace"] or "",
-        )
-
-    def severity(self, template: int) -> int:
-        """Of a template of this window: the level of its lines, or the words of its text."""
-        own = self._frame.filter(pl.col("template") == template)["severity"].max()
-        return max(int(own or 0), explanation.worded(self._texts.get(template, "")))  # type: ignore[call-overload]
-
-    def highest(self, service: str, templates: Sequence[int]) -> int:
-        return max((self.severity(template) for template in templates), default=int(Severity.INFO))
-
-    def hosts(self, service: str) -> tuple[str, ...]:
-        return self._distinct(service, "host", 5)
-
-    def traces(self, service: str) -> tuple[str, ...]:
-        return self._distinct(service, "trace", 20)
-
-    def _distinct(self, service: str, column: str, limit: int) -> tuple[str, ...]:
-        own = self._frame.filter((pl.col("service") == service) & (pl.col(column).fill_null("") != ""))
-        return tuple(own[column].unique(maintain_order=True).head(limit).to_list())
-
-
-def _cited(reason: Contribution, evidence: Sequence[Evidence]) -> Contribution:
-    """A reason with the lines that show it."""
-    shown = tuple(line.id for line in evidence if line.template and line.template[:140] in reason.text)
-    return replace(reason, evidence=shown)
-
-
 def _no_scores() -> pl.DataFrame:
     schema = {"service": pl.String(), **dict.fromkeys(FEATURES, pl.Float64()), **SCORES, "learning": pl.Boolean()}
+    schema["known"] = pl.Boolean()
     return pl.DataFrame(schema=schema)
 
 

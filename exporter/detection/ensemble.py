@@ -25,10 +25,10 @@ CLIP = 5.0
 
 PYOD = {
     "ABOD": "abod", "CBLOF": "cblof", "COF": "cof", "GMM": "gmm", "HBOS": "hbos", "IForest": "iforest", "INNE": "inne",
-    "KDE": "kde", "KNN": "knn", "KPCA": "kpca", "LODA": "loda", "LOF": "lof", "MCD": "mcd", "OCSVM": "ocsvm", "PCA": "pca",
-    "ROD": "rod", "Sampling": "sampling",
+    "KDE": "kde", "KNN": "knn", "KPCA": "kpca", "LODA": "loda", "LOF": "lof", "MCD": "mcd", "OCSVM": "ocsvm",
+    "PCA": "pca", "ROD": "rod", "Sampling": "sampling",
 }  # fmt: skip
-"""Where PyOD keeps its classes. Its own COPOD and ECOD score a row by its neighbours in the call: ours stand for them."""
+"""Where PyOD keeps its classes. Its COPOD and ECOD score a row by its neighbours in the call: ours stand for them."""
 
 
 @lru_cache(1)
@@ -86,7 +86,7 @@ class Fitted:
         """In units of the distance from the median to the 99.5 % quantile of the past, at most CLIP."""
         raw = np.asarray(self.detector.decision_function(self.view(rows)), float)
         raw = np.nan_to_num(raw, nan=self.middle, posinf=np.finfo(float).max / 4, neginf=self.middle)
-        return np.clip((raw - self.middle) / self.spread, -CLIP, CLIP)
+        return np.asarray(np.clip((raw - self.middle) / self.spread, -CLIP, CLIP))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _repeats(weights: Floats, limit: int) -> npt.NDArray[np.int64]:
     """How often each distinct row is given to a detector, at least once."""
     total = weights.sum()
     scale = min(1.0, max(limit - len(weights), 0) / total)
-    return np.maximum(1, np.floor(weights * scale)).astype(np.int64)
+    return np.asarray(np.maximum(1, np.floor(weights * scale)), np.int64)
 
 
 def _fit(settings: DetectorSettings, rows: Floats, repeats: npt.NDArray[np.int64], view: Transform) -> Fitted:

@@ -34,8 +34,9 @@ def text_of(texts: Texts, template: int) -> str:
 
 _FATAL = re.compile(r"(?i)\b(fatal|panic|out of memory|oom|segfault|core dumped|kernel bug)\b")
 _ERROR = re.compile(
-    r"(?i)(exception|traceback|stack ?trace|\b(error|errors|fail|fails|failed|failing|failure|refused|denied|unreachable|timed? ?out"
-    r"|abort|aborted|crash|crashed|corrupt|corrupted|unavailable|exhausted|rejected|lost|cannot|could not|unable)\b)"
+    r"(?i)(exception|traceback|stack ?trace|\b(error|errors|fail|fails|failed|failing|failure|refused|denied"
+    r"|unreachable|timed? ?out|abort|aborted|crash|crashed|corrupt|corrupted|unavailable|exhausted|rejected|lost"
+    r"|cannot|could not|unable)\b)"
 )
 _WARN = re.compile(r"(?i)\b(warn|warning|retry|retrying|slow|degraded|deprecated|missing|invalid|unexpected|denied)\b")
 

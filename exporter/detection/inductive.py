@@ -17,8 +17,8 @@ class _Tails(BaseDetector):  # type: ignore[misc]
     def __init__(self, contamination: float = 0.1) -> None:
         super().__init__(contamination=contamination)
 
-    def fit(self, X: Floats, y: Any = None) -> _Tails:  # noqa: N803 - PyOD's names
-        X = np.asarray(X, float)  # noqa: N806
+    def fit(self, X: Floats, y: Any = None) -> _Tails:
+        X = np.asarray(X, float)
         self._set_n_classes(y)
         self.sorted_ = np.sort(X, axis=0)
         spread = X - X.mean(axis=0)
@@ -28,7 +28,7 @@ class _Tails(BaseDetector):  # type: ignore[misc]
         self._process_decision_scores()
         return self
 
-    def tails(self, X: Floats) -> tuple[Floats, Floats]:  # noqa: N803
+    def tails(self, X: Floats) -> tuple[Floats, Floats]:
         """-log of the share of the past at or below, and at or above, each value; never infinite."""
         rows = len(self.sorted_)
         left, right = np.empty_like(X, float), np.empty_like(X, float)
@@ -38,18 +38,18 @@ class _Tails(BaseDetector):  # type: ignore[misc]
             right[:, column] = rows - np.searchsorted(known, X[:, column], side="left")
         return -np.log(np.maximum(left, 0.5) / rows), -np.log(np.maximum(right, 0.5) / rows)
 
-    def dimensions(self, X: Floats) -> Floats:  # noqa: N803
+    def dimensions(self, X: Floats) -> Floats:
         """What each column adds to the score: the explanation."""
         raise NotImplementedError
 
-    def decision_function(self, X: Floats) -> Floats:  # noqa: N803
+    def decision_function(self, X: Floats) -> Floats:
         return np.asarray(self.dimensions(np.asarray(X, float)).sum(axis=1))
 
 
 class COPOD(_Tails):
     """Copula-based outlier detection (Li et al., 2020), inductive."""
 
-    def dimensions(self, X: Floats) -> Floats:  # noqa: N803
+    def dimensions(self, X: Floats) -> Floats:
         left, right = self.tails(X)
         skewed = np.where(self.skewness_ < 0, left, right)
         return np.asarray(np.maximum(skewed, (left + right) / 2))
@@ -58,7 +58,7 @@ class COPOD(_Tails):
 class ECOD(_Tails):
     """Outlier detection by empirical cumulative distributions (Li et al., 2022), inductive."""
 
-    def dimensions(self, X: Floats) -> Floats:  # noqa: N803
+    def dimensions(self, X: Floats) -> Floats:
         left, right = self.tails(X)
         skewed = np.where(self.skewness_ < 0, left, right)
         return np.asarray(np.maximum(np.maximum(left, right), skewed))

@@ -35,6 +35,7 @@ class Known:
     silent: int = 0
     longest: int = 0
     low: int = 0
+    """Windows in a row in which it said nothing, or next to nothing."""
     alive: int = 0
     """Windows since its first in which its source said anything."""
 
@@ -92,33 +93,44 @@ class Presences:
         """Windows of silence after which nobody is missed any more."""
         return max(1, int(self.settings.adopt_after.total_seconds()) // self.step)
 
-    def missing(self, observation: Observation) -> list[tuple[str, float, float, int]]:
-        """Services that are regularly there and are missing: service, observed and expected lines, windows so far."""
+    def missing(
+        self, observation: Observation, expected: Mapping[str, tuple[float, float]]
+    ) -> list[tuple[str, float, float, int]]:
+        """Services that are regularly there and are missing or nearly so: name, lines, expected lines, windows so far.
+
+        `expected` says of each service what its past has at this hour: lines, and the share of windows with any.
+        """
         spoke = dict(observation.services.select("service", "lines").iter_rows())
         out = []
         for service, one in sorted(self.known.items()):
-            if service in spoke or not self._regular(one):
-                continue
-            run = one.silent + 1
-            expected = one.lines / one.windows
+            usual, share = expected.get(service, (0.0, 0.0))
+            lines = spoke.get(service, 0)
+            low = lines < COLLAPSE * usual
+            run = one.low + 1 if low else 0
+            if run != one.low:
+                self.known[service] = replace(one, low=run)
+                self._changed.add(service)
             needed = max(MIN_RUN, 2 * one.longest + 1)
-            if run >= needed and run * expected >= MIN_EXPECTED and run <= self._adopted():
-                out.append((service, 0.0, expected, run))
+            regular = self._regular(one) and share >= MIN_SHARE
+            if regular and needed <= run <= self._adopted() and run * usual >= MIN_EXPECTED:
+                out.append((service, float(lines), usual, run))
         return out
 
     def _regular(self, one: Known) -> bool:
         spoken_until = one.alive - one.silent
         return one.windows >= self.settings.min_windows and one.windows >= MIN_SHARE * spoken_until
 
-    def score(self, run: int, expected: float) -> float:
-        """The longer and the more is missing, the surer: by a tenth for each window beyond the first."""
-        return round(1.0 - 10.0 ** -min(6.0, 1.0 + 0.5 * run), 9)
+    def score(self, run: int) -> float:
+        """The longer it is missing, the surer: half a power of ten for each window, up to one in a million."""
+        return float(round(1.0 - 10.0 ** -min(6.0, 1.0 + 0.5 * run), 9))
 
     def writes(self) -> Iterator[Write]:
         """Rows of the services that changed since the last call."""
         names = sorted(self._changed)
         self._changed = set()
-        kept = [(self.source, name, *_row(self.known[name])) for name in names if name in self.known]
+        kept: list[tuple[SqlValue, ...]] = [
+            (self.source, name, *_row(self.known[name])) for name in names if name in self.known
+        ]
         if kept:
             yield Write("detection_services", (*COLUMNS, "alive"), tuple(kept))
         gone = [(self.source, name) for name in names if name not in self.known]

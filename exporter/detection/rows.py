@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS detection_models (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS detection_sessions (
     source TEXT NOT NULL, session TEXT NOT NULL, service TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    judged INTEGER NOT NULL, learnt TEXT NOT NULL, counts TEXT NOT NULL, score REAL NOT NULL, anomalous INTEGER NOT NULL,
+    judged INTEGER NOT NULL, learnt TEXT NOT NULL, counts TEXT NOT NULL, score REAL NOT NULL,
+    anomalous INTEGER NOT NULL,
     PRIMARY KEY (source, session)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS detection_vectors (

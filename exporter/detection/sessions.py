@@ -14,7 +14,7 @@ from exporter.detection import thresholds
 from exporter.detection.calibration import Calibration
 from exporter.detection.ensemble import Ensemble
 from exporter.detection.settings import DetectionSettings
-from exporter.detection.views import Columns, Vector, fit_view, vector
+from exporter.detection.views import Columns, Presence, Scaled, Vector, fit_view, vector
 from exporter.model import SqlValue, Write, stable_key
 from exporter.observation import Observation
 
@@ -106,7 +106,9 @@ class SessionModel:
         weights = np.array([pool[one] for one in vectors], float)
         columns = Columns.of(vectors)
         counts = columns.matrix(vectors)
-        views = {one.view: fit_view(one.view, counts, weights) for one in settings.sessions}
+        views: dict[str, Presence | Scaled] = {
+            one.view: fit_view(one.view, counts, weights) for one in settings.sessions
+        }
         ensemble = Ensemble.fit(settings.sessions, counts, weights, lambda name: views[name].view, settings.pool)
         raw = ensemble.score(counts)
         threshold = thresholds.consensus(raw, weights)

@@ -16,7 +16,7 @@ class DetectorSettings(Settings):
     """One PyOD detector and the view that it scores."""
 
     type: str
-    """A class of PyOD by name, such as `KNN` or `IForest`, or `module:Class` of your own that derives from BaseDetector."""
+    """A class of PyOD by name, such as `KNN` or `IForest`, or `module:Class` that derives from PyOD's BaseDetector."""
     view: View
     """`presence` of rare templates, `share` of each template, `counts` of sessions; `deviations` of windows."""
     options: dict[str, Any] = Field(default_factory=dict)

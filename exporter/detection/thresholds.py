@@ -81,4 +81,4 @@ def _above(scores: Floats, weights: Floats, share: float) -> tuple[Floats, Float
     edge = quantile(scores, weights, 1 - share)
     top = scores >= edge
     values, inverse = np.unique(scores[top], return_inverse=True)
-    return values, np.bincount(inverse.ravel(), weights[top])
+    return values, np.bincount(inverse.ravel(), weights[top]).astype(float)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class Presence:
-    """View A: which rare templates are there. Presence is strong evidence, absence is weak: truncated sessions are common."""
+    """Which rare templates are there. Presence is strong evidence, absence is weak: truncated sessions are common."""
 
     weights: Floats
 
     @classmethod
     def fit(cls, counts: Floats, weights: Floats) -> Presence:
         seen = (weights[:, None] * (counts > 0)).sum(axis=0)
-        # Measured on HDFS: a template in 44 % of the sessions weighs nothing; an unseen one as if seen in half a session.
+        # A template in 44 % of the sessions weighs nothing; an unseen one as if half a session had it.
         share = np.maximum(seen, 0.5) / weights.sum()
         return cls(np.maximum(0.0, 1 / np.sqrt(share) - 1.5))
 
@@ -74,14 +74,18 @@ class Scaled:
         return cls(mean, np.maximum(np.sqrt(variance), floor), transform)
 
     def view(self, counts: Floats) -> Floats:
-        return (_TRANSFORMS[self.transform](counts) - self.mean) / self.deviation
+        return np.asarray((_TRANSFORMS[self.transform](counts) - self.mean) / self.deviation)
 
 
 def _share(counts: Floats) -> Floats:
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
 
 
-_TRANSFORMS = {"share": _share, "counts": np.log1p}
+def _log(counts: Floats) -> Floats:
+    return np.asarray(np.log1p(counts))
+
+
+_TRANSFORMS: dict[str, Callable[[Floats], Floats]] = {"share": _share, "counts": _log}
 
 
 def fit_view(name: str, counts: Floats, weights: Floats) -> Presence | Scaled:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Literal
 
 from exporter.model import Severity
@@ -36,6 +37,7 @@ class Statement:
     chance: float = 1.0
 
 
+@cache
 def statement(service: str, written: str) -> Statement:
     """Read the short form.
 

@@ -639,6 +639,8 @@ class _BlockOfCell:
         self._say(name, written, BLOCK * self.chance.random(amount), 0)
 
     def _say(self, name: str, written: Statement, times: Floats, replica: int, always: bool = False) -> None:
+        if not times.size:
+            return
         for trouble in self.troubles.get(name, []):
             if trouble.effect.silent and not always and replica < (trouble.effect.instances or 99):
                 times = times[trouble.strength(times) == 0]
@@ -676,6 +678,8 @@ class _BlockOfCell:
                 self._lines_of_life(name, platform.stop, BLOCK - 8.0, 0)
 
     def _lines_of_life(self, name: str, written: Sequence[str], at: float, replica: int) -> None:
+        if not -BLOCK < at < BLOCK:
+            return
         for line in written:
             self._say(name, statement(name, line), np.array([at]), replica, always=True)
             at += 0.7

@@ -1,0 +1,52 @@
+# The image of log-anomaly-exporter.
+#
+#   docker build -t log-anomaly-exporter .
+#   docker build -t log-anomaly-exporter:embeddings --build-arg EXTRA=embeddings .
+#
+# The variant `embeddings` carries sentence-transformers, and with it torch, which is gigabytes.
+
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS build
+# `embeddings`, or nothing.
+ARG EXTRA=
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+WORKDIR /build
+COPY constraints.txt pyproject.toml ./
+RUN python -m venv /opt/venv \
+    && python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt uv
+# The dependencies first: they change more rarely than the code.
+RUN uv pip install --python /opt/venv/bin/python -c constraints.txt -r pyproject.toml ${EXTRA:+--extra ${EXTRA}}
+COPY README.md LICENSE ./
+COPY exporter exporter
+COPY integrations integrations
+RUN uv pip install --python /opt/venv/bin/python --build-constraints constraints.txt --no-deps .
+
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="log-anomaly-exporter" \
+      org.opencontainers.image.description="Turns the logs in Elasticsearch or Loki into few, explained incidents" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 exporter \
+    && useradd --uid 10001 --gid exporter --home-dir /var/lib/log-anomaly-exporter --create-home \
+        --shell /usr/sbin/nologin exporter
+COPY --from=build /opt/venv /opt/venv
+COPY LICENSE /usr/share/doc/log-anomaly-exporter/LICENSE
+COPY dashboards /usr/share/log-anomaly-exporter/dashboards
+COPY alert_rules /usr/share/log-anomaly-exporter/alert_rules
+# numba and matplotlib, which pyod brings, want a place of their own to write to; the root may be read-only.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    HF_HOME=/var/lib/log-anomaly-exporter/models
+USER 10001:10001
+# The state file belongs here: mount a volume.
+WORKDIR /var/lib/log-anomaly-exporter
+VOLUME /var/lib/log-anomaly-exporter
+EXPOSE 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9464/-/healthy', timeout=4)"]
+ENTRYPOINT ["log-anomaly-exporter"]
+CMD ["run", "-c", "/etc/log-anomaly-exporter/exporter.yml"]

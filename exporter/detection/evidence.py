@@ -1,0 +1,82 @@
+"""Choose the log lines that an anomaly cites, from the exemplars of its window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from exporter.detection.explanation import worded
+from exporter.model import Contribution, Evidence, Severity, evidence_id, from_nanoseconds, stable_key
+
+if TYPE_CHECKING:
+    from exporter.mining import Mined
+
+MAX_EVIDENCE = 6
+MAX_HOSTS = 5
+MAX_TRACES = 20
+
+
+class Lines:
+    """Exemplars of one window: what anomalies cite."""
+
+    def __init__(self, source: str, exemplars: pl.DataFrame, mined: Mined) -> None:
+        self._source = source
+        self._texts = mined.texts
+        ids = mined.templates.select("shape", "template", "service").unique()
+        keyed = exemplars.with_columns(
+            pl.Series("key", [stable_key(name) if name else 0 for name in exemplars["service"]], pl.UInt64())
+        )
+        self._frame = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape"), how="left").sort(
+            "timestamp", "id"
+        )
+
+    def of(self, service: str, templates: Iterable[int], strict: bool = False) -> tuple[Evidence, ...]:
+        """Lines of these templates, the first of each first; of any when there are none."""
+        own = self._frame.filter(pl.col("service") == service)
+        wanted = list(dict.fromkeys(templates))
+        chosen = own.filter(pl.col("template").is_in(wanted))
+        if chosen.is_empty() and not strict:
+            chosen = own
+        rank = pl.int_range(pl.len()).over("template")
+        order = chosen.with_columns(rank.alias("rank")).sort("rank", "timestamp", "id").head(MAX_EVIDENCE)
+        return tuple(self._evidence(row) for row in order.iter_rows(named=True))
+
+    def _evidence(self, row: Mapping[str, Any]) -> Evidence:
+        return Evidence(
+            id=evidence_id(self._source, row["id"]),
+            source=self._source,
+            service=row["service"],
+            timestamp=from_nanoseconds(row["timestamp"]),
+            body=row["body"],
+            severity=row["severity"] or 0,
+            template=self._texts.get(row["template"], ""),
+            host=row["host"] or "",
+            trace=row["trace"] or "",
+        )
+
+    def severity(self, template: int) -> int:
+        """Of a template of this window: the level of its lines, or the words of its text."""
+        levels: list[int] = self._frame.filter(pl.col("template") == template)["severity"].drop_nulls().to_list()
+        return max([*levels, worded(self._texts.get(template, ""))])
+
+    def highest(self, service: str, templates: Sequence[int]) -> int:
+        return max((self.severity(template) for template in templates), default=int(Severity.INFO))
+
+    def hosts(self, service: str) -> tuple[str, ...]:
+        return self._distinct(service, "host", MAX_HOSTS)
+
+    def traces(self, service: str) -> tuple[str, ...]:
+        return self._distinct(service, "trace", MAX_TRACES)
+
+    def _distinct(self, service: str, column: str, limit: int) -> tuple[str, ...]:
+        own = self._frame.filter((pl.col("service") == service) & (pl.col(column).fill_null("") != ""))
+        return tuple(own[column].unique(maintain_order=True).head(limit).to_list())
+
+
+def cited(reason: Contribution, evidence: Sequence[Evidence]) -> Contribution:
+    """A reason with the lines that show it."""
+    shown = tuple(line.id for line in evidence if line.template and line.template[:140] in reason.text)
+    return replace(reason, evidence=shown)
