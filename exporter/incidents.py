@@ -40,6 +40,12 @@ one-in-a-hundred score in two services, or two such windows in one."""
 RELEASE_BEFORE = timedelta(hours=1)
 """A deployment this long before an incident stands on its timeline."""
 
+MAX_THRESHOLD = 12.0
+"""However noisy warm-up was: three windows of a one-in-ten-thousand score with errors open an incident."""
+
+QUIET = 0.6
+"""What an anomaly without warnings and errors weighs; chosen on the simulated shop, whose releases are harmless."""
+
 _RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
@@ -109,8 +115,12 @@ Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
 
 
 def surprise(anomaly: Anomaly) -> float:
-    """Powers of ten of unlikelihood, at most 6: scores are 1 - p."""
-    return -math.log10(max(1.0 - anomaly.score, 1e-6))
+    """Powers of ten of unlikelihood, at most 6 (scores are 1 - p); less where nothing speaks of a failure.
+
+    Most of what is unusual without a warning or an error is a release or a new habit of the users.
+    """
+    powers = -math.log10(max(1.0 - anomaly.score, 1e-6))
+    return powers if anomaly.severity >= Severity.WARN else powers * QUIET
 
 
 def advance(
@@ -157,7 +167,7 @@ def alarm_threshold(
         peaks[item.incident.id] = max(peaks.get(item.incident.id, 0.0), item.strength)
     ranked = sorted(peaks.values(), reverse=True)
     allowed = round(days * budget)
-    return max(least, ranked[allowed] * 1.05) if len(ranked) > allowed else least
+    return min(MAX_THRESHOLD, max(least, ranked[allowed] * 1.05)) if len(ranked) > allowed else least
 
 
 class _Tracker:

@@ -233,7 +233,7 @@ def tokens_of(text: str, max_tokens: int) -> list[str]:
     """The tokens of a masked text, lists of any length written once.
 
     >>> tokens_of("seats [<NUM>, <NUM>, <NUM>] free", 128)
-    ['seats', '[<NUM>,', 'free']
+    ['seats', '[<NUM>,', ']', 'free']
     """
     tokens = _without_runs(collapse(text))
     return [*tokens[:max_tokens], CUT] if len(tokens) > max_tokens else tokens

@@ -191,12 +191,20 @@ class Refused(PermanentError):
         self.answer = answer
 
 
+class Unready(TransientError):
+    """A server's not now, with its status, headers and words."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message, retry_after(answer.headers))
+        self.answer = answer
+
+
 def refusal(place: str, answer: Answer) -> ExporterError:
     """The error for a status of 300 or more: whether trying again may help is decided here and nowhere else."""
     words = " ".join(answer.text()[:300].split())
     message = f"{place}: answers {answer.status}{f': {words}' if words else ''}"
     if answer.status in RETRYABLE or answer.status >= 500:
-        return TransientError(message, retry_after(answer.headers))
+        return Unready(message, answer)
     if answer.status < 400:
         return Refused(f"{message}; redirects are not followed, give the final address", answer)
     if answer.status in (401, 403):

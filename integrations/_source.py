@@ -54,6 +54,9 @@ class FieldMap(Settings):
         "process.name",
         "program",
         "logger_name",
+        "kubernetes.pod.name",
+        "kubernetes.pod_name",
+        "PodName",
     )
     severity: Paths = (
         "log.level",
@@ -252,7 +255,13 @@ class Decoder:
         for name in texts:
             columns[name] = pl.Series(list(map(_plain, rows.get(name, [None] * height))), dtype=pl.String)
         frame = pl.DataFrame({name: columns[name].cast(dtype) for name, dtype in page_schema().items()})
+        frame = frame.with_columns(without_pod_suffix())
         return frame.filter(~pl.col("service").is_in(list(self._excluded)).fill_null(False))
+
+
+def without_pod_suffix() -> pl.Expr:
+    """The service without what Kubernetes adds to the names of the pods of a deployment."""
+    return pl.col("service").str.replace(r"-[0-9a-f]{8,10}-[a-z0-9]{5}$", "")
 
 
 def _may_be_in(path: str, keys: set[str]) -> bool:

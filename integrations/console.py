@@ -208,10 +208,10 @@ def _why(incident: Incident) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=True, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False, expand=False)
-    table.add_column("observed", justify="right", no_wrap=True)
-    table.add_column("expected", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table = Table(box=None, show_header=True, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    table.add_column("observed", justify="right", no_wrap=True, min_width=8)
+    table.add_column("expected", justify="right", no_wrap=True, min_width=8)
+    table.add_column("", no_wrap=True, min_width=5)
     table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1)
     for item in incident.contributions[:MAX_CONTRIBUTIONS]:
         table.add_row(
@@ -251,10 +251,10 @@ def _evidence(incident: Incident) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(no_wrap=True, min_width=13)
+    table.add_column(no_wrap=True, min_width=8)
+    table.add_column(no_wrap=True, overflow="ellipsis", min_width=8, max_width=24)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for line in incident.evidence[:MAX_EVIDENCE]:
         table.add_row(

@@ -161,6 +161,9 @@ class ElasticsearchSource:
         self, pages: asyncio.Queue[pl.DataFrame | None], tasks: Sequence[asyncio.Task[None]]
     ) -> pl.DataFrame | None:
         """The next page of any slice, or the error of the first that failed."""
+        for task in tasks:
+            if task.done():
+                task.result()
         getter = asyncio.create_task(pages.get())
         running: set[asyncio.Task[Any]] = {task for task in tasks if not task.done()}
         while not getter.done():
@@ -193,6 +196,8 @@ class ElasticsearchSource:
             answer = await self._search(body)
             pit["id"] = answer.get("pit_id", pit["id"])
             hits = answer["hits"]["hits"]
+            if hits and hits[-1]["sort"] == body.get("search_after"):
+                raise TransientError(f"source {self.name}: the same page came twice: is there a cache on the way?")
             if hits and not self._readable(hits[0]) and "fields" not in body:
                 # Field aliases are in no `_source`: ask for the fields themselves, from this page on.
                 body["fields"] = self._decoder.paths()

@@ -67,6 +67,9 @@ class MemorySource:
             counts[start] = counts.get(start, 0) + 1
         return counts
 
+    async def unusable(self) -> Mapping[str, int]:
+        return {}
+
     async def check(self) -> Sequence[Check]:
         return [Check(self.name, True, f"{self.lines.height} lines")]
 

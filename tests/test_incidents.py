@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,12 +143,14 @@ def test_what_fixed_an_incident_may_be_said_after_its_end() -> None:
 
 def test_the_budget_of_alarms_raises_the_threshold_above_what_warm_up_would_have_paged() -> None:
     noisy = [anomaly(300 * day + minute, score=0.999) for day in range(20) for minute in range(2)]
-    threshold = alarm_threshold(noisy, days=4.0, budget=1.0, settings=SETTINGS)
+    threshold = alarm_threshold(noisy, days=4.0, budget=1.0, settings=SETTINGS, tests_a_day=14_400)
     assert len([t for t in run(noisy, until=10_000, threshold=threshold) if t.change == "opened"]) <= 4
 
 
-def test_less_than_a_day_of_warm_up_leaves_the_threshold_alone() -> None:
-    assert alarm_threshold([anomaly(0)], days=0.5, budget=1.0, settings=SETTINGS) == MIN_STRENGTH
+def test_without_warm_up_a_lone_window_must_be_as_unlikely_as_there_are_windows_in_a_day() -> None:
+    assert alarm_threshold([], days=0.0, budget=1.0, settings=SETTINGS, tests_a_day=10) == MIN_STRENGTH
+    assert alarm_threshold([], days=0.0, budget=1.0, settings=SETTINGS, tests_a_day=10_000) == pytest.approx(4.0)
+    assert alarm_threshold([], days=0.0, budget=10.0, settings=SETTINGS, tests_a_day=10_000) == pytest.approx(3.0)
 
 
 services = st.sampled_from(["a", "b", "c", "d"])

@@ -35,8 +35,13 @@ class Calibration:
     shape: float
 
     @classmethod
-    def fit(cls, scores: Floats, weights: Floats | None = None, trim: float | None = None) -> Calibration:
-        """From past scores; those above `trim` are taken for anomalies and left out."""
+    def fit(
+        cls, scores: Floats, weights: Floats | None = None, trim: float | None = None, least: float = 1e-3
+    ) -> Calibration:
+        """From past scores; those above `trim` are taken for anomalies and left out.
+
+        The tail begins at `least` or higher: below, a score is ordinary, however even the past was.
+        """
         values = np.maximum(rounded(np.asarray(scores, float)), 0.0)
         counts = np.ones(len(values)) if weights is None else np.asarray(weights, float)
         if trim is not None and (values <= trim).any():
@@ -45,7 +50,7 @@ class Calibration:
         mass = np.bincount(inverse.ravel(), counts)
         total = mass.sum()
         above = (np.cumsum(mass[::-1])[::-1] + 1.0) / (total + 1.0)
-        edge = max(thresholds.quantile(values, counts, 1 - TAIL), 1e-3)
+        edge = max(thresholds.quantile(values, counts, 1 - TAIL), least)
         tail = distinct > edge
         edge_p = (mass[tail].sum() + 1.0) / (total + 1.0)
         logs = np.log(distinct[tail] / edge)

@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from exporter.detection import baseline as base
-from exporter.detection import explanation, windows
+from exporter.detection import contract, explanation, windows
 from exporter.detection.evidence import Lines, cited
 from exporter.detection.history import HOUR, History
 from exporter.detection.localisation import SCORES
 from exporter.detection.presence import Presences
 from exporter.detection.sessions import SessionBook, Verdict, dump, parse
-from exporter.detection.settings import DetectionSettings
+from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
 from exporter.detection.windows import FEATURES, WindowModel
 from exporter.model import (
     EPOCH,
@@ -98,6 +98,8 @@ class Detector:
         idle: timedelta = timedelta(minutes=10),
         max_age: timedelta = timedelta(hours=24),
     ) -> None:
+        if (settings.sessions, settings.windows) != (SESSION_DETECTORS, WINDOW_DETECTORS):
+            contract.verify(settings)
         self.source = source
         self.settings = settings
         self.duration = window
@@ -220,7 +222,7 @@ class Detector:
             strength = self._model.strength(names, rows)
             score = self._model.pooled.score(strength)
         known = [self.presences.windows(name) for name in names]
-        young = self._model is None or self._learnt < self.settings.min_windows
+        young = self._model is None or not self._seasoned()
         learning = [young or count < self.settings.min_service_windows for count in known]
         reasons = [windows.reason(dict(zip(FEATURES, row, strict=True))) for row in rows]
         return services.with_columns(
@@ -230,6 +232,10 @@ class Detector:
             pl.Series("learning", learning, pl.Boolean()),
             pl.Series("known", [count >= MIN_KNOWN_WINDOWS for count in known], pl.Boolean()),
         ), found
+
+    def _seasoned(self) -> bool:
+        """Whether enough was learnt to call anything anomalous: windows of the source, and of all its services."""
+        return self._learnt >= self.settings.min_service_windows and len(self._pool) >= self.settings.min_windows
 
     # --- Anomalies ---------------------------------------------------------------------------------
 
@@ -244,7 +250,7 @@ class Detector:
         changes: Sequence[Release],
     ) -> list[Anomaly]:
         out = []
-        seasoned = self._learnt >= self.settings.min_service_windows
+        seasoned = self._seasoned()
         fresh = self._new_templates(observation, mined)
         for row in scores.iter_rows(named=True):
             service = row["service"]
@@ -461,7 +467,9 @@ class Detector:
         if self._learnt < MIN_RANKED_WINDOWS or len(self._pool) < MIN_RANKED_WINDOWS:
             return False
         fresh = self._learnt - self._fitted
-        return self._model is None or fresh >= max(2, min(self.settings.refit_windows, self._fitted // 4))
+        # Long histories change slowly: there a fit waits for a twentieth more, so that warm-up is not spent on fits.
+        due = max(2, min(self.settings.refit_windows, self._fitted // 4), self._fitted // 20)
+        return self._model is None or fresh >= due
 
     def _pool_frame(self) -> pl.DataFrame:
         keys = sorted(self._pool)

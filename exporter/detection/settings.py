@@ -51,8 +51,8 @@ class DetectionSettings(Settings):
     """Windows that are learnt between two fits."""
     min_sessions: int = Field(default=200, ge=20)
     """Sessions before the first session may be called anomalous."""
-    min_windows: int = Field(default=30, ge=5)
-    """Windows of a source before the first window may be called anomalous."""
+    min_windows: int = Field(default=100, ge=5)
+    """Windows of all services together before the first may be called anomalous."""
     min_service_windows: int = Field(default=10, ge=1)
     """Windows of a service before one of its own may be called anomalous."""
     window_score: float = Field(default=0.999, gt=0.5, lt=1)

@@ -52,7 +52,14 @@ class Presence:
         return cls(np.maximum(0.0, 1 / np.sqrt(share) - 1.5))
 
     def view(self, counts: Floats) -> Floats:
-        return (counts > 0) * self.weights
+        """The weight of each template that is there; in the last column that of the rarest one.
+
+        Unseen templates have no past, so that a detector that splits or scales columns by their past is blind to a
+        column of their own: the rarest of all is something that every row has.
+        """
+        present = (counts > 0) * self.weights
+        present[:, -1] = present.max(axis=1)
+        return np.asarray(present)
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ class WindowModel:
         weights = np.bincount(inverse.ravel()).astype(float)
         ensemble = Ensemble.fit(detectors, distinct, weights, lambda name: np.asarray, limit)
         blank = cls(scale, usual, ensemble, PRIOR)
-        return cls(scale, usual, ensemble, Calibration.fit(blank.strength(services, rows)))
+        return cls(scale, usual, ensemble, Calibration.fit(blank.strength(services, rows), least=1.0))
 
     def strength(self, services: Sequence[str], rows: Floats) -> Floats:
         """The mean of the ensemble and of the strongest evidence, in units of what is rare for the service."""

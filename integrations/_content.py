@@ -1,0 +1,252 @@
+"""What is in a file: which log it is, what it is packed in, how it is written, and its whole lines, piece by piece."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import orjson
+
+from exporter.model import PermanentError, TransientError
+from integrations._source import MAX_BODY_CHARS
+
+BLOCK = 2 * 1024 * 1024
+"""Bytes that are parsed at once."""
+
+HEAD = 64 * 1024
+"""Bytes by which a file and its form are recognised."""
+
+LONGEST_LINE = 8 * 1024 * 1024
+"""Bytes of a line that are held while its end is looked for; of a longer one only the beginning is kept."""
+
+Kind = Literal["text", "ndjson", "parquet", "binary"]
+
+# --- Names ------------------------------------------------------------------------------------------------
+
+_COMPRESSED = re.compile(r"\.(?:gz|zst|zstd)$")
+_ROTATED = re.compile(
+    r"(?:\.\d{1,4})$|[-_.](?:19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(?:[-_.T]?\d{2,6})?(?:\.\d{1,4})?(?=\.|$)|[-_.]1\d{9}(?=\.|$)"
+)
+_CONTAINER = re.compile(r"^(?P<pod>.+?)_(?P<namespace>[^_]+)_(?P<container>.+)-[0-9a-f]{64}$")
+_SAYS_NOTHING = frozenset(
+    (
+        "0",
+        "1",
+        "access",
+        "app",
+        "application",
+        "console",
+        "current",
+        "daemon",
+        "debug",
+        "err",
+        "error",
+        "errors",
+        "events",
+        "info",
+        "json-file",
+        "log",
+        "logs",
+        "main",
+        "messages",
+        "out",
+        "output",
+        "server",
+        "service",
+        "stderr",
+        "stdout",
+        "syslog",
+        "system",
+        "var",
+        "tmp",
+        "volumes",
+    )
+)
+
+
+def stream_of(path: Path) -> str:
+    """The name of a log, the same before and after its rotation.
+
+    >>> stream_of(Path("/var/log/shop/orders.log.2.gz")), stream_of(Path("orders-2026-03-01.log"))
+    ('/var/log/shop/orders.log', 'orders.log')
+    """
+    name = _COMPRESSED.sub("", path.name)
+    for _ in range(3):
+        shorter = _ROTATED.sub("", name)
+        if shorter in (name, ""):
+            break
+        name = shorter
+    return str(path.with_name(name))
+
+
+def owner_of(path: Path) -> tuple[str, str | None]:
+    """The service whose log this is, and its host or pod where the name says so.
+
+    >>> owner_of(Path("/var/log/shop/orders.log.1")), owner_of(Path("/var/log/nginx/error.log"))
+    (('orders', None), ('nginx', None))
+    """
+    stream = Path(stream_of(path))
+    stem = stream.name.split(".")[0] or stream.name
+    if match := _CONTAINER.match(stream.stem):
+        return match["container"], match["pod"]
+    parts = stream.parent.parts
+    if len(parts) >= 4 and parts[-4:-2] == ("log", "pods") and parts[-2].count("_") == 2:
+        return parts[-1], parts[-2].split("_")[1]
+    for name in (stem, *reversed(parts)):
+        if name.strip("./").lower() not in _SAYS_NOTHING | {""} and not name.isdigit():
+            return name, None
+    return stem, None
+
+
+# --- Bytes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Whole lines: where they stand in the content, and the number of the first."""
+
+    start: int
+    end: int
+    line: int
+    data: bytes
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The content of a file, whatever it is packed in. Raises PermanentError or TransientError."""
+    try:
+        with path.open("rb") as file:
+            yield unpacked(file, file.read(4))
+    except FileNotFoundError as error:
+        raise TransientError(f"{path}: it has just been moved or removed; it is looked for again") from error
+    except PermissionError as error:
+        raise PermanentError(f"{path}: not readable; let the user of this process read it") from error
+    except IsADirectoryError as error:
+        raise PermanentError(f"{path}: is a directory") from error
+
+
+def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
+    """The content behind the first bytes of a file that can be sought."""
+    file.seek(0)
+    return _unpacked(file, magic)
+
+
+def _unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
+    if magic[:2] == b"\x1f\x8b":
+        return _lenient(gzip.GzipFile(fileobj=file))
+    if magic == b"\x28\xb5\x2f\xfd":
+        import zstandard
+
+        return _lenient(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+    return file
+
+
+def _lenient(inner: Any) -> BinaryIO:
+    return cast(BinaryIO, _Lenient(inner))
+
+
+class _Lenient(io.RawIOBase):
+    """Packed content that may have been cut off: what can be had is read, and `truncated` says so."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.truncated = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        import zstandard
+
+        try:
+            data = self._inner.read(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
+            self.truncated = True
+            return 0
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def chunks(content: BinaryIO, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:
+    """Whole lines from `start`, in chunks; the last line without a break only when `final`, or when `stop` says so."""
+    _skip_to(content, start)
+    position, held = start, b""
+    while stop is None or position < stop:
+        data = content.read(BLOCK if stop is None else min(BLOCK, stop - position - len(held))) or b""
+        held += data
+        cut = len(held) if not data else held.rfind(b"\n") + 1
+        if not data and not held.endswith(b"\n") and not (final or stop is not None):
+            return
+        if cut:
+            yield Chunk(position, position + cut, line, held[:cut])
+            line += held.count(b"\n", 0, cut)
+            position, held = position + cut, held[cut:]
+        elif len(held) > LONGEST_LINE:
+            chunk, held = _beheaded(content, position, line, held)
+            yield chunk
+            line, position = line + 1, chunk.end
+        if not data:
+            return
+
+
+def _beheaded(content: BinaryIO, position: int, line: int, held: bytes) -> tuple[Chunk, bytes]:
+    """The beginning of an endless line, and what was read beyond its end."""
+    size = len(held)
+    while data := content.read(BLOCK) or b"":
+        cut = data.find(b"\n") + 1
+        if cut:
+            return Chunk(position, position + size + cut, line, held[: MAX_BODY_CHARS * 4]), data[cut:]
+        size += len(data)
+    return Chunk(position, position + size, line, held[: MAX_BODY_CHARS * 4]), b""
+
+
+def _skip_to(content: BinaryIO, start: int) -> None:
+    if isinstance(content, _Lenient):
+        while start > 0 and (data := content.read(min(start, BLOCK))):
+            start -= len(data)
+    elif start:
+        content.seek(start)
+
+
+# --- Forms --------------------------------------------------------------------------------------------
+
+
+def kind_of(head: bytes, configured: str = "auto") -> Kind:
+    """How a file is written, by its first bytes."""
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in head[:8192].lstrip(b"\x00"):
+        return "binary"
+    if configured in ("text", "ndjson"):
+        return "ndjson" if configured == "ndjson" else "text"
+    lines = [line for line in head.split(b"\n")[:50] if line.strip()]
+    whole = lines[:-1] or lines
+    return "ndjson" if whole and sum(map(_is_document, whole)) * 2 > len(whole) else "text"
+
+
+def _is_document(line: bytes) -> bool:
+    try:
+        return line.lstrip()[:1] == b"{" and isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def head_of(content: BinaryIO) -> bytes:
+    """The first bytes; reading from a packed file may give fewer at a time."""
+    parts, size = [], 0
+    while size < HEAD and (data := content.read(HEAD - size)):
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the name says that the content is compressed."""
+    return _COMPRESSED.search(path.name) is not None

@@ -1,0 +1,259 @@
+"""Find the time that a line of text begins with, in whatever form its logger wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from exporter.model import nanoseconds
+
+ANYWHERE = 160
+"""Characters at the beginning of a line among which its time is looked for."""
+
+ROOM = 48
+"""Characters that a time and its zone can take."""
+
+SAMPLE = 400
+"""Lines by which the form of a file is recognised."""
+
+_ZONE = r"(?: ?(Z|UTC|GMT|[+-](?:0\d|1[0-4]):?[0-5]\d)\b)?"
+_CLOCK = r"\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write a time: group 1 of the pattern is the time, group 2, if any, its zone."""
+
+    name: str
+    pattern: str
+    format: str
+    zoned: bool = False
+    yearless: bool = False
+
+
+# In the order in which they are tried; where two find as many times, the one that finds them nearer to the start wins.
+FORMS: tuple[Form, ...] = (
+    Form("iso", rf"(\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}){_ZONE}", "%Y-%m-%dT%H:%M:%S%.f", zoned=True),
+    Form("spaced", rf"(\d{{4}}-\d{{2}}-\d{{2}} {_CLOCK}){_ZONE}", "%Y-%m-%d %H:%M:%S%.f", zoned=True),
+    Form("slashed", rf"(\d{{4}}/\d{{2}}/\d{{2}} {_CLOCK}){_ZONE}", "%Y/%m/%d %H:%M:%S%.f", zoned=True),
+    Form("syslog", rf"({_MONTH} [ \d]?\d {_CLOCK})", "%Y %b %e %H:%M:%S%.f", yearless=True),
+    Form("common", rf"(\d{{2}}/{_MONTH}/\d{{4}}:{_CLOCK}){_ZONE}", "%d/%b/%Y:%H:%M:%S%.f", zoned=True),
+    Form("ctime", rf"({_DAY} {_MONTH} [ \d]\d {_CLOCK} \d{{4}})", "%a %b %e %H:%M:%S%.f %Y"),
+    Form("epoch", r"^(?:[-<\[(] ?)?([12]\d{9}(?:\.\d{1,9})?|[12]\d{12}|[12]\d{15}|[12]\d{18})\b", ""),
+    Form("epoch field", r"\b(?:ts|time|timestamp)[\"']?[=:] ?[\"']?([12]\d{9}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?)\b", ""),
+    Form("klog", r"^[IWEF](\d{4} \d{2}:\d{2}:\d{2}\.\d+)", "%Y %m%d %H:%M:%S%.f", yearless=True),
+    Form("android", rf"^(\d{{2}}-\d{{2}} {_CLOCK})", "%Y %m-%d %H:%M:%S%.f", yearless=True),
+    Form("hadoop", r"^(\d{6} \d{6}) ", "%y%m%d %H%M%S"),
+    Form("mysql", r"^(\d{6} [ \d]?\d:\d{2}:\d{2})\b", "%y%m%d %k:%M:%S"),
+    Form("spark", rf"^(\d{{2}}/\d{{2}}/\d{{2}} {_CLOCK})", "%y/%m/%d %H:%M:%S%.f"),
+    Form("basic", r"(\d{8}T\d{6})(Z|[+-]\d{4})?\b", "%Y%m%dT%H%M%S", zoned=True),
+    Form("dashed", r"^(\d{8}-\d{1,2}:\d{1,2}:\d{1,2})", "%Y%m%d-%H:%M:%S"),
+    Form("compact", rf"^\[?(\d{{8}} {_CLOCK})", "%Y%m%d %H:%M:%S%.f"),
+    Form("dotted", r"(\d{4}-\d{2}-\d{2}[-_]\d{2}[.:]\d{2}[.:]\d{2}(?:\.\d{1,9})?)", "%Y %m %d %H %M %S%.f"),
+    Form("day first", rf"(\d{{2}} {_MONTH} \d{{4}} {_CLOCK}){_ZONE}", "%d %b %Y %H:%M:%S%.f", zoned=True),
+    Form("tomcat", rf"(\d{{2}}-{_MONTH}-\d{{4}} {_CLOCK}){_ZONE}", "%d-%b-%Y %H:%M:%S%.f", zoned=True),
+    Form("redis", rf"(\d{{2}} {_MONTH} {_CLOCK})", "%Y %d %b %H:%M:%S%.f", yearless=True),
+    Form("java", rf"({_MONTH} \d{{1,2}}, \d{{4}} \d{{1,2}}:\d{{2}}:\d{{2}} [AP]M)", "%b %d, %Y %I:%M:%S %p"),
+    Form("german", rf"(\d{{2}}\.\d{{2}}\.\d{{4}} {_CLOCK})", "%d.%m.%Y %H:%M:%S%.f"),
+    Form("american, am", r"(\d{1,2}/\d{1,2}/\d{4},? \d{1,2}:\d{2}:\d{2} [AP]M)", "%m/%d/%Y %I:%M:%S %p"),
+    Form("american", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%m/%d/%Y %H:%M:%S%.f"),
+    Form("british", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%d/%m/%Y %H:%M:%S%.f"),
+)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """How a file writes its times: a form, how far from the start of a line, and whether lines are indented."""
+
+    form: Form
+    reach: int = ROOM
+    indented: bool = False
+
+    def times(self, lines: pl.Series, reference: datetime, zone: str = "UTC") -> pl.Series:
+        """Nanoseconds since the epoch; null where a line has no time of its own.
+
+        Lines of another form than the file's are understood where they begin with their time. `reference` is when the
+        last line can have been written: it says which year is meant where none stands.
+        """
+        found = _times(lines.str.head(self.reach), self.form, reference, zone)
+        if not self.indented and found.null_count() < len(found):
+            own = ~lines.str.contains(r"^\s")
+            found = found.zip_with(own, nothing(len(found)))
+        missing = found.is_null().arg_true()
+        if len(missing):
+            heads = lines.gather(missing)
+            others = _first_of(heads, reference, zone, but=self.form)
+            if others.null_count() < len(others):
+                found = found.scatter(missing, others)
+        return found
+
+
+def recognise(lines: pl.Series, reference: datetime, zone: str = "UTC") -> Stamp | None:
+    """How these lines write their times; None when fewer than one in ten has one that is understood."""
+    sample = lines.filter(lines.str.contains(r"\S")).head(SAMPLE)
+    best: tuple[int, float, Stamp] | None = None
+    for indented in (False, True):
+        heads = sample if indented else sample.filter(~sample.str.contains(r"^\s"))
+        for form in FORMS:
+            candidate = _tried(heads.str.head(ANYWHERE), form, reference, zone, indented)
+            if candidate and (best is None or (-candidate[0], candidate[1]) < (-best[0], best[1])):
+                best = candidate
+        if best:
+            break
+    return best[2] if best and best[0] * 10 >= len(sample) else None
+
+
+def _tried(
+    heads: pl.Series, form: Form, reference: datetime, zone: str, indented: bool
+) -> tuple[int, float, Stamp] | None:
+    """How many lines have a time of this form, how far from their start, and the stamp."""
+    found = _times(heads, form, reference, zone).is_not_null()
+    count = int(found.sum())
+    if not count:
+        return None
+    whole = heads.filter(found)
+    starts = whole.str.find(form.pattern).fill_null(0)
+    reach = int(starts.quantile(0.95, "higher") or 0) + ROOM
+    return count, float(starts.mean() or 0), Stamp(form, min(reach, ANYWHERE), indented)  # type: ignore[arg-type]
+
+
+def _first_of(lines: pl.Series, reference: datetime, zone: str, but: Form) -> pl.Series:
+    """Times of lines that begin with one, in any form."""
+    heads = lines.str.head(ROOM)
+    plausible = heads.str.contains(rf"^[\[(<]?(?:\d|{_MONTH} |{_DAY} |[IWEF]\d{{4}} )")
+    result = nothing(len(heads))
+    rows = plausible.arg_true()
+    for form in FORMS:
+        if not len(rows):
+            break
+        if form is but or form.name in ("british", "american") or form.name == "epoch field":
+            continue
+        anchored = form.pattern if form.pattern.startswith("^") else rf"^[\[(<]?{form.pattern}"
+        times = _times(heads.gather(rows), replace(form, pattern=anchored), reference, zone)
+        hit = times.is_not_null()
+        if hit.any():
+            result = result.scatter(rows.filter(hit), times.filter(hit))
+            rows = rows.filter(~hit)
+    return result
+
+
+def _times(heads: pl.Series, form: Form, reference: datetime, zone: str) -> pl.Series:
+    """Nanoseconds of the times of one form."""
+    text = heads.str.extract(form.pattern, 1)
+    if text.null_count() == len(text):
+        return text.cast(pl.Int64)
+    if not form.format:
+        return epoch(text)
+    text = _normal(text, form)
+    if form.yearless:
+        return _with_year(text, form, reference, zone)
+    offsets = _offsets(heads.str.extract(form.pattern, 2)) if form.zoned else None
+    return _instants(_parsed(text, form), offsets, zone)
+
+
+def _normal(text: pl.Series, form: Form) -> pl.Series:
+    if form.name == "dotted":
+        return text.str.replace_all(r"[-_:.]", " ").str.replace(r"^(\d+ \d+ \d+ \d+ \d+ \d+) ", "$1.")
+    if form.name.startswith("american") or form.name == "british":
+        return text.str.replace(",", "", literal=True)
+    return text if form.name == "java" else text.str.replace(",", ".", literal=True)
+
+
+def _parsed(text: pl.Series, form: Form) -> pl.Series:
+    return text.str.strptime(pl.Datetime("ns"), form.format, strict=False)
+
+
+def _instants(local: pl.Series, offsets: pl.Series | None, zone: str) -> pl.Series:
+    """What clocks show, as instants: by the zone that stands beside it, else by the file's."""
+    plain = local.cast(pl.Int64)
+    if zone != "UTC":
+        there = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        plain = there.dt.convert_time_zone("UTC").cast(pl.Int64)
+    if offsets is None or offsets.null_count() == len(offsets):
+        return plain
+    return (local.cast(pl.Int64) - offsets).zip_with(offsets.is_not_null(), plain)
+
+
+def _offsets(zones: pl.Series) -> pl.Series:
+    """Nanoseconds by which clocks of a zone such as +02:00 are ahead."""
+    names = zones.unique().drop_nulls().to_list()
+    values = [_offset(name) for name in names]
+    return zones.replace_strict(names, values, default=None, return_dtype=pl.Int64)
+
+
+def _offset(name: str) -> int:
+    if name[0] not in "+-":
+        return 0
+    digits = name[1:].replace(":", "")
+    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return (-seconds if name[0] == "-" else seconds) * 10**9
+
+
+def _with_year(text: pl.Series, form: Form, reference: datetime, zone: str) -> pl.Series:
+    """The newest year in which the time is not after the reference."""
+    limit = nanoseconds(reference + timedelta(days=1))
+    year = (reference + timedelta(days=1)).year
+    result = nothing(len(text))
+    # Four years back, for the 29th of February.
+    for candidate in range(year, year - 5, -1):
+        times = _instants(_parsed(f"{candidate} " + text, form), None, zone)
+        fits = result.is_null() & times.is_not_null() & (times <= limit).fill_null(False)
+        result = times.zip_with(fits, result)
+        if result.null_count() == text.null_count():
+            break
+    return result
+
+
+def nothing(height: int) -> pl.Series:
+    """So many times that are not known."""
+    return pl.Series([None] * height, dtype=pl.Int64)
+
+
+def epoch(text: pl.Series) -> pl.Series:
+    """Nanoseconds of seconds, milli-, micro- or nanoseconds since the epoch, told apart by their size."""
+    parts = text.str.split_exact(".", 1).struct.unnest()
+    whole = parts["field_0"].cast(pl.Int64, strict=False)
+    fraction = parts["field_1"].fill_null("").str.pad_end(9, "0").str.head(9).cast(pl.Int64, strict=False)
+    return scaled(whole, fraction)
+
+
+def scaled(whole: pl.Series, fraction: pl.Series | None = None) -> pl.Series:
+    """Nanoseconds of whole numbers by their size; `fraction` is that of a second, in nanoseconds."""
+    frame = pl.DataFrame({"whole": whole.cast(pl.Int64), "rest": fraction if fraction is not None else 0})
+    size = pl.col("whole").abs()
+    return frame.select(
+        pl.when(size < 10**11)
+        .then(pl.col("whole") * 10**9 + pl.col("rest").fill_null(0))
+        .when(size < 10**14)
+        .then(pl.col("whole") * 10**6)
+        .when(size < 10**17)
+        .then(pl.col("whole") * 10**3)
+        .otherwise(pl.col("whole"))
+        .alias("times")
+    )["times"]
+
+
+def moments(values: pl.Series, zone: str = "UTC", reference: datetime | None = None) -> pl.Series:
+    """Nanoseconds of a column of times: dates, numbers, or text in any form that is known."""
+    kind = values.dtype
+    if isinstance(kind, pl.Datetime):
+        if kind.time_zone is None:
+            return _instants(values.cast(pl.Datetime("ns")), None, zone)
+        return values.dt.convert_time_zone("UTC").cast(pl.Datetime("ns", "UTC")).cast(pl.Int64)
+    if kind == pl.Date:
+        return values.cast(pl.Datetime("ns")).cast(pl.Int64)
+    if kind.is_integer():
+        return scaled(values)
+    if kind.is_numeric():
+        small = values.cast(pl.Float64)
+        rest = ((small - small.floor()) * 1e9).round().cast(pl.Int64, strict=False)
+        return scaled(small.floor().cast(pl.Int64, strict=False), rest)
+    if kind != pl.String:
+        return nothing(len(values))
+    at = reference or datetime.now(UTC)
+    stamp = recognise(values.drop_nulls(), at, zone)
+    return stamp.times(values, at, zone) if stamp else nothing(len(values))

@@ -1,0 +1,560 @@
+"""Read logs from Loki: forward paging that loses no line of a shared nanosecond, and exact counts of windows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+from pydantic import Field, field_validator, model_validator
+
+from exporter.model import (
+    EPOCH,
+    Check,
+    Context,
+    ExporterError,
+    PermanentError,
+    TimeRange,
+    TransientError,
+    floor,
+    nanoseconds,
+)
+from integrations._http import Client, HttpSettings, Refused, Unready, join, pause
+from integrations._source import Decoder, FieldMap, Paths, SourceSettings
+
+ATTEMPTS = 4
+"""Tries of one request; what still fails is the caller's to try again later."""
+
+IN_FLIGHT = 2
+"""Requests at the same time: a server queues few for each tenant, and others ask it too."""
+
+LONGEST = 3600 * 10**9
+"""Nanoseconds asked for at once: longer queries are fanned out by the server."""
+
+SHORTEST = 10**9
+"""Nanoseconds below which a query that the server finds too large is not halved any more."""
+
+PLENTY = 50_000
+"""Lines asked for where many share one nanosecond; most servers answer with their own, lower limit."""
+
+MAX_STEPS = 5000
+"""Windows counted by one request; servers refuse more than 11,000 points."""
+
+LONGEST_COUNT = timedelta(days=7)
+
+MAX_SHRINKS = 20
+"""Times that one page is asked for with less before it is given up."""
+
+MAX_SIMULTANEOUS = 200_000
+"""Lines of one nanosecond that are held; more is a loss, and counted."""
+
+MAX_STREAMS = 100_000
+"""Streams that are told apart in one nanosecond; more is a loss, and counted."""
+
+HEADERS = {
+    # Structured metadata stays apart from the labels; servers that do not know this ignore it.
+    "X-Loki-Response-Encoding-Flags": "categorize-labels",
+    # An empty answer is cached by the server: late lines would never be seen.
+    "Cache-Control": "no-cache",
+}
+
+SIGNS_OF_TOO_MUCH = ("too many bytes", "query length", "deadline exceeded", "too many chunks", "time range exceeds")
+
+BORDER = "exporter_border"
+STAMP = "{{ __timestamp__ | unixEpochNanos }}"
+"""A label that is the time of its line in nanoseconds, for lines whose exact time matters."""
+
+INTERNAL = ("__pattern__", "__aggregated_metric__")
+"""Labels of streams that Loki writes about other streams."""
+
+MAX_STREAM_CHARS = 512
+
+LINE = "line"
+"""The key of the line itself among its labels."""
+
+STREAM = "__stream__"
+
+WRITERS = ("k8s_pod_uid", "k8s_pod_name", "pod", "container_id", "service_instance_id")
+"""Structured metadata that tells apart the writers that share one stream."""
+
+
+class LokiFields(FieldMap):
+    """Which label, or key of the structured metadata, says what; `line` is the line itself."""
+
+    body: Paths = (LINE,)
+    service: Paths = (
+        "service_name",
+        "service",
+        "app",
+        "application",
+        "app_kubernetes_io_name",
+        "k8s_deployment_name",
+        "deployment",
+        "container",
+        "container_name",
+        "k8s_container_name",
+        "component",
+        "compose_service",
+        "unit",
+        "job",
+    )
+    severity: Paths = (
+        "severity_number",
+        "severity_text",
+        "level",
+        "severity",
+        "lvl",
+        "log_level",
+        "loglevel",
+        "levelname",
+        "detected_level",
+    )
+    trace: Paths = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
+    span: Paths = ("span_id", "spanID", "spanId", "span", "SpanId")
+    host: Paths = (
+        "pod",
+        "k8s_pod_name",
+        "pod_name",
+        "instance",
+        "host_name",
+        "hostname",
+        "host",
+        "nodename",
+        "node_name",
+        "node",
+    )
+    stream: Paths = (STREAM,)
+    template: Paths = ("log_record_template", "log.record.template")
+
+
+class LokiSettings(SourceSettings, HttpSettings):
+    """A Loki of version 3 or 2.9, self-hosted or in the cloud."""
+
+    type: Literal["loki"] = "loki"
+    url: str
+    """Where the server, or the gateway before it, listens: without /loki/api/v1."""
+    query: str
+    """A LogQL stream selector, and line filters if need be, such as `{namespace="shop"} != "healthz"`."""
+    tenant: str | None = Field(default=None, min_length=1, max_length=150)
+    """Sent as X-Scope-OrgID; several, joined by `|`, where the server allows that."""
+    fields: LokiFields = LokiFields()
+
+    @field_validator("url")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if not re.match(r"https?://[^/]+", value):
+            raise ValueError(f"{value!r} is not a URL; write http://host:3100")
+        return re.sub(r"/loki/api/v1(/query_range)?/?$", "", value).rstrip("/")
+
+    @field_validator("query")
+    @classmethod
+    def _logs(cls, value: str) -> str:
+        text = value.strip()
+        if not text.startswith("{") or selector_end(text) is None:
+            raise ValueError(f'{value!r} is not a stream selector; write one such as {{namespace="shop"}}')
+        return text
+
+    @model_validator(mode="after")
+    def _one_tenant(self) -> LokiSettings:
+        if self.tenant and any(name.lower() == "x-scope-orgid" for name in self.headers):
+            raise ValueError("give either tenant or the header X-Scope-OrgID")
+        return self
+
+    def build(self, context: Context) -> LokiSource:
+        return LokiSource(self, context)
+
+
+class Entry(NamedTuple):
+    """A line as Loki keeps it."""
+
+    timestamp: int
+    stream: str
+    id: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer: lines in order of time; when `full`, there may be more up to `end`."""
+
+    entries: Sequence[Entry]
+    end: int
+    full: bool
+
+
+class LokiSource:
+    """Lines of a LogQL query, by range of their timestamp."""
+
+    def __init__(self, settings: LokiSettings, context: Context) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._telemetry = context.telemetry
+        self._clock = context.clock
+        self._decoder = Decoder(settings)
+        self._client = Client(settings, f"source {settings.name}")
+        self._query = guarded(settings.query, settings.fields.service, settings.excluded)
+        self._limit = settings.page_size
+        self._maximum = PLENTY
+        self._span = LONGEST
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    # --- Source ---
+
+    async def query(self, time_range: TimeRange) -> AsyncIterator[pl.DataFrame]:
+        """Pages in order of time. After a TransientError the whole range is to be read again."""
+        start, end = nanoseconds(time_range.start), nanoseconds(time_range.end)
+        seen: frozenset[str] = frozenset()
+        while start < end:
+            page = await self._read(self._query, start, min(end, start + self._span), self._limit)
+            reached = page.entries[-1].timestamp if page.full else page.end
+            if reached == start:
+                # The page holds this nanosecond and no other: asking from it again would never get further.
+                page, reached = await self._nanosecond(start), start + 1
+            if fresh := [entry for entry in page.entries if entry.id not in seen]:
+                yield await asyncio.to_thread(self._decode, fresh)
+            # The next page begins with the lines of its first nanosecond that this one has had already.
+            seen = frozenset(entry.id for entry in page.entries if entry.timestamp == reached)
+            start = reached
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        """Counts by count_over_time, on the grid of the epoch; windows that the range cuts, one by one."""
+        counts: dict[datetime, int] = {}
+        for piece in pieces(time_range, window):
+            if floor(piece.start, window) == piece.start and floor(piece.end, window) == piece.end:
+                counts.update(await self._on_grid(piece, window))
+            elif n := await self._cut(piece):
+                counts[floor(piece.start, window)] = n
+        return counts
+
+    async def unusable(self) -> Mapping[str, int]:
+        """Loki takes no line without a time, and none that is far in the past or the future."""
+        return {}
+
+    async def check(self) -> Sequence[Check]:
+        """A count over the last day and one line: rights, tenant, query, and whether any stream matches."""
+        subject = f"read {self._settings.query}"
+        now = self._clock.now()
+        hour = floor(now, timedelta(hours=1))
+        day = TimeRange(hour - timedelta(days=1), hour)
+        try:
+            lines = sum((await self.count(day, timedelta(hours=1))).values())
+            recent = await self._read(self._query, nanoseconds(hour), nanoseconds(now) + 1, 1)
+            if lines or recent.entries:
+                return [Check(subject, True, f"{lines} lines in the last day")]
+            labels = await self._ask("labels", {"start": nanoseconds(day.start), "end": nanoseconds(now)}) or []
+        except TooMuch as error:
+            return [Check(subject, False, str(error), "Narrow `query`: the server cannot count one day of it.")]
+        except ExporterError as error:
+            return [Check(subject, False, str(error), _remedy(error))]
+        known = f"its labels are {', '.join(labels[:30])}" if labels else "this tenant has no labels at all"
+        return [Check(subject, False, "no line in the last day", f"Correct `query`: the server answers; {known}.")]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    # --- Lines ---
+
+    async def _read(self, query: str, start: int, end: int, limit: int) -> Page:
+        """One page of [start, end), or of a shorter range when the server finds that too much."""
+        for _ in range(MAX_SHRINKS):
+            limit = min(limit, self._maximum)
+            form = {"query": query, "start": start, "end": end, "limit": limit, "direction": "forward"}
+            try:
+                data = await self._ask("query_range", form, halvable=end - start > SHORTEST)
+            except Refused as error:
+                self._learn_limit(error, limit)
+            except TooLarge:
+                limit = max(1, limit // 2)
+            except TooMuch:
+                end = start + (end - start) // 2
+                self._span = end - start
+            else:
+                self._span = min(LONGEST, self._span * 2)
+                entries, found = await asyncio.to_thread(_entries, data.get("result") or [])
+                if entries and not start <= entries[0].timestamp <= entries[-1].timestamp < end:
+                    raise TransientError(f"source {self.name}: the answer is not of the range that was asked for")
+                return Page(entries, end, full=found >= limit)
+        raise TransientError(
+            f"source {self.name}: finds even short ranges too much; raise `timeout`, or narrow `query`"
+        )
+
+    def _learn_limit(self, error: Refused, limit: int) -> None:
+        """Take the server's own limit from its refusal. Raises the error when it is about something else."""
+        match = re.search(r"max_entries_limit\w* \((\d+) > (\d+)\)", error.answer.text())
+        if not match or not 0 < int(match[2]) < limit:
+            raise error
+        self._maximum = int(match[2])
+        self._limit = min(self._limit, self._maximum)
+
+    async def _nanosecond(self, instant: int) -> Page:
+        """All lines of one nanosecond; what one stream has over the server's limit is lost, and counted."""
+        page = await self._read(self._query, instant, instant + 1, PLENTY)
+        if not page.full:
+            return page
+        selector = self._query[: selector_end(self._query)]
+        streams = await self._ask("series", {"match[]": selector, "start": instant, "end": instant + 1})
+        found = {entry.id: entry for entry in page.entries}
+        await self._divide(streams[:MAX_STREAMS], (), instant, found)
+        if lost := await self._count_at(instant) - len(found):
+            reason = "same_nanosecond"
+            self._telemetry.count("source_lines_dropped", max(0, lost), source=self.name, reason=reason)
+        return Page(sorted(found.values(), key=_order), instant + 1, full=False)
+
+    async def _divide(
+        self, streams: Sequence[Mapping[str, str]], matchers: Sequence[str], instant: int, found: dict[str, Entry]
+    ) -> None:
+        """Read one nanosecond by ever fewer streams, halving the values of the label that tells most of them apart."""
+        name, values = _most_telling(streams)
+        if len(values) < 2 or len(found) >= MAX_SIMULTANEOUS:
+            return
+        for half in values[: len(values) // 2], values[len(values) // 2 :]:
+            narrowed = [*matchers, f"{name}=~{quoted('|'.join(map(re.escape, half)))}"]
+            page = await self._read(with_matchers(self._query, narrowed), instant, instant + 1, PLENTY)
+            found.update((entry.id, entry) for entry in page.entries)
+            if page.full:
+                chosen = frozenset(half)
+                fewer = [stream for stream in streams if stream.get(name, "") in chosen]
+                await self._divide(fewer, narrowed, instant, found)
+
+    def _decode(self, entries: Sequence[Entry]) -> pl.DataFrame:
+        times = pl.Series([entry.timestamp for entry in entries], dtype=pl.Int64)
+        # No sequence: Loki sorts by time, and in no lasting order what shares a nanosecond.
+        order = [0] * len(entries)
+        return self._decoder.page([entry.document for entry in entries], [e.id for e in entries], times, order)
+
+    # --- Counts ---
+
+    async def _on_grid(self, time_range: TimeRange, window: timedelta) -> dict[datetime, int]:
+        """Counts of whole windows.
+
+        Loki counts (t - window, t], and moves the times of such a query to whole steps, so that asking for a
+        nanosecond earlier does not help: what lies exactly on the borders is counted apart and moved to its window.
+        """
+        step = window // timedelta(milliseconds=1)
+        whole = {"start": nanoseconds(time_range.start), "end": nanoseconds(time_range.end), "step": f"{step / 1000:g}"}
+        on_border = f'{self._query} | label_format {BORDER}=`{STAMP}` | {BORDER}=~".*000000"'
+        try:
+            counted = await self._matrix(f"sum(count_over_time({self._query} [{step}ms]))", whole)
+            borders = await self._matrix(f"sum(count_over_time({on_border} [1ms]))", whole)
+        except TooMuch as error:
+            if time_range.duration <= window:
+                raise TransientError(f"{error}; one window is too much for the server to count") from error
+            half = time_range.start + max(1, time_range.duration // window // 2) * window
+            parts = TimeRange(time_range.start, half), TimeRange(half, time_range.end)
+            return {key: n for part in parts for key, n in (await self._on_grid(part, window)).items()}
+        counts = {}
+        for start in time_range.windows(window):
+            end = start + window
+            if n := counted.get(end, 0) - borders.get(end, 0) + borders.get(start, 0):
+                counts[start] = n
+        return counts
+
+    async def _matrix(self, query: str, form: Mapping[str, Any]) -> dict[datetime, int]:
+        data = await self._ask("query_range", {"query": query, **form}, halvable=True)
+        points = (point for series in data.get("result") or [] for point in series["values"])
+        return {EPOCH + timedelta(milliseconds=round(float(at) * 1000)): int(float(n)) for at, n in points}
+
+    async def _cut(self, time_range: TimeRange) -> int:
+        """The count of a part of a window: of whole milliseconds by the server, else by reading the lines."""
+        step, rest = divmod(time_range.duration, timedelta(milliseconds=1))
+        if rest:
+            return sum([page.height async for page in self.query(time_range)])
+        return await self._instant(f"sum(count_over_time({self._query} [{step}ms]))", nanoseconds(time_range.end) - 1)
+
+    async def _count_at(self, instant: int) -> int:
+        """How many lines have exactly this time; the shortest range that Loki counts is a millisecond."""
+        exactly = f'{self._query} | label_format {BORDER}=`{STAMP}` | {BORDER}="{instant}"'
+        return await self._instant(f"sum(count_over_time({exactly} [1ms]))", instant)
+
+    async def _instant(self, query: str, at: int) -> int:
+        data = await self._ask("query", {"query": query, "time": at})
+        return sum(int(float(series["value"][1])) for series in data.get("result") or [])
+
+    # --- Requests ---
+
+    async def _ask(self, path: str, form: Mapping[str, Any], halvable: bool = False) -> Any:
+        """The `data` of a whole answer. Raises TooMuch or TooLarge where asking for less would help."""
+        for attempt in range(ATTEMPTS):
+            try:
+                data = await self._once(path, form)
+            except ExporterError as error:
+                self._telemetry.count("source_requests", source=self.name, outcome=_outcome(error))
+                if isinstance(error, Unready | Refused) and "larger than max" in error.answer.text():
+                    raise TooLarge(str(error)) from error
+                if halvable and _too_much(error):
+                    raise TooMuch(str(error)) from error
+                if not isinstance(error, TransientError) or attempt == ATTEMPTS - 1:
+                    raise
+                await pause(attempt, error.retry_after)
+            else:
+                self._telemetry.count("source_requests", source=self.name, outcome="ok")
+                return data
+        raise AssertionError("unreachable")
+
+    async def _once(self, path: str, form: Mapping[str, Any]) -> Any:
+        tenant = {"X-Scope-OrgID": self._settings.tenant} if self._settings.tenant else {}
+        url = join(self._settings.url, f"/loki/api/v1/{path}")
+        sent = {key: str(value) for key, value in form.items()}
+        async with self._slots:
+            answer = await self._client.request("POST", url, data=sent, headers={**HEADERS, **tenant})
+        content = await asyncio.to_thread(answer.json)
+        if not isinstance(content, dict) or content.get("status") != "success" or "data" not in content:
+            raise TransientError(f"source {self.name}: what answers is no Loki; give `url` without /loki/api/v1")
+        if any("partial" in str(warning) for warning in content.get("warnings") or ()):
+            raise TransientError(f"source {self.name}: a partial answer ({content['warnings'][0]}); it is not taken")
+        return content["data"]
+
+
+class TooMuch(Exception):
+    """The server cannot answer for so long a range; a shorter one may do."""
+
+
+class TooLarge(Exception):
+    """The server cannot send so many lines at once; fewer may do."""
+
+
+def _too_much(error: ExporterError) -> bool:
+    if isinstance(error, Unready | Refused):
+        text = error.answer.text()
+        return error.answer.status in (413, 504) or any(sign in text for sign in SIGNS_OF_TOO_MUCH)
+    return isinstance(error.__cause__, TimeoutError)
+
+
+def _outcome(error: ExporterError) -> str:
+    return "transient" if isinstance(error, TransientError) else "permanent"
+
+
+def _remedy(error: ExporterError) -> str:
+    """What the operator can do about an error of `check`."""
+    words = str(error)
+    status = error.answer.status if isinstance(error, Unready | Refused) else 0
+    if "no org id" in words:
+        return "This server has tenants: set `tenant` (sent as X-Scope-OrgID)."
+    if status in (401, 403):
+        return "Give `username` and `password`, or `token`, of somebody who may read; and the right `tenant`."
+    if status == 404:
+        return "Give as `url` the server's address without /loki/api/v1; a gateway may want a path before it."
+    if "parse error" in words:
+        return 'Correct `query`: a stream selector such as {namespace="shop"}, then line filters such as |= "text".'
+    return "Check `url`, and that the server is ready (its page /ready)."
+
+
+# --- Answers ------------------------------------------------------------------------------------------
+
+
+def _entries(result: Iterable[Mapping[str, Any]]) -> tuple[list[Entry], int]:
+    """The lines of all streams of an answer in order of time, and how many the server sent."""
+    found: dict[str, Entry] = {}
+    sent = 0
+    for stream in result:
+        labels = stream["stream"]
+        name = canonical(labels)
+        for at, line, *rest in stream["values"]:
+            metadata, parsed = _categories(rest[0]) if rest else ({}, {})
+            sent += 1
+            key = blake2b("\0".join((name, at, line, canonical(metadata))).encode("utf-8", "replace"), digest_size=12)
+            document = {**labels, **metadata, **parsed, LINE: line, STREAM: _writer(name, metadata)}
+            if str(document.get("service_name", "")).startswith("unknown_service"):
+                # Loki's word for a stream whose labels name no service: the line may.
+                del document["service_name"]
+            entry = Entry(int(at), name, key.hexdigest(), document)
+            found.setdefault(entry.id, entry)
+    return sorted(found.values(), key=_order), sent
+
+
+def _order(entry: Entry) -> tuple[int, str, str]:
+    return entry.timestamp, entry.stream, entry.id
+
+
+def _categories(value: Any) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Structured metadata and what the query's own parsers found; a flat object is metadata."""
+    if not isinstance(value, Mapping):
+        return {}, {}
+    if value.keys() <= {"structuredMetadata", "parsed"}:
+        return value.get("structuredMetadata") or {}, value.get("parsed") or {}
+    return value, {}
+
+
+def _writer(stream: str, metadata: Mapping[str, str]) -> str:
+    return next((f"{stream}{metadata[name]}" for name in WRITERS if name in metadata), stream)
+
+
+def canonical(labels: Mapping[str, str]) -> str:
+    """One text for a set of labels, whatever their order; cut short with a digest when it is very long."""
+    if not labels:
+        return ""
+    text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    if len(text) <= MAX_STREAM_CHARS:
+        return text
+    return f"{text[:MAX_STREAM_CHARS]}#{blake2b(text.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
+
+
+def _most_telling(streams: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
+    """The label with the most values, and its values; "" stands for streams without it."""
+    names = sorted({name for stream in streams for name in stream})
+    values = {name: sorted({stream.get(name, "") for stream in streams}) for name in names}
+    name = max(names, key=lambda name: len(values[name]), default="")
+    return name, values.get(name, [])
+
+
+def pieces(time_range: TimeRange, window: timedelta) -> Iterator[TimeRange]:
+    """Whole windows, as many as one request may count, between the parts of windows that the range cuts off."""
+    first = floor(time_range.start + window - timedelta(microseconds=1), window)
+    last = floor(time_range.end, window)
+    if last < first:
+        yield time_range
+        return
+    step = max(1, min(MAX_STEPS, LONGEST_COUNT // window)) * window
+    whole = TimeRange(first, last).split(step)
+    for piece in (TimeRange(time_range.start, first), *whole, TimeRange(last, time_range.end)):
+        if piece.duration:
+            yield piece
+
+
+# --- LogQL --------------------------------------------------------------------------------------------
+
+
+def quoted(text: str) -> str:
+    """A string of LogQL.
+
+    >>> quoted('a "b"')
+    '"a \\\\"b\\\\""'
+    """
+    return json.dumps(text, ensure_ascii=False)
+
+
+def selector_end(query: str) -> int | None:
+    """Where the stream selector ends; None when it does not.
+
+    >>> selector_end('{app="}"} |= "x"')
+    9
+    """
+    match = re.match(r'\s*\{(?:[^"`}]|"(?:[^"\\]|\\.)*"|`[^`]*`)*\}', query, re.DOTALL)
+    return match.end() if match else None
+
+
+def with_matchers(query: str, matchers: Iterable[str]) -> str:
+    """The query with a narrower selector.
+
+    >>> with_matchers('{app="shop"} |= "x"', ['pod=~"a|b"'])
+    '{app="shop",pod=~"a|b"} |= "x"'
+    """
+    end = selector_end(query)
+    if end is None:
+        raise PermanentError(f"{query!r} is not a stream selector")
+    return ",".join((query[: end - 1].rstrip(), *matchers)) + query[end - 1 :]
+
+
+def guarded(query: str, labels: Iterable[str], excluded: Iterable[str]) -> str:
+    """The query without what Loki writes about itself, and without the services that are not to be read."""
+    # In Kubernetes the label `job` is namespace/name.
+    names = "|".join(f"(.+/)?{re.escape(name)}" for name in excluded)
+    own = [f"{label}!~{quoted(names)}" for label in labels if re.fullmatch(r"[A-Za-z_]\w*", label)]
+    # Not as matchers: Loki gives a selector that names one of them to its own user interface alone, and us nothing.
+    return with_matchers(query, own) + "".join(f' | {label}=""' for label in INTERNAL)
