@@ -34,7 +34,7 @@ def fingerprint(config: Config) -> str:
     """Of everything that derived rows depend on: masks, views, windows, and the form of the rows."""
     parts = {
         "format": FORMAT,
-        "mining": config.mining.model_dump(mode="json"),
+        "mining": mining.fingerprint(config.mining),
         "detection": config.detection.model_dump(mode="json"),
         "sources": {
             source.name: [str(source.window), str(source.late_window), repr(source.sessions), str(source.group_by)]

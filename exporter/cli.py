@@ -243,6 +243,7 @@ def _backtest(commands: Any) -> None:
 
 def _backtest_command(options: argparse.Namespace) -> int:
     from exporter.backtest import backtest
+    from exporter.commands import print_backtest
     from exporter.evaluation import load_labels
 
     config = _load(options)
@@ -253,32 +254,8 @@ def _backtest_command(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps(result.to_json(with_sessions), ensure_ascii=False))
     else:
-        _print_backtest(result)
+        print_backtest(result)
     return 0
-
-
-def _print_backtest(result: Any) -> None:
-    print(f"{result.time_range.start.isoformat()} .. {result.time_range.end.isoformat()} ({result.days:.2f} days)")
-    rate = f"{len(result.incidents) / result.days:.2f} a day" if result.days else "no time"
-    pages = f"{result.pages / result.days:.2f} a day" if result.days else "no time"
-    print(f"incidents {len(result.incidents)} ({rate}), pages {result.pages} ({pages})")
-    for incident in result.incidents:
-        print(f"  {incident_line(incident)}")
-    for name, value in result.metrics.items():
-        print(f"{name}: {json.dumps(value)}")
-
-
-def incident_line(incident: Any) -> str:
-    """An incident on one line."""
-    end = incident.ends_at.strftime("%H:%M") if incident.ends_at else "still firing"
-    start = incident.starts_at.strftime("%Y-%m-%d %H:%M")
-    services = ", ".join(inert(service) for service in incident.services[:4])
-    return f"{incident.id}  {start} .. {end}  {incident.severity:8}  {services}"
-
-
-def inert(text: str) -> str:
-    """Text from logs, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 # --- check-config ---------------------------------------------------------------------------------
@@ -308,7 +285,7 @@ def _check_command(options: argparse.Namespace) -> int:
 
 
 async def _connect(config: Config) -> int:
-    from exporter.commands import connect
+    from exporter.commands import connect, inert
 
     failed = 0
     for check in await connect(config):

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from exporter.assembly import assemble
-from exporter.cli import incident_line
+from exporter.backtest import Result
 from exporter.config import Config, resolve
 from exporter.model import (
     Check,
@@ -183,3 +183,28 @@ async def simulate(options: Namespace) -> int:
         await writer.close()
     print(f"{written} lines written", file=sys.stderr)
     return 0
+
+
+def print_backtest(result: Result) -> None:
+    """What a backtest found, for people."""
+    print(f"{result.time_range.start.isoformat()} .. {result.time_range.end.isoformat()} ({result.days:.2f} days)")
+    rate = f"{len(result.incidents) / result.days:.2f} a day" if result.days else "no time"
+    pages = f"{result.pages / result.days:.2f} a day" if result.days else "no time"
+    print(f"incidents {len(result.incidents)} ({rate}), pages {result.pages} ({pages})")
+    for incident in result.incidents:
+        print(f"  {incident_line(incident)}")
+    for name, value in result.metrics.items():
+        print(f"{name}: {json.dumps(value)}")
+
+
+def incident_line(incident: Incident) -> str:
+    """An incident on one line."""
+    end = incident.ends_at.strftime("%H:%M") if incident.ends_at else "still firing"
+    start = incident.starts_at.strftime("%Y-%m-%d %H:%M")
+    services = ", ".join(inert(service) for service in incident.services[:4])
+    return f"{incident.id}  {start} .. {end}  {incident.severity:8}  {services}"
+
+
+def inert(text: str) -> str:
+    """Text from logs, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "�" for character in text)

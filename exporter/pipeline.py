@@ -460,7 +460,8 @@ class Grouper:
         """Windows of services that are judged in a day, as far as warm-up has seen services."""
         known = dict(await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source"))
         day = timedelta(days=1)
-        return sum(max(known.get(name, 0), FEW_SERVICES) * (day / step) for name, step in self._windows.items())
+        tests = [max(int(known.get(name, 0)), FEW_SERVICES) * (day / step) for name, step in self._windows.items()]
+        return float(sum(tests))
 
 
 def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster]) -> list[Write]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import orjson
 
@@ -32,42 +31,14 @@ Kind = Literal["text", "ndjson", "parquet", "binary"]
 
 _COMPRESSED = re.compile(r"\.(?:gz|zst|zstd)$")
 _ROTATED = re.compile(
-    r"(?:\.\d{1,4})$|[-_.](?:19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(?:[-_.T]?\d{2,6})?(?:\.\d{1,4})?(?=\.|$)|[-_.]1\d{9}(?=\.|$)"
+    r"(?:\.\d{1,4})$|[-_.]1\d{9}(?=\.|$)|"
+    r"[-_.](?:19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(?:[-_.T]?\d{2,6})?(?:\.\d{1,4})?(?=\.|$)"
 )
 _CONTAINER = re.compile(r"^(?P<pod>.+?)_(?P<namespace>[^_]+)_(?P<container>.+)-[0-9a-f]{64}$")
-_SAYS_NOTHING = frozenset(
-    (
-        "0",
-        "1",
-        "access",
-        "app",
-        "application",
-        "console",
-        "current",
-        "daemon",
-        "debug",
-        "err",
-        "error",
-        "errors",
-        "events",
-        "info",
-        "json-file",
-        "log",
-        "logs",
-        "main",
-        "messages",
-        "out",
-        "output",
-        "server",
-        "service",
-        "stderr",
-        "stdout",
-        "syslog",
-        "system",
-        "var",
-        "tmp",
-        "volumes",
-    )
+_SAYS_NOTHING = re.compile(
+    r"(?:\W|\d)*|access|app|application|console|current|daemon|debug|err|errors?|events|info|json-file|logs?|main|"
+    r"messages|out|output|server|service|stderr|stdout|syslog|system|var|tmp|volumes",
+    re.IGNORECASE,
 )
 
 
@@ -100,7 +71,7 @@ def owner_of(path: Path) -> tuple[str, str | None]:
     if len(parts) >= 4 and parts[-4:-2] == ("log", "pods") and parts[-2].count("_") == 2:
         return parts[-1], parts[-2].split("_")[1]
     for name in (stem, *reversed(parts)):
-        if name.strip("./").lower() not in _SAYS_NOTHING | {""} and not name.isdigit():
+        if not _SAYS_NOTHING.fullmatch(name):
             return name, None
     return stem, None
 
@@ -118,12 +89,20 @@ class Chunk:
     data: bytes
 
 
+class Content(Protocol):
+    """What can be read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[Content]:
     """The content of a file, whatever it is packed in. Raises PermanentError or TransientError."""
     try:
         with path.open("rb") as file:
-            yield unpacked(file, file.read(4))
+            magic = file.read(4)
+            file.seek(0)
+            yield unpacked(file, magic)
     except FileNotFoundError as error:
         raise TransientError(f"{path}: it has just been moved or removed; it is looked for again") from error
     except PermissionError as error:
@@ -132,49 +111,35 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise PermanentError(f"{path}: is a directory") from error
 
 
-def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
-    """The content behind the first bytes of a file that can be sought."""
-    file.seek(0)
-    return _unpacked(file, magic)
-
-
-def _unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
+def unpacked(file: BinaryIO, magic: bytes) -> Content:
+    """The content of a file or pipe that begins with these bytes, and stands at its beginning."""
     if magic[:2] == b"\x1f\x8b":
-        return _lenient(gzip.GzipFile(fileobj=file))
+        return Packed(gzip.GzipFile(fileobj=file))
     if magic == b"\x28\xb5\x2f\xfd":
         import zstandard
 
-        return _lenient(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+        return Packed(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
     return file
 
 
-def _lenient(inner: Any) -> BinaryIO:
-    return cast(BinaryIO, _Lenient(inner))
-
-
-class _Lenient(io.RawIOBase):
+class Packed:
     """Packed content that may have been cut off: what can be had is read, and `truncated` says so."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.truncated = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def read(self, size: int, /) -> bytes:
         import zstandard
 
         try:
-            data = self._inner.read(len(buffer))
+            return bytes(self._inner.read(size))
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
             self.truncated = True
-            return 0
-        buffer[: len(data)] = data
-        return len(data)
+            return b""
 
 
-def chunks(content: BinaryIO, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:
+def chunks(content: Content, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:
     """Whole lines from `start`, in chunks; the last line without a break only when `final`, or when `stop` says so."""
     _skip_to(content, start)
     position, held = start, b""
@@ -196,23 +161,22 @@ def chunks(content: BinaryIO, start: int, line: int, stop: int | None, final: bo
             return
 
 
-def _beheaded(content: BinaryIO, position: int, line: int, held: bytes) -> tuple[Chunk, bytes]:
+def _beheaded(content: Content, position: int, line: int, held: bytes) -> tuple[Chunk, bytes]:
     """The beginning of an endless line, and what was read beyond its end."""
-    size = len(held)
+    size, beginning = len(held), held[: MAX_BODY_CHARS * 4] + b"\n"
     while data := content.read(BLOCK) or b"":
         cut = data.find(b"\n") + 1
         if cut:
-            return Chunk(position, position + size + cut, line, held[: MAX_BODY_CHARS * 4]), data[cut:]
+            return Chunk(position, position + size + cut, line, beginning), data[cut:]
         size += len(data)
-    return Chunk(position, position + size, line, held[: MAX_BODY_CHARS * 4]), b""
+    return Chunk(position, position + size, line, beginning), b""
 
 
-def _skip_to(content: BinaryIO, start: int) -> None:
-    if isinstance(content, _Lenient):
-        while start > 0 and (data := content.read(min(start, BLOCK))):
-            start -= len(data)
-    elif start:
-        content.seek(start)
+def _skip_to(content: Content, start: int) -> None:
+    if not isinstance(content, Packed) and start:
+        cast(BinaryIO, content).seek(start)
+    while isinstance(content, Packed) and start > 0 and (data := content.read(min(start, BLOCK))):
+        start -= len(data)
 
 
 # --- Forms --------------------------------------------------------------------------------------------
@@ -238,7 +202,7 @@ def _is_document(line: bytes) -> bool:
         return False
 
 
-def head_of(content: BinaryIO) -> bytes:
+def head_of(content: Content) -> bytes:
     """The first bytes; reading from a packed file may give fewer at a time."""
     parts, size = [], 0
     while size < HEAD and (data := content.read(HEAD - size)):

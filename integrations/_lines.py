@@ -316,5 +316,3 @@ def _texts(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Binary:
         return pl.Series([None if v is None else v.decode("utf-8", "replace") for v in values], dtype=pl.String)
     return values.cast(pl.String)
-
-

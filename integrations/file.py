@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ from integrations._content import (
     BLOCK,
     HEAD,
     Chunk,
+    Content,
     Kind,
     chunks,
     head_of,
@@ -200,9 +201,8 @@ class FileSource:
     def _parsed(self, path: Path, log: Log, block: Block) -> pl.DataFrame:
         if log.kind == "parquet":
             return self._parser.rows(log.writer, rows_of(path, block.start, block.end - block.start), block.start)[0]
-        with opened(path) as content:
-            if _digest(_exactly(content, log.head), log.writer.stream) != log.identity:
-                raise TransientError(f"source {self.name}: {path}: it was rotated while it was read; it is read again")
+        if not self._begins_as(path, log):
+            raise TransientError(f"source {self.name}: {path}: it was rotated while it was read; it is read again")
         with opened(path) as content:
             found = list(chunks(content, block.start, block.line, block.end, final=True))
         if not found or found[-1].end != block.end:
@@ -267,6 +267,10 @@ class FileSource:
         known = self._identities.get(path)
         if known and known[0] == signature:
             return self._logs.get(known[1])
+        if known and (old := self._logs.get(known[1])) and self._begins_as(path, old):
+            self._identities[path] = (signature, old.identity)
+            old.writer.reference = datetime.fromtimestamp(stat.st_mtime, UTC)
+            return old
         fresh = inspected(path, self._settings, self._parser, datetime.fromtimestamp(stat.st_mtime, UTC))
         self._identities[path] = (signature, fresh.identity if fresh else "")
         if fresh is None:
@@ -274,6 +278,13 @@ class FileSource:
         log = self._logs.setdefault(fresh.identity, fresh)
         log.writer.reference = fresh.writer.reference
         return log
+
+    def _begins_as(self, path: Path, log: Log) -> bool:
+        """Whether the file still is the one that it was: not another that took its name, nor cut and written anew."""
+        if not log.head:
+            return False
+        with opened(path) as content:
+            return _digest(_exactly(content, log.head), log.writer.stream) == log.identity
 
     def _refresh(self, path: Path, log: Log, stat: os.stat_result) -> None:
         """Index what has been added since the file was last looked at."""
@@ -289,6 +300,9 @@ class FileSource:
 
     def _index_lines(self, path: Path, log: Log, idle: bool) -> None:
         final = idle or is_packed(path)
+        if log.blocks and not is_packed(path) and path.stat().st_size < log.blocks[-1].end:
+            log.blocks.clear()
+            log.unusable.clear()
         last = log.blocks[-1] if log.blocks else None
         start, line, carry = (last.end, last.next_line, last.next_carry) if last else (0, 1, None)
         with opened(path) as content:
@@ -359,6 +373,8 @@ class FileSource:
             ahead = sum(int((self._page(path, log, block)["timestamp"] >= tomorrow).sum()) for block in blocks)
             reasons["in_the_future"] = reasons.get("in_the_future", 0) + ahead
         with self._lock:
+            timeless = sum(1 for _, identity in self._identities.values() if not identity)
+            reasons["file_without_times"] = timeless
             for log in self._logs.values():
                 binary = {"binary_file": 1} if log.kind == "binary" else {}
                 truncated = {"truncated_file": 1} if log.truncated else {}
@@ -452,7 +468,7 @@ def _digest(head: bytes, stream: str) -> str:
     return blake2b(head, digest_size=6, key=stream.encode()[-64:]).hexdigest()
 
 
-def _exactly(content: BinaryIO, size: int) -> bytes:
+def _exactly(content: Content, size: int) -> bytes:
     data = b""
     while len(data) < size and (more := content.read(size - len(data))):
         data += more
@@ -551,7 +567,7 @@ def _named(path: Path, kind: Kind, reference: datetime) -> Writer:
     return Writer(str(path), service, host, kind, reference, place=str(path))
 
 
-def _all_lines(content: BinaryIO, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
+def _all_lines(content: Content, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
     carry: int | None = None
     for chunk in chunks(content, 0, 1, None, final=True):
         page, _ = parser.page(writer, chunk, carry)
@@ -586,15 +602,15 @@ def _standard_input(settings: FileSettings, parser: Parser) -> Iterator[pl.DataF
     kind = kind_of(head, settings.format)
     if kind == "binary":
         raise ConfigError("standard input is not text; give text in UTF-8, NDJSON or parquet, also packed")
-    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser)  # type: ignore[arg-type]
+    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser)
 
 
 class _Again:
     """A pipe whose beginning has been looked at already."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: Content) -> None:
         self._head, self._rest = head, rest
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         data, self._head = self._head, b""
         return data or self._rest.read(size)

@@ -73,7 +73,8 @@ async def test_hdfs_in_elasticsearch_becomes_session_verdicts(
 ) -> None:
     await asyncio.to_thread(filebeat.load, elasticsearch_url, unique_name, filebeat.hdfs(shared_data))
     sessions = {"field": "fields.block", "idle": "1h", "max_age": "48h"}
-    settings = config(tmp_path, elasticsearch_url, unique_name, {"sessions": sessions}, warmup={"history": "1m"})
+    source = {"sessions": sessions, "window": "5m"}
+    settings = config(tmp_path, elasticsearch_url, unique_name, source, warmup={"history": "5m"})
     start, end = datetime(2008, 11, 9, 20, 30, tzinfo=UTC), datetime(2008, 11, 11, 12, tzinfo=UTC)
     clock, record = StepClock(start), Record()
     async with daemon(settings, clock) as running:

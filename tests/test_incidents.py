@@ -75,7 +75,7 @@ def test_persistence_opens_what_one_window_would_not() -> None:
 
 
 def test_for_waits_until_anomalies_have_gone_on_long_enough() -> None:
-    patient = IncidentSettings(**{"for": "3m"})
+    patient = IncidentSettings.model_validate({"for": "3m"})
     assert run([anomaly(0), anomaly(1)], settings=patient) == []
     told = run([anomaly(minute) for minute in range(4)], settings=patient)
     assert told[0].at == START + 3 * MINUTE

@@ -1,0 +1,1 @@
+"""Measure detection on labelled logs through the product's own backtest: `python -m tests.evaluate`."""

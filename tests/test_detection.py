@@ -1,0 +1,484 @@
+"""Detection: few false alarms, no labels, the same scores however they are computed, every score explained."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.detection import TABLES, DetectionSettings, Detector, DetectorSettings, localise
+from exporter.detection.calibration import Calibration
+from exporter.detection.contract import faults
+from exporter.detection.detector import Detection
+from exporter.detection.explanation import explain_session, worded
+from exporter.detection.sessions import SessionModel
+from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS
+from exporter.detection.thresholds import consensus
+from exporter.detection.views import Vector, vector
+from exporter.mining import Miner, MiningSettings
+from exporter.model import EPOCH, Anomaly, ConfigError, Severity, SqlValue, TimeRange, Write
+from exporter.observation import observe
+from exporter.reduction import ReductionSettings, empty, merge, reduce, windows
+from tests.memory_source import START, at, page
+
+MINUTE = timedelta(minutes=1)
+FIRST = int(START.timestamp())
+LATE = timedelta(minutes=2)
+QUICK = DetectionSettings(min_windows=12, min_service_windows=5, min_sessions=40, refit_windows=20)
+
+Row = dict[str, Any]
+
+
+class Bench:
+    """One source's miner and detector, driven window by window, with rows kept as the state file would."""
+
+    def __init__(self, chosen: DetectionSettings = QUICK, idle: timedelta = timedelta(minutes=2)) -> None:
+        self.chosen, self.idle = chosen, idle
+        self.rows = sqlite3.connect(":memory:")
+        self.rows.executescript(TABLES)
+        self.miner = Miner("shop", MiningSettings())
+        self.detector = self._new()
+        self.found: list[Anomaly] = []
+        self.verdicts: dict[str, bool] = {}
+        self.scores: dict[int, pl.DataFrame] = {}
+
+    def _new(self) -> Detector:
+        return Detector("shop", self.chosen, MINUTE, LATE, idle=self.idle)
+
+    def run(self, lines: Sequence[Row], start: int, end: int, restarts: Iterable[int] = ()) -> Bench:
+        """Take the windows from minute `start` to minute `end`."""
+        reduced = merge([reduce(page(lines), ReductionSettings())]) if lines else empty()
+        parts = windows(reduced, MINUTE)
+        for minute in range(start, end):
+            if minute in set(restarts):
+                self.restart()
+            window = FIRST + 60 * minute
+            part = parts.get(window, empty())
+            mined = self.miner.mine(window, part)
+            seen = observe("shop", window, MINUTE, part, mined)
+            judged = self.detector.judge(seen, mined, part.exemplars, late=False)
+            self.scores[minute] = judged.scores
+            self._keep(judged)
+            self._keep(self.detector.settle(window - int(LATE.total_seconds())))
+        return self
+
+    def _keep(self, detection: Detection) -> None:
+        self.found += detection.anomalies
+        self.verdicts |= dict(detection.sessions.select("session", "anomalous").rows())
+        for write in detection.writes:
+            self.rows.executemany(_statement(write), write.rows)
+
+    def restart(self) -> None:
+        self.detector = self._new()
+        self.detector.load(self.tables(), self.miner.texts())
+
+    def tables(self) -> dict[str, list[tuple[SqlValue, ...]]]:
+        names = [name for (name,) in self.rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: self.rows.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+
+    def about(self, service: str, kind: str = "window") -> list[Anomaly]:
+        return [anomaly for anomaly in self.found if anomaly.service == service and anomaly.kind == kind]
+
+
+def _statement(write: Write) -> str:
+    if write.delete:
+        return f"DELETE FROM {write.table} WHERE " + " AND ".join(f"{name} = ?" for name in write.columns)
+    marks = ", ".join("?" * len(write.columns))
+    return f"INSERT OR REPLACE INTO {write.table} ({', '.join(write.columns)}) VALUES ({marks})"
+
+
+def shop(minutes: range, skip: Iterable[str] = (), traces: bool = True) -> list[Row]:
+    """Three services that handle orders each minute, a few more or less, always in the same steps."""
+    lines: list[Row] = []
+    chance = np.random.default_rng(7)
+    for minute in minutes:
+        for number in range(int(chance.integers(8, 13))):
+            trace = f"t{minute}-{number}"
+            begin = 60 * minute + 4 * number + float(chance.random())
+            for offset, service, body in (
+                (0.00, "gateway", "order received"),
+                (0.05, "orders", "order stored"),
+                (0.10, "payments", "charging card"),
+                (0.20, "payments", "card charged"),
+                (0.25, "orders", "order confirmed"),
+                (0.30, "gateway", "answer sent"),
+            ):
+                if service not in skip:
+                    when = at(begin + offset * float(chance.uniform(0.9, 1.1)))
+                    line = {"timestamp": when, "service": service, "body": body, "severity": 9, "stream": service}
+                    lines.append({**line, "trace": trace if traces else None, "id": f"{trace}/{service}/{body}"})
+    return lines
+
+
+def failing(minutes: range, traces: bool = True) -> list[Row]:
+    """Payments stop charging: an error stands in the place of the last step."""
+    out = []
+    for row in shop(minutes, traces=traces):
+        if row["body"] == "card charged":
+            row = {**row, "body": "connection pool exhausted, card not charged", "severity": 17}
+        out.append(row)
+    return out
+
+
+CALM = 60
+
+
+# --- Windows -----------------------------------------------------------------------------------------
+
+
+def test_an_ordinary_shop_is_quiet() -> None:
+    assert Bench().run(shop(range(CALM)), 0, CALM).found == []
+
+
+@pytest.mark.parametrize("traces", [True, False])
+def test_a_service_whose_steps_change_is_anomalous_with_or_without_traces(traces: bool) -> None:
+    lines = shop(range(CALM), traces=traces) + failing(range(CALM, CALM + 3), traces=traces)
+    found = Bench().run(lines, 0, CALM + 3).about("payments")
+    assert found
+    assert found[0].window == START + CALM * MINUTE
+    assert found[0].severity >= Severity.ERROR
+    assert "connection pool exhausted" in " ".join(c.text for c in found[0].contributions)
+
+
+def test_an_anomaly_says_what_was_observed_against_what_was_expected_and_cites_lines() -> None:
+    lines = shop(range(CALM)) + failing(range(CALM, CALM + 1))
+    (first, *_) = Bench().run(lines, 0, CALM + 1).about("payments")
+    new = next(c for c in first.contributions if c.kind == "new_template")
+    assert new.observed > 5
+    assert new.expected == 0
+    assert set(new.evidence) <= {line.id for line in first.evidence}
+    assert "pool exhausted" in first.evidence[0].body
+    missing = [c for c in first.contributions if c.kind in ("template", "transition") and c.observed < c.expected]
+    assert any("card charged" in c.text for c in missing)
+    assert sum(c.share for c in first.contributions) == pytest.approx(1.0)
+    assert first.detectors
+
+
+def test_the_service_whose_own_steps_changed_is_ranked_first() -> None:
+    lines = shop(range(CALM)) + failing(range(CALM, CALM + 2))
+    bench = Bench().run(lines, 0, CALM + 2)
+    frames = [(START + minute * MINUTE, frame) for minute, frame in bench.scores.items()]
+    ranked = localise(frames, TimeRange(START + CALM * MINUTE, START + (CALM + 2) * MINUTE), MINUTE)
+    assert ranked[0].service == "payments"
+    assert "steps" in ranked[0].reason or "template" in ranked[0].reason or "errors" in ranked[0].reason
+    assert sum(suspect.weight for suspect in ranked) == pytest.approx(1.0)
+
+
+def slowed(minutes: range) -> list[Row]:
+    return [
+        {**row, "timestamp": row["timestamp"] + 2_000_000_000} if row["body"] == "card charged" else row
+        for row in shop(minutes)
+    ]
+
+
+def test_a_service_that_becomes_slow_in_its_own_steps_is_ranked_first() -> None:
+    lines = shop(range(CALM)) + slowed(range(CALM, CALM + 3))
+    bench = Bench().run(lines, 0, CALM + 3)
+    frames = [(START + minute * MINUTE, frame) for minute, frame in bench.scores.items()]
+    ranked = localise(frames, TimeRange(START + CALM * MINUTE, START + (CALM + 3) * MINUTE), MINUTE)
+    assert ranked[0].service == "payments"
+
+
+def test_nothing_is_anomalous_before_enough_was_seen_except_new_errors() -> None:
+    lines = shop(range(8)) + failing(range(8, 10))
+    assert Bench(DetectionSettings()).run(lines, 0, 10).found == []
+
+
+def test_a_service_never_seen_before_is_one_piece_of_news() -> None:
+    lines = shop(range(40), skip=["payments"]) + shop(range(40, 50))
+    (news, *more) = Bench().run(lines, 0, 50).about("payments")
+    assert [c.kind for c in news.contributions] == ["new_service"]
+    assert news.score < news.threshold
+    assert more == []
+
+
+def test_a_preview_changes_nothing() -> None:
+    bench = Bench().run(shop(range(20)), 0, 20)
+    before = bench.tables()
+    part = windows(merge([reduce(page(failing(range(20, 21))), ReductionSettings())]), MINUTE)[FIRST + 1200]
+    mined = bench.miner.mine(FIRST + 1200, part, learn=False)
+    seen = observe("shop", FIRST + 1200, MINUTE, part, mined)
+    twice = [bench.detector.judge(seen, mined, part.exemplars, late=False, learn=False) for _ in range(2)]
+    assert twice[0].writes == ()
+    assert twice[0].anomalies == twice[1].anomalies
+    assert bench.tables() == before
+
+
+# --- Absence -----------------------------------------------------------------------------------------
+
+
+def test_the_silence_of_a_regular_service_is_told_when_its_windows_have_settled() -> None:
+    lines = shop(range(CALM)) + shop(range(CALM, CALM + 12), skip=["payments"])
+    found = Bench().run(lines, 0, CALM + 12).about("payments", "absence")
+    assert found
+    assert found[0].contributions[0].kind == "silence"
+    assert found[0].reached >= found[0].ends_at + LATE
+    assert [a.score for a in found] == sorted(a.score for a in found)
+
+
+def test_a_gap_of_the_whole_source_is_told_once_and_is_no_silence_of_each_service() -> None:
+    lines = shop(range(CALM)) + shop(range(CALM + 20, CALM + 30))
+    found = Bench().run(lines, 0, CALM + 30).found
+    assert [a.kind for a in found] == ["gap"]
+
+
+def test_a_cron_job_is_not_missed_between_its_runs() -> None:
+    chore = [
+        {
+            "timestamp": at(60 * minute + n),
+            "service": "backup",
+            "body": f"file {n} copied",
+            "severity": 9,
+            "id": f"{minute}/{n}",
+        }
+        for minute in range(0, 120, 15)
+        for n in range(30)
+    ]
+    assert Bench().run(shop(range(120)) + chore, 0, 120).about("backup", "absence") == []
+
+
+def test_a_service_that_stays_away_is_no_longer_missed_after_adopt_after() -> None:
+    chosen = QUICK.model_copy(update={"adopt_after": timedelta(minutes=20)})
+    lines = shop(range(CALM)) + shop(range(CALM, CALM + 60), skip=["payments"])
+    found = Bench(chosen).run(lines, 0, CALM + 60).about("payments", "absence")
+    assert found
+    assert max(a.window for a in found) <= START + (CALM + 22) * MINUTE
+
+
+# --- Sessions ----------------------------------------------------------------------------------------
+
+
+def blocks(count: int, bad: Iterable[int] = (), begin: int = 0) -> list[Row]:
+    """Sessions of three steps, four a minute; the bad ones fail at the last."""
+    lines: list[Row] = []
+    for number in range(count):
+        second = begin * 60 + number * 15
+        steps = ["receiving block", "block stored", "block verified"]
+        if number in set(bad):
+            steps[2] = "checksum error, block corrupt"
+        if number % 10 == 0:
+            steps.insert(2, "block moved")
+        for place, body in enumerate(steps):
+            key = f"b{begin}-{number}"
+            lines.append(
+                {
+                    "timestamp": at(second + place),
+                    "service": "store",
+                    "body": body,
+                    "session": key,
+                    "id": f"{key}/{place}",
+                }
+            )
+    return lines
+
+
+def test_a_session_with_a_rare_step_is_anomalous_and_explained() -> None:
+    bench = Bench().run(blocks(200, bad=[190, 191]), 0, 60)
+    assert {key for key, bad in bench.verdicts.items() if bad} == {"b0-190", "b0-191"}
+    first = bench.about("store", "session")[0]
+    assert first.session == "b0-190"
+    assert first.score > first.threshold
+    assert any("corrupt" in c.text for c in first.contributions[:2])
+
+
+def test_a_session_that_comes_back_is_judged_again_as_the_same_session() -> None:
+    late = {
+        "timestamp": at(45 * 60),
+        "service": "store",
+        "body": "checksum error, block corrupt",
+        "session": "b0-20",
+        "id": "x",
+    }
+    bench = Bench().run([*blocks(200), late], 0, 60)
+    assert bench.verdicts["b0-20"]
+    assert sum(bench.verdicts.values()) == 1
+
+
+def test_an_open_session_is_judged_as_incomplete_at_the_end() -> None:
+    bench = Bench().run(blocks(160), 0, 40)
+    still_open = set(bench.detector.finish().sessions["session"])
+    assert still_open
+    assert still_open.isdisjoint(bench.verdicts)
+
+
+def pool() -> dict[Vector, int]:
+    chance = np.random.default_rng(3)
+    out: dict[Vector, int] = {}
+    for _ in range(600):
+        counts = {1: 3, 2: 1, 3: int(chance.integers(2, 5)), **({4: 1} if chance.random() < 0.1 else {})}
+        out[vector(counts)] = out.get(vector(counts), 0) + 1
+    return out
+
+
+def test_a_vector_scores_the_same_alone_in_a_batch_and_among_its_copies() -> None:
+    model = SessionModel.fit(pool(), QUICK)
+    odd = vector({1: 3, 2: 1, 3: 3, 9: 5})
+    everyone = [*model.pool, odd]
+    together = model.strength(everyone)
+    alone = np.array([model.strength([one])[0] for one in everyone])
+    assert np.abs(together - alone).max() < 1e-9
+    assert model.strength([odd] * 50)[7] == model.strength([odd])[0]
+
+
+def test_a_template_never_seen_before_makes_a_session_anomalous() -> None:
+    model = SessionModel.fit(pool(), QUICK)
+    assert model.strength([vector({1: 3, 2: 1, 3: 3, 9: 1})])[0] > model.threshold
+    assert model.strength([vector({1: 3, 2: 1, 3: 3})])[0] <= model.threshold
+
+
+def test_the_template_that_differs_leads_the_explanation() -> None:
+    model = SessionModel.fit(pool(), QUICK)
+    texts = {1: "received", 2: "opened", 3: "stored", 4: "moved"}
+    (first, *_) = explain_session(model, vector({1: 3, 2: 1, 3: 3, 9: 2}), {**texts, 9: "corrupt"}, None)
+    assert (first.kind, first.text, first.observed, first.expected) == ("new_template", "corrupt", 2.0, 0.0)
+
+
+# --- Restart -----------------------------------------------------------------------------------------
+
+
+def everything() -> list[Row]:
+    lines = shop(range(90)) + blocks(300, bad=[150, 280])
+    return [
+        row for row in lines if not (row["service"] == "payments" and at(70 * 60) <= row["timestamp"] < at(78 * 60))
+    ]
+
+
+_plain: list[Bench] = []
+
+
+def plain() -> Bench:
+    if not _plain:
+        _plain.append(Bench().run(everything(), 0, 90))
+    return _plain[0]
+
+
+@given(st.sets(st.integers(1, 89), max_size=4))
+@settings(max_examples=8, deadline=None)
+def test_restarting_changes_nothing(restarts: set[int]) -> None:
+    again = Bench().run(everything(), 0, 90, restarts)
+    assert again.found == plain().found
+    assert again.verdicts == plain().verdicts
+    assert again.tables() == plain().tables()
+
+
+def test_a_template_that_is_merged_takes_its_past_along() -> None:
+    bench = Bench().run(everything(), 0, 30)
+    known = bench.detector.history.total["sum"].sum()
+    old, new = sorted(bench.miner.texts())[:2]
+    writes = bench.detector._rename({old: new})
+    for write in writes:
+        bench.rows.executemany(_statement(write), write.rows)
+    assert bench.detector.history.total["sum"].sum() == known
+    before = bench.detector.history.total.sort("service", "kind", "a", "b")
+    pools = dict(bench.detector.book.pool)
+    bench.restart()
+    assert bench.detector.history.total.sort("service", "kind", "a", "b").equals(before)
+    assert bench.detector.book.pool == pools
+
+
+# --- Thresholds and calibration ----------------------------------------------------------------------
+
+
+def test_a_threshold_without_labels_separates_what_stands_apart() -> None:
+    chance = np.random.default_rng(0)
+    scores = np.concatenate([chance.gamma(2, 0.1, 2000), chance.uniform(3, 5, 40)])
+    assert 1.0 < consensus(scores) <= 3.1
+
+
+def test_one_in_a_hundred_is_called_so_about_once_in_a_hundred_times() -> None:
+    chance = np.random.default_rng(1)
+    known = Calibration.fit(chance.gamma(2, 1, 5000))
+    share = float((known.p(chance.gamma(2, 1, 50_000)) <= 0.01).mean())
+    assert 0.005 <= share <= 0.02
+
+
+def test_a_score_never_falls_as_the_raw_score_rises() -> None:
+    known = Calibration.fit(np.random.default_rng(2).gamma(2, 1, 500))
+    scores = known.score(np.linspace(0, 50, 2000))
+    assert (np.diff(scores) >= 0).all()
+    assert scores.min() >= 0
+    assert scores.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("connection refused by host", Severity.ERROR),
+        ("kernel panic", Severity.FATAL),
+        ("retrying in <NUM> s", Severity.WARN),
+        ("order stored", 0),
+    ],
+)
+def test_the_words_of_a_template_suggest_its_severity(text: str, severity: int) -> None:
+    assert worded(text) == severity
+
+
+# --- Every pair of view and detector -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one", [*SESSION_DETECTORS, *WINDOW_DETECTORS], ids=lambda one: f"{one.type}-{one.view}")
+def test_every_detector_that_we_use_keeps_the_contract(one: DetectorSettings) -> None:
+    assert faults(one) == []
+
+
+VIEWS = ("presence", "share", "counts", "deviations")
+PYOD = ("GMM", "IForest", "INNE", "KNN", "LOF", "OCSVM", "PCA", "COPOD", "ECOD", "HBOS", "LODA")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("kind", PYOD)
+def test_a_detector_of_the_operator_is_used_or_refused_by_what_it_does(kind: str, view: Any) -> None:
+    one = DetectorSettings(type=kind, view=view, options={"n_components": 0.9} if kind == "PCA" else {})
+    problems = faults(one)
+    place = "windows" if view == "deviations" else "sessions"
+    chosen = DetectionSettings(**{place: (one,)})  # type: ignore[arg-type]
+    if problems:
+        with pytest.raises(ConfigError, match=kind):
+            Detector("shop", chosen, MINUTE, LATE)
+    else:
+        Detector("shop", chosen, MINUTE, LATE)
+
+
+def test_an_isolation_forest_is_blind_on_plain_counts_and_not_on_the_presence_of_rare_templates() -> None:
+    assert any("blind" in problem for problem in faults(DetectorSettings(type="IForest", view="counts")))
+    assert faults(DetectorSettings(type="IForest", view="presence")) == []
+
+
+def test_a_detector_of_another_package_is_taken_by_its_full_name() -> None:
+    assert (
+        faults(DetectorSettings(type="pyod.models.knn:KNN", view="presence", options={"algorithm": "ball_tree"})) == []
+    )
+
+
+def test_a_copod_that_looks_at_its_neighbours_is_refused() -> None:
+    problems = faults(DetectorSettings(type="pyod.models.copod:COPOD", view="counts"))
+    assert any("other rows of the call" in problem for problem in problems)
+
+
+def test_a_detector_that_does_not_exist_is_a_configuration_error_with_the_choices() -> None:
+    with pytest.raises(ConfigError, match="take one of"):
+        Detector("shop", DetectionSettings(sessions=(DetectorSettings(type="Knn", view="share"),)), MINUTE, LATE)
+
+
+def test_a_pool_never_grows_beyond_its_limit_and_what_stays_is_chosen_by_hash() -> None:
+    chosen = QUICK.model_copy(update={"pool": 100})
+    bench = Bench(chosen).run(shop(range(CALM)), 0, CALM)
+    assert len(bench.tables()["detection_pool"]) == 100
+    assert Bench(chosen).run(shop(range(CALM)), 0, CALM, restarts=[17, 44]).tables() == bench.tables()
+
+
+def test_what_is_kept_of_the_past_is_bounded() -> None:
+    chosen = QUICK.model_copy(update={"history": timedelta(hours=2)})
+    bench = Bench(chosen).run(shop(range(0, 300, 3)), 0, 300)
+    hours = [row[1] for row in bench.tables()["detection_blocks"]]
+    assert len(hours) <= 3
+    sums = bench.detector.history.total
+    assert (sums["windows"] > 0).all()
+    assert EPOCH < START
