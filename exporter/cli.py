@@ -166,6 +166,9 @@ def _run_command(options: argparse.Namespace) -> int:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for library in ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "urllib3"):
+        # What matters of their failures is said by whoever called them, once and without addresses.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     return asyncio.run(_daemon(_load(options), options.once))
 
 
@@ -182,9 +185,9 @@ async def _daemon(config: Config, once: bool) -> int:
         daemon = Daemon(assembly, telemetry)
         if once:
             await daemon.once()
-        else:
-            async with serve(config.web, daemon, telemetry):
-                await daemon.run()
+            return 1 if any(polling.detail for polling in daemon.pollings) else 0
+        async with serve(config.web, daemon, telemetry):
+            await daemon.run()
     finally:
         await assembly.close()
         await asyncio.to_thread(telemetry.close)

@@ -308,4 +308,4 @@ def _reason(error: sqlite3.Error | OSError) -> str:
         return f"cannot be written ({error}); make its directory writable by user {os.getuid()}"
     if "malformed" in text or "not a database" in text:
         return "is damaged or no state file; move it away and start again, or restore a copy"
-    return str(error)
+    return f"{error}; give a `state:` path in a directory that this process may write"

@@ -25,6 +25,9 @@ HEAD = 64 * 1024
 LONGEST_LINE = 8 * 1024 * 1024
 """Bytes of a line that are held while its end is looked for; of a longer one only the beginning is kept."""
 
+STEP = 64 * 1024
+"""Bytes that are unpacked at once."""
+
 Kind = Literal["text", "ndjson", "parquet", "binary"]
 
 # --- Names ------------------------------------------------------------------------------------------------
@@ -132,11 +135,15 @@ class Packed:
     def read(self, size: int, /) -> bytes:
         import zstandard
 
+        parts, left = [], size
         try:
-            return bytes(self._inner.read(size))
+            # In small steps: a step that meets the end that is missing gives nothing at all.
+            while left and (data := self._inner.read1(min(left, STEP))):
+                parts.append(data)
+                left -= len(data)
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
             self.truncated = True
-            return b""
+        return b"".join(parts)
 
 
 def chunks(content: Content, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:

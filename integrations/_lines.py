@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
@@ -39,8 +38,8 @@ class LineSettings(SourceSettings):
     @classmethod
     def _known(cls, value: str) -> str:
         try:
-            ZoneInfo(value)
-        except (OSError, ValueError) as error:
+            pl.Series([None], dtype=pl.Datetime("ns")).dt.replace_time_zone(value)
+        except pl.exceptions.PolarsError as error:
             raise ValueError(f"{value!r} is no time zone; write one such as UTC or Europe/Berlin") from error
         return value
 

@@ -248,8 +248,6 @@ class LokiSource:
             if lines or recent.entries:
                 return [Check(subject, True, f"{lines} lines in the last day")]
             labels = await self._ask("labels", {"start": nanoseconds(day.start), "end": nanoseconds(now)}) or []
-        except TooMuch as error:
-            return [Check(subject, False, str(error), "Narrow `query`: the server cannot count one day of it.")]
         except ExporterError as error:
             return [Check(subject, False, str(error), _remedy(error))]
         known = f"its labels are {', '.join(labels[:30])}" if labels else "this tenant has no labels at all"
@@ -411,11 +409,11 @@ class LokiSource:
         return content["data"]
 
 
-class TooMuch(Exception):
+class TooMuch(TransientError):
     """The server cannot answer for so long a range; a shorter one may do."""
 
 
-class TooLarge(Exception):
+class TooLarge(TransientError):
     """The server cannot send so many lines at once; fewer may do."""
 
 

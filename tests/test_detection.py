@@ -31,7 +31,7 @@ from tests.memory_source import START, at, page
 MINUTE = timedelta(minutes=1)
 FIRST = int(START.timestamp())
 LATE = timedelta(minutes=2)
-QUICK = DetectionSettings(min_windows=12, min_service_windows=5, min_sessions=40, refit_windows=20)
+QUICK = DetectionSettings(min_windows=40, min_service_windows=10, min_present_windows=12, min_sessions=40, refit_windows=20)
 
 Row = dict[str, Any]
 

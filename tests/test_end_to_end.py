@@ -106,7 +106,7 @@ async def test_train_ticket_faults_become_alerts_with_the_right_service_that_res
         external_labels={"run": unique_name},
         sinks=[{"type": "alertmanager", "urls": [alertmanager_url]}],
     )
-    start, end = datetime(2023, 1, 29, 8, 55, tzinfo=UTC), datetime(2023, 1, 29, 15, 50, tzinfo=UTC)
+    start, end = datetime(2023, 1, 29, 8, 56, tzinfo=UTC), datetime(2023, 1, 29, 16, tzinfo=UTC)
     clock = StepClock(start)
     seen: dict[str, set[str]] = {}
     async with daemon(settings, clock) as running:
@@ -114,7 +114,7 @@ async def test_train_ticket_faults_become_alerts_with_the_right_service_that_res
             await running.once()
             for alert in await alerts(alertmanager_url, unique_name):
                 seen.setdefault(alert["labels"]["incident_id"], set()).add(alert["annotations"].get("cause", ""))
-            clock.moment += MINUTE
+            clock.moment += 2 * MINUTE
         found = {i.id: i for i in await incident_list(running.assembly.state, limit=1000)}
         left = [a for a in await alerts(alertmanager_url, unique_name) if a["status"]["state"] == "active"]
     assert set(seen) == set(found), "every incident was an alert, and every alert is an incident"

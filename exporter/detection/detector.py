@@ -502,7 +502,7 @@ class Detector:
         if observation.services.is_empty():
             self._gap += 1
             needed = max(MIN_GAP, 2 * self._longest_gap + 1)
-            told = self._gap == needed and self._learnt >= self.settings.min_windows
+            told = self._gap == needed and self._seasoned()
             return [self._source_gap(observation, needed)] if told else []
         after_gap = self._gap > 0
         self._longest_gap = max(self._longest_gap, self._gap)

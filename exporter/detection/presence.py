@@ -118,7 +118,7 @@ class Presences:
 
     def _regular(self, one: Known) -> bool:
         spoken_until = one.alive - one.silent
-        return one.windows >= self.settings.min_windows and one.windows >= MIN_SHARE * spoken_until
+        return one.windows >= self.settings.min_present_windows and one.windows >= MIN_SHARE * spoken_until
 
     def score(self, run: int) -> float:
         """The longer it is missing, the surer: half a power of ten for each window, up to one in a million."""

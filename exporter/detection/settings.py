@@ -55,6 +55,8 @@ class DetectionSettings(Settings):
     """Windows of all services together before the first may be called anomalous."""
     min_service_windows: int = Field(default=10, ge=1)
     """Windows of a service before one of its own may be called anomalous."""
+    min_present_windows: int = Field(default=30, ge=5)
+    """Windows of a service before it may be missed."""
     window_score: float = Field(default=0.999, gt=0.5, lt=1)
     """Score from which a window is an anomaly; what becomes an incident is decided by `alarm_budget`."""
     max_entities: int = Field(default=5_000, ge=1)

@@ -840,14 +840,14 @@ DEMO_FIX = (
 
 
 def demo_shop(start: datetime = datetime(2025, 3, 3, tzinfo=UTC), rate: float = 5.0) -> Shop:
-    """Three days of a shop that works but for one failure, on the second day; then the same failure again.
+    """Two and a half days of a shop: a failure on the second day, and on the third the same failure again.
 
     The cause is in `payments`, whose connection pool runs dry; `orders` and `gateway` show it.
     """
     lasts = timedelta(minutes=25)
     failures = [
         Failure("pool_exhausted", "payments", start + timedelta(days=1, hours=10, minutes=40), lasts),
-        Failure("pool_exhausted", "payments", start + timedelta(days=3, hours=11, minutes=20), lasts),
+        Failure("pool_exhausted", "payments", start + timedelta(days=2, hours=11, minutes=20), lasts),
     ]
     days = (failures[-1].end + timedelta(minutes=30) - start) / timedelta(days=1)
     return Shop(seed=1, start=start, days=days, rate=rate, failures=failures)

@@ -1,0 +1,543 @@
+"""The file source: every form, growth and rotation, and no line twice or lost."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.model import (
+    ConfigError,
+    Context,
+    PermanentError,
+    Severity,
+    TimeRange,
+    from_nanoseconds,
+    nanoseconds,
+    page_schema,
+)
+from integrations import _content
+from integrations import file as module
+from integrations._content import kind_of, owner_of, stream_of
+from integrations._timestamps import recognise
+from integrations.file import FileSettings, FileSource, read_pages
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+RANGE = TimeRange(NOON, NOON + HOUR)
+
+
+class Clock:
+    def now(self) -> datetime:
+        return NOON + HOUR
+
+
+def source(path: Path | str, **values: Any) -> FileSource:
+    return FileSettings(name="shop", path=(str(path),), **values).build(Context(clock=Clock()))
+
+
+def stamp(seconds: float) -> str:
+    return (NOON + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def text(numbers: Iterable[int]) -> str:
+    return "".join(f"{stamp(n)} INFO request {n} served\n" for n in numbers)
+
+
+async def read(found: FileSource, time_range: TimeRange = RANGE) -> pl.DataFrame:
+    pages = [page async for page in found.query(time_range)]
+    return pl.concat(pages).sort("timestamp", "sequence") if pages else pl.DataFrame(schema=page_schema())
+
+
+async def all_of(*paths: Path | str, **values: Any) -> pl.DataFrame:
+    names = [str(path) for path in paths]
+    pages = [page async for page in read_pages(names, FileSettings(name="files", path=tuple(names), **values))]
+    return pl.concat(pages) if pages else pl.DataFrame(schema=page_schema())
+
+
+def of_a_gone_writer(path: Path) -> None:
+    """As if nobody had written to the file for long."""
+    os.utime(path, (NOON.timestamp(), NOON.timestamp()))
+
+
+# --- Times ------------------------------------------------------------------------------------------------
+
+TIMES = {
+    "2026-03-01T13:00:00.5+01:00 INFO x": 0.5,
+    "2026-03-01 12:00:00,123 - INFO x": 0.123,
+    "2026-03-01 12:00:00.123 UTC [12] LOG: x": 0.123,
+    "2026/03/01 12:00:01 [error] 31#31: x": 1,
+    '10.0.0.1 - - [01/Mar/2026:13:00:02 +0100] "GET / HTTP/1.1" 200 12': 2,
+    "[Sun Mar 01 12:00:03.250000 2026] [core:error] x": 3.25,
+    "1772366404 x": 4,
+    "1772366404123 x": 4.123,
+    "level=info ts=1772366405.5 msg=x": 5.5,
+    'level=info ts=2026-03-01T12:00:05Z msg="x y"': 5,
+    "I0301 12:00:06.000000       1 main.go:12] x": 6,
+    "<13>Mar  1 12:00:07 node-1 sshd[24200]: x": 7,
+    "260301 120008 148 INFO dfs.DataNode: x": 8,
+    "26/03/01 12:00:09 INFO executor.Backend: x": 9,
+    "03-01 12:00:10.500  1702  2395 D PowerManager: x": 10.5,
+    "20260301-12:00:11:606|Step_LSC|x": 11,
+    "01-Mar-2026 12:00:12.000 INFO [main] x": 12,
+    "1234:M 01 Mar 2026 12:00:13.100 * x": 13.1,
+    "Mar 01, 2026 12:00:14 PM org.apache.Foo x": 14,
+    "01.03.2026 12:00:15 x": 15,
+    "3/1/2026, 12:00:16 PM x": 16,
+    "- 1772366417 2026.03.01 R02-M1 x": 17,
+    "[20260301T120018Z] x": 18,
+}
+
+
+@pytest.mark.parametrize("line", TIMES)
+def test_the_time_that_a_line_begins_with_is_found(line: str) -> None:
+    lines = pl.Series([line])
+    found = recognise(lines, NOON + HOUR)
+    assert found is not None
+    assert found.times(lines, NOON + HOUR).to_list() == [nanoseconds(NOON + timedelta(seconds=TIMES[line]))]
+
+
+def test_a_time_without_a_year_is_the_last_one_that_was() -> None:
+    lines = pl.Series(["Dec 31 23:59:59 a b: x", "Jan  1 00:00:01 a b: y"])
+    found = recognise(lines, datetime(2026, 1, 1, tzinfo=UTC))
+    assert found is not None
+    years = [from_nanoseconds(value).year for value in found.times(lines, datetime(2026, 1, 1, tzinfo=UTC))]
+    assert years == [2025, 2026]
+
+
+def test_days_come_before_months_where_only_that_makes_sense() -> None:
+    lines = pl.Series(["13/03/2026 12:00:00 x", "01/04/2026 12:00:00 x", "30/04/2026 12:00:00 x"])
+    found = recognise(lines, NOON)
+    assert found is not None
+    assert [from_nanoseconds(value).month for value in found.times(lines, NOON)] == [3, 4, 4]
+
+
+def test_lines_without_any_time_are_not_given_one() -> None:
+    assert recognise(pl.Series(["hello world", "there is 1 of 12 things", "10.0.0.1:8080 up"]), NOON) is None
+
+
+async def test_times_without_a_zone_are_of_the_zone_that_is_configured(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text("2026-03-01 13:00:00 x\n2026-03-01T12:00:01Z y\n")
+    lines = await read(source(path, timezone="Europe/Berlin"))
+    assert [value - nanoseconds(NOON) for value in lines["timestamp"]] == [0, 10**9]
+
+
+@pytest.mark.parametrize("system", ["Apache", "BGL", "HDFS", "Hadoop", "HealthApp", "Linux", "Mac", "OpenSSH", "Spark", "Windows", "Zookeeper"])  # noqa: E501  # fmt: skip
+def test_times_of_real_systems_are_found_in_every_line(system: str, shared_data: Path) -> None:
+    lines = pl.read_parquet(shared_data / "loghub" / "loghub_2k.parquet").filter(pl.col("system") == system)["raw"]
+    found = recognise(lines, NOON)
+    assert found is not None
+    assert found.times(lines, NOON).null_count() == 0
+
+
+# --- Forms ------------------------------------------------------------------------------------------------
+
+
+async def test_lines_of_text_become_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(text(range(3)))
+    lines = await read(source(path))
+    assert dict(lines.schema) == page_schema()
+    assert lines["body"].to_list() == text(range(3)).splitlines()
+    assert [value - nanoseconds(NOON) for value in lines["timestamp"]] == [0, 10**9, 2 * 10**9]
+    assert lines["sequence"].to_list() == [1, 2, 3]
+    assert set(lines["service"]) == {"orders"}
+    assert lines["id"].n_unique() == 3
+
+
+async def test_a_line_without_a_time_has_that_of_the_line_before(tmp_path: Path) -> None:
+    trace = f"{stamp(1)} ERROR boom\njava.lang.Error: x\n\tat a.b(C.java:1)\n\n{stamp(2)} INFO on\n"
+    path = tmp_path / "orders.log"
+    path.write_text("banner\n" + trace)
+    shop = source(path)
+    lines = await read(shop)
+    assert [(value - nanoseconds(NOON)) // 10**9 for value in lines["timestamp"]] == [1, 1, 1, 2]
+    assert lines["sequence"].to_list() == [2, 3, 4, 6]
+    assert await shop.unusable() == {"absent_timestamp": 1}
+
+
+async def test_programs_of_a_syslog_are_its_services(tmp_path: Path) -> None:
+    path = tmp_path / "syslog"
+    path.write_text("Mar  1 12:00:01 node-1 sshd(pam_unix)[12]: hello\nMar  1 12:00:02 node-1 postfix/smtpd[3]: bye\n")
+    os.utime(path, ((NOON + HOUR).timestamp(),) * 2)
+    lines = await read(source(path))
+    assert lines["service"].to_list() == ["sshd", "smtpd"]
+    assert set(lines["host"]) == {"node-1"}
+
+
+async def test_a_pattern_says_where_the_service_stands(tmp_path: Path) -> None:
+    path = tmp_path / "all.log"
+    path.write_text(f"{stamp(1)} ERROR [orders] no stock\n{stamp(2)} INFO [cart] ok\n{stamp(3)} nothing\n")
+    lines = await read(source(path, pattern=r"(?P<severity>[A-Z]+) \[(?P<service>[\w-]+)\] (?P<body>.*)"))
+    assert lines["service"].to_list() == ["orders", "cart", "all"]
+    assert lines["severity"].to_list() == [Severity.ERROR, Severity.INFO, 0]
+    assert lines["body"].to_list() == ["no stock", "ok", f"{stamp(3)} nothing"]
+
+
+async def test_documents_are_read_by_the_usual_fields(tmp_path: Path) -> None:
+    path = tmp_path / "shop.log"
+    documents = [
+        {"@timestamp": stamp(1), "message": "a", "service": {"name": "orders"}, "log.level": "error", "trace_id": "t"},
+        {"time": (NOON.timestamp() + 2) * 1000, "msg": "b", "level": 40},
+        {"ts": stamp(3), "unknown": "words"},
+    ]
+    lines_of = [json.dumps(document) for document in documents]
+    path.write_text("\n".join([*lines_of, "panic: runtime error", "", '{"message": "no time"}']) + "\n")
+    shop = source(path)
+    lines = await read(shop)
+    assert lines["body"].to_list() == ["a", "b", lines_of[2], "panic: runtime error"]
+    assert lines["service"].to_list() == ["orders", "shop", "shop", "shop"]
+    assert lines["severity"].to_list() == [Severity.ERROR, Severity.WARN, 0, 0]
+    assert lines["trace"].to_list() == ["t", None, None, None]
+    assert await shop.unusable() == {"absent_timestamp": 1}
+
+
+async def test_lines_of_docker_are_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "pods" / "orders-json.log"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"log": "hello\n", "stream": "stdout", "time": "2026-03-01T12:00:01.5Z"}) + "\n")
+    assert (await read(source(path)))["body"].to_list() == ["hello"]
+
+
+async def test_columns_of_parquet_are_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "orders.parquet"
+    moments = [NOON.replace(tzinfo=None) + timedelta(seconds=n) for n in range(50_000)]
+    pl.DataFrame(
+        {
+            "when": moments,
+            "text": [f"line {n}" for n in range(50_000)],
+            "level": ["INFO", "ERROR"] * 25_000,
+            "k8s": [{"app": "cart", "pod": "cart-1"}] * 50_000,
+        }
+    ).write_parquet(path)
+    fields = {"timestamp": "when", "body": "text", "service": "k8s.app", "host": "k8s.pod"}
+    shop = source(path, fields=fields)
+    lines = await read(shop)
+    assert lines.height == 3600
+    assert lines.row(1, named=True) | {"id": "", "stream": ""} == {
+        **dict.fromkeys(page_schema()),
+        "id": "",
+        "timestamp": nanoseconds(NOON) + 10**9,
+        "sequence": 1,
+        "stream": "",
+        "service": "cart",
+        "severity": Severity.ERROR,
+        "body": "line 1",
+        "host": "cart-1",
+    }
+    assert sum((await shop.count(TimeRange(NOON, NOON + 24 * HOUR), HOUR)).values()) == 50_000
+
+
+async def test_real_logs_in_parquet_are_read_whole(shared_data: Path) -> None:
+    path = shared_data / "trainticket" / "normal_2023-01-29.parquet"
+    lines = await all_of(path)
+    assert lines.height == 2489
+    assert lines["timestamp"].null_count() == 0
+    assert lines["trace"].null_count() < 2489
+    hdfs = await all_of(
+        shared_data / "hdfs" / "events.parquet",
+        fields={"timestamp": "m_timestamp", "body": "m_message"},
+        sessions={"field": "seq_id"},
+    )
+    assert hdfs.height == 222_579
+    assert hdfs["session"].n_unique() == 11_501
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip", "zstd"])
+async def test_packed_files_are_read_as_they_were(packing: str, tmp_path: Path) -> None:
+    data = text(range(3000)).encode()
+    name = {"plain": "orders.log", "gzip": "orders.log.gz", "zstd": "orders.log.zst"}[packing]
+    pack: Callable[[bytes], bytes] = {
+        "plain": bytes,
+        "gzip": gzip.compress,
+        "zstd": zstandard.ZstdCompressor().compress,
+    }[packing]
+    (tmp_path / name).write_bytes(pack(data))
+    shop = source(tmp_path)
+    assert (await read(shop))["body"].to_list() == data.decode().splitlines()
+    assert sum((await shop.count(RANGE, HOUR)).values()) == 3000
+    assert (await read(shop, TimeRange(NOON + HOUR / 2, NOON + HOUR))).height == 1200
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"PAR1....", "parquet"),
+        (b'{"a": 1}\n{"b": 2}\n', "ndjson"),
+        (b"{ not json\n", "text"),
+        (b"\x7fELF\x00\x01", "binary"),
+        (b"\x00\x00\x00hello\n", "text"),
+        (b"\xff\xfeh\x00", "binary"),
+    ],
+)
+def test_forms_are_told_apart_by_what_a_file_begins_with(head: bytes, kind: str) -> None:
+    assert kind_of(head) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "stream", "service"),
+    [
+        ("/var/log/orders.log", "/var/log/orders.log", "orders"),
+        ("/var/log/orders.log.1", "/var/log/orders.log", "orders"),
+        ("/var/log/orders.log-20260301.gz", "/var/log/orders.log", "orders"),
+        ("/var/log/orders.2026-03-01.3.log", "/var/log/orders.log", "orders"),
+        ("/var/log/node-1.log", "/var/log/node-1.log", "node-1"),
+        ("/var/log/nginx/error.log.2", "/var/log/nginx/error.log", "nginx"),
+        ("/var/log/pods/shop_cart-7f-x_1b/main/0.log", "/var/log/pods/shop_cart-7f-x_1b/main/0.log", "main"),
+        (f"/var/log/containers/cart-7f_shop_main-{'a' * 64}.log", None, "main"),
+    ],
+)
+def test_names_of_files_say_whose_log_it_is(path: str, stream: str | None, service: str) -> None:
+    assert stream_of(Path(path)) == (stream or path)
+    assert owner_of(Path(path))[0] == service
+
+
+# --- Growth and rotation ----------------------------------------------------------------------------------
+
+
+async def test_what_is_added_is_read_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(text(range(10)))
+    shop = source(path)
+    first = await read(shop)
+    with path.open("a") as file:
+        file.write(text(range(10, 20)))
+    second = await read(shop)
+    assert second.height == 20
+    assert second["id"][:10].to_list() == first["id"].to_list()
+    assert await shop.count(RANGE, timedelta(seconds=10)) == {NOON: 10, NOON + timedelta(seconds=10): 10}
+
+
+async def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(text(range(2)) + f"{stamp(2)} INFO requ")
+    shop = source(path)
+    assert (await read(shop)).height == 2
+    with path.open("a") as file:
+        file.write("est 2 served\n")
+    assert (await read(shop))["body"].to_list() == text(range(3)).splitlines()
+
+
+async def test_the_last_line_of_a_writer_that_has_gone_needs_no_line_break(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(text(range(3)).rstrip("\n"))
+    shop = source(path)
+    assert (await read(shop)).height == 2
+    of_a_gone_writer(path)
+    assert (await read(shop)).height == 3
+
+
+@pytest.mark.parametrize("way", ["renamed", "copied and cut", "packed", "packed while the copy is there"])
+async def test_rotation_changes_neither_lines_nor_their_ids(way: str, tmp_path: Path) -> None:
+    path, rotated = tmp_path / "orders.log", tmp_path / "orders.log.1"
+    path.write_text(text(range(10)))
+    shop = source(tmp_path)
+    before = await read(shop)
+    if way == "copied and cut":
+        shutil.copy(path, rotated)
+        path.write_text("")
+    else:
+        path.rename(rotated)
+    if way.startswith("packed"):
+        (tmp_path / "orders.log.1.gz").write_bytes(gzip.compress(rotated.read_bytes()))
+        if way == "packed":
+            rotated.unlink()
+    path.write_text(text(range(10, 15)))
+    for shop_now in (shop, source(tmp_path)):
+        after = await read(shop_now)
+        assert after["body"].to_list() == text(range(15)).splitlines()
+        assert after["id"][:10].to_list() == before["id"].to_list()
+        assert after["id"].n_unique() == 15
+        assert set(after["stream"]) == {str(path)}
+
+
+async def test_a_file_that_is_cut_and_written_anew_is_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(text(range(10)))
+    shop = source(path)
+    await read(shop)
+    path.write_text(text(range(20, 60)))
+    assert (await read(shop))["body"].to_list() == text(range(20, 60)).splitlines()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+async def test_however_a_log_is_written_rotated_and_polled_each_line_is_there_once(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    path = folder / "orders.log"
+    path.touch()
+    shop = source(folder)
+    block = data.draw(st.sampled_from([60, 200, 2 * 1024 * 1024]))
+    rotations, written, content = 0, 0, ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_content, "BLOCK", block)
+        patch.setattr(module, "BLOCK", block)
+        for step in data.draw(st.lists(st.sampled_from(["write", "half", "poll", "rename", "copy"]), max_size=12)):
+            if step in ("write", "half"):
+                lines = data.draw(st.integers(1, 12))
+                added = "".join(
+                    f"{stamp(n // 3)} INFO line {n}\n" + ("  continued\n" if n % 5 == 0 else "")
+                    for n in range(written, written + lines)
+                )
+                written, content = written + lines, content + added
+                cut = len(added) // 2 if step == "half" else len(added)
+                with path.open("a") as file:
+                    file.write(added[:cut])
+                if step == "half":
+                    await read(shop)
+                    with path.open("a") as file:
+                        file.write(added[cut:])
+            elif step == "poll" and content:
+                await shop.count(RANGE, timedelta(minutes=1))
+                await read(shop)
+            elif step in ("rename", "copy") and path.stat().st_size:
+                for number in range(rotations, 0, -1):
+                    (folder / f"orders.log.{number}").rename(folder / f"orders.log.{number + 1}")
+                rotations += 1
+                if step == "rename":
+                    path.rename(folder / "orders.log.1")
+                else:
+                    shutil.copy(path, folder / "orders.log.1")
+                path.write_text("")
+        for shop_now in (shop, source(folder)):
+            found = await read(shop_now)
+            assert sorted(found["body"]) == sorted(content.splitlines())
+            assert found["id"].n_unique() == found.height
+            counts = await shop_now.count(RANGE, timedelta(seconds=10))
+            assert sum(counts.values()) == found.height
+
+
+# --- Input that is wrong ----------------------------------------------------------------------------------
+
+
+async def test_long_and_binary_lines_break_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_content, "BLOCK", 1 << 16)
+    monkeypatch.setattr(_content, "LONGEST_LINE", 1 << 18)
+    path = tmp_path / "orders.log"
+    long = f"{stamp(1)} ".encode() + b"x" * 100_000 + b"\n"
+    endless = f"{stamp(2)} ".encode() + b"y" * 1_000_000 + b"\n"
+    path.write_bytes(text([0]).encode() + long + endless + b"\xff\x00\xfe\x01\n" + text([3]).encode())
+    shop = source(path)
+    for _ in range(2):
+        lines = await read(shop)
+        assert [(value - nanoseconds(NOON)) // 10**9 for value in lines["timestamp"]] == [0, 1, 2, 2, 3]
+        assert max(lines["body"].str.len_chars()) == 65_536
+        assert lines["sequence"].to_list() == [1, 2, 3, 4, 5]
+        shop = source(path)
+
+
+async def test_binary_files_between_the_logs_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "orders.log").write_text(text(range(3)))
+    (tmp_path / "wtmp").write_bytes(b"\x07\x00\x00\x01" * 100)
+    (tmp_path / "words").write_text("no time at all\n")
+    shop = source(tmp_path)
+    assert (await read(shop)).height == 3
+    assert await shop.unusable() == {"binary_file": 1, "file_without_times": 1}
+
+
+async def test_lines_with_impossible_times_are_counted_and_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(f"0001-01-01 00:00:00 a\n{stamp(1)} b\n2099-01-01 00:00:00 c\n")
+    shop = source(path)
+    assert (await read(shop))["body"].to_list() == [f"{stamp(1)} b"]
+    unusable = await shop.unusable()
+    assert unusable["in_the_future"] == 1
+    assert unusable["absent_timestamp"] == 1
+
+
+async def test_a_packed_file_that_was_cut_off_gives_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log.gz"
+    whole = gzip.compress(text(range(20_000)).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    of_a_gone_writer(path)
+    shop = source(path)
+    assert 0 < (await read(shop, TimeRange(NOON, NOON + 24 * HOUR))).height < 20_000
+    assert (await shop.unusable())["truncated_file"] == 1
+
+
+async def test_a_path_that_matches_nothing_says_so(tmp_path: Path) -> None:
+    shop = source(tmp_path / "*.log")
+    with pytest.raises(PermanentError, match="no file matches"):
+        await read(shop)
+    assert not (await shop.check())[0].ok
+
+
+async def test_our_own_log_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "log-anomaly-exporter.log").write_text(text(range(3)))
+    (tmp_path / "orders.log").write_text(text(range(4)))
+    shop = source(tmp_path)
+    assert (await read(shop)).height == 4
+    assert sum((await shop.count(RANGE, HOUR)).values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"timezone": "Mars/Olympus"}, "no time zone"),
+        ({"pattern": "(?P<color>x)"}, "named groups out of"),
+        ({"pattern": "(?=x)"}, "no look-around"),
+        ({"path": ()}, "at least 1"),
+        ({"fields": {"colour": "x"}}, "Extra inputs"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FileSettings(**{"name": "shop", "path": ("x",), **values})
+
+
+async def test_a_check_says_how_the_newest_file_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "orders.log").write_text(text(range(3)))
+    checks = await source(tmp_path).check()
+    assert all(check.ok for check in checks)
+    assert "text, times are spaced, service orders" in checks[1].detail
+
+
+# --- One shot ---------------------------------------------------------------------------------------------
+
+
+async def test_lines_are_called_by_file_and_number_in_one_shot(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text("no time here\n" + text(range(2)).rstrip("\n"))
+    lines = await all_of(path)
+    assert lines["id"].to_list() == [f"{path}:{n}" for n in (1, 2, 3)]
+    assert lines["timestamp"].null_count() == 1
+
+
+@pytest.mark.parametrize("form", ["text", "gzip", "parquet", "empty"])
+async def test_standard_input_takes_every_form(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text(range(5000)).encode()
+    if form == "gzip":
+        data = gzip.compress(data)
+    if form == "parquet":
+        frame = pl.DataFrame({"timestamp": [nanoseconds(NOON)] * 5000, "message": ["m"] * 5000})
+        frame.write_parquet(tmp_path / "x")
+        data = (tmp_path / "x").read_bytes()
+    if form == "empty":
+        data = b""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+    lines = await all_of("-")
+    assert lines.height == (0 if form == "empty" else 5000)
+
+
+async def test_nothing_to_read_in_one_shot_is_the_callers_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        await all_of(tmp_path / "missing.log")
+    (tmp_path / "a.out").write_bytes(b"\x7fELF\x00\x00")
+    with pytest.raises(ConfigError, match="is not text"):
+        await all_of(tmp_path / "a.out")
