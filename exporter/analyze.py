@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from exporter import reduction
+from exporter import observation, reduction
 from exporter.detection import DetectionSettings, Detector
 from exporter.mining import Mined, Miner, MiningSettings, failure_words
 from exporter.model import (
@@ -28,7 +28,7 @@ from exporter.model import (
     from_nanoseconds,
     nanoseconds,
 )
-from exporter.observation import observe, survivors
+from exporter.observation import survivors
 from exporter.redaction import RedactionSettings
 from exporter.reduction import ReductionSettings
 
@@ -357,8 +357,8 @@ class _Judge:
     def take(self, moment: int, part: Reduced, mined: Mined) -> None:
         if not self._enough:
             return
-        observation = observe("analyze", moment, self._window, part, mined)
-        self._anomalies += self._detector.judge(observation, mined, part.exemplars, late=False).anomalies
+        seen = observation.observe("analyze", moment, self._window, part, mined)
+        self._anomalies += self._detector.judge(seen, mined, part.exemplars, late=False).anomalies
         self._anomalies += self._detector.settle(moment - self._step).anomalies
 
     def finish(self) -> list[Anomaly]:

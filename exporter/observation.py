@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from exporter.model import Reduced, Severity
@@ -21,6 +22,9 @@ MAX_TRANSITIONS = 2000
 
 GAP_STEPS = 32
 """Steps in which the logarithm of a gap is counted, for each doubling: integers add up exactly in any order."""
+
+MAX_UNPACKED = 1 << 30
+"""Bytes; a damaged row must not take all memory."""
 
 BOUNDARY = 0
 """Stands before the first and after the last line of a service in a trace."""
@@ -84,7 +88,7 @@ class Observation:
 
     def to_bytes(self) -> bytes:
         """A compact form that `from_bytes` reads; it cannot run code."""
-        parts = [_pack(getattr(self, name)) for name in _FRAMES]
+        parts = [pack(getattr(self, name)) for name in _FRAMES]
         head = struct.pack("<qdd", self.window, self.duration.total_seconds(), self.sampled)
         sizes = struct.pack("<4I", *map(len, parts))
         return b"".join((head, sizes, *parts))
@@ -142,21 +146,52 @@ def _moved(
     return renamed.group_by(keys).agg(*sums).select(frame.columns).cast(dict(frame.schema)).sort(keys)  # type: ignore[arg-type]
 
 
-def _pack(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    # The oldest form has one layout for the same values; string views have many, and rows must not differ by them.
-    frame.rechunk().write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
-    return buffer.getvalue()
+def pack(frame: pl.DataFrame) -> bytes:
+    """A frame as bytes: numbers as they are, texts once each, compressed; equal frames give equal bytes."""
+    import zstandard
+
+    heads: list[list[Any]] = []
+    bodies: list[bytes] = []
+    for name, dtype in frame.schema.items():
+        column = frame[name]
+        gaps = column.is_null().to_numpy() if column.null_count() else None
+        texts: list[str] | None = None
+        if dtype == pl.String:
+            texts = column.drop_nulls().unique().sort().to_list()
+            codes = dict(zip(texts, range(len(texts)), strict=True))
+            column = column.replace_strict(codes, default=0, return_dtype=pl.Int32())
+        elif dtype == pl.Boolean:
+            column = column.cast(pl.Int8())
+        values = column.fill_null(0).to_numpy()
+        heads.append([name, str(dtype), values.dtype.str, texts, gaps is not None])
+        bodies.append(values.tobytes())
+        if gaps is not None:
+            bodies.append(gaps.tobytes())
+    head = json.dumps([frame.height, heads], ensure_ascii=False, separators=(",", ":")).encode()
+    return zstandard.compress(struct.pack("<I", len(head)) + head + b"".join(bodies), 3)
 
 
 def unpack(data: bytes) -> pl.DataFrame:
     """The frame that was packed."""
-    return pl.read_ipc(io.BytesIO(data))
+    import zstandard
 
-
-def pack(frame: pl.DataFrame) -> bytes:
-    """A frame as Arrow IPC, compressed."""
-    return _pack(frame)
+    body = zstandard.decompress(data, max_output_size=MAX_UNPACKED)
+    (length,) = struct.unpack_from("<I", body)
+    height, heads = json.loads(body[4 : 4 + length])
+    start = 4 + length
+    columns = []
+    for name, dtype, form, texts, gaps in heads:
+        values = np.frombuffer(body, form, height, start)
+        start += values.nbytes
+        column = pl.Series(name, values)
+        if texts is not None:
+            column = pl.Series(name, texts, pl.String()).gather(values) if texts else pl.Series(name, [""] * height)
+        if gaps:
+            missing = pl.Series(np.frombuffer(body, np.bool_, height, start))
+            start += height
+            column = pl.select(pl.when(~missing).then(column)).to_series().alias(name)
+        columns.append(column.cast(getattr(pl, dtype)()))
+    return pl.DataFrame(columns)
 
 
 def empty(source: str, window: int, duration: timedelta) -> Observation:

@@ -78,6 +78,9 @@ METRICS: Mapping[str, MetricSpec] = {
     "source_lines_read": _counter("Log lines that a source returned.", "source"),
     "source_lines_dropped": _counter("Lines that were read but not judged, by reason.", "source", "reason"),
     "source_requests": _counter("Requests to a log store, by outcome.", "source", "outcome"),
+    "source_unusable_lines": _gauge(
+        "Lines at the source that are in no range, by reason: no timestamp, or an impossible one.", "source", "reason"
+    ),
     "source_polls": _counter(
         "Polls of a source, by outcome.", "source", outcome=("ok", "empty", "transient", "permanent")
     ),

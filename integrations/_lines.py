@@ -15,7 +15,7 @@ from pydantic import field_validator
 
 from exporter.model import nanoseconds, page_schema
 from integrations._content import Chunk, Kind
-from integrations._source import EARLIEST, MAX_BODY_CHARS, Decoder, SourceSettings, severity, without_pod_suffix
+from integrations._source import EARLIEST, MAX_BODY_CHARS, Decoder, SourceSettings, severities, without_pod_suffix
 from integrations._timestamps import Stamp, moments, nothing, recognise
 
 GROUPS = ("service", "severity", "timestamp", "trace", "span", "session", "host", "body")
@@ -147,7 +147,7 @@ class Parser:
                 values = found[name].replace("", None)
                 told[name] = values.fill_null(pl.Series([log.service])) if name == "service" else values
             if "severity" in told:
-                told["severity"] = _severities(told["severity"])
+                told["severity"] = severities(told["severity"], len(lines))
             if "body" in told:
                 told["body"] = lines.zip_with(told["body"].is_null(), told["body"])
         return told
@@ -208,7 +208,7 @@ class Parser:
         if (values := taken.get("sequence")) is not None and values.dtype.is_integer():
             columns["sequence"] = values.cast(pl.Int64, strict=False).fill_null(0)
         if (values := taken.get("severity")) is not None:
-            columns["severity"] = _severities(values)
+            columns["severity"] = severities(values, frame.height)
         if (values := taken.get("ingested_at")) is not None:
             columns["ingested_at"] = moments(values, self._settings.timezone, log.reference)
         columns["body"] = columns["body"].fill_null("") if isinstance(columns["body"], pl.Series) else columns["body"]
@@ -273,13 +273,6 @@ def _lines(data: bytes) -> pl.Series:
 def _inherited(times: pl.Series, carry: int | None) -> pl.Series:
     filled = times.fill_null(strategy="forward")
     return filled.fill_null(carry) if carry is not None else filled
-
-
-def _severities(values: pl.Series) -> pl.Series:
-    """Levels in anybody's spelling as OpenTelemetry's numbers; each spelling is looked at once."""
-    known = values.unique().drop_nulls()
-    numbers = [severity(value) for value in known.to_list()]
-    return values.replace_strict(known, numbers, default=0, return_dtype=pl.Int8).fill_null(0)
 
 
 def _column(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series | None:

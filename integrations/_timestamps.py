@@ -255,5 +255,9 @@ def moments(values: pl.Series, zone: str = "UTC", reference: datetime | None = N
     if kind != pl.String:
         return nothing(len(values))
     at = reference or datetime.now(UTC)
+    # What most write, before all else is tried.
+    times = _times(values.str.head(ROOM), FORMS[0], at, zone)
+    if times.null_count() == values.null_count():
+        return times
     stamp = recognise(values.drop_nulls(), at, zone)
     return stamp.times(values, at, zone) if stamp else nothing(len(values))

@@ -60,7 +60,10 @@ def config(tmp_path: Path, *names: str, **other: Any) -> Config:
         }
         for name in names
     ]
-    return parse({"state": str(tmp_path / "state.db"), "sources": sources, "warmup": {"history": "1h"}, **other})
+    # One service makes few windows in an hour.
+    eager = {"min_windows": 30}
+    state = str(tmp_path / "state.db")
+    return parse({"state": state, "sources": sources, "warmup": {"history": "1h"}, "detection": eager, **other})
 
 
 @asynccontextmanager

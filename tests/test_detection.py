@@ -31,7 +31,7 @@ from tests.memory_source import START, at, page
 MINUTE = timedelta(minutes=1)
 FIRST = int(START.timestamp())
 LATE = timedelta(minutes=2)
-QUICK = DetectionSettings(min_windows=40, min_service_windows=10, min_present_windows=12, min_sessions=40, refit_windows=20)
+QUICK = DetectionSettings(min_present_windows=12, min_sessions=120, refit_windows=20)
 
 Row = dict[str, Any]
 
@@ -192,8 +192,8 @@ def test_nothing_is_anomalous_before_enough_was_seen_except_new_errors() -> None
 
 
 def test_a_service_never_seen_before_is_one_piece_of_news() -> None:
-    lines = shop(range(40), skip=["payments"]) + shop(range(40, 50))
-    (news, *more) = Bench().run(lines, 0, 50).about("payments")
+    lines = shop(range(CALM), skip=["payments"]) + shop(range(CALM, CALM + 8))
+    (news, *more) = Bench().run(lines, 0, CALM + 8).about("payments")
     assert [c.kind for c in news.contributions] == ["new_service"]
     assert news.score < news.threshold
     assert more == []

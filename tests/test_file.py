@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -261,12 +261,8 @@ async def test_real_logs_in_parquet_are_read_whole(shared_data: Path) -> None:
 async def test_packed_files_are_read_as_they_were(packing: str, tmp_path: Path) -> None:
     data = text(range(3000)).encode()
     name = {"plain": "orders.log", "gzip": "orders.log.gz", "zstd": "orders.log.zst"}[packing]
-    pack: Callable[[bytes], bytes] = {
-        "plain": bytes,
-        "gzip": gzip.compress,
-        "zstd": zstandard.ZstdCompressor().compress,
-    }[packing]
-    (tmp_path / name).write_bytes(pack(data))
+    packed = {"plain": data, "gzip": gzip.compress(data), "zstd": zstandard.ZstdCompressor().compress(data)}[packing]
+    (tmp_path / name).write_bytes(packed)
     shop = source(tmp_path)
     assert (await read(shop))["body"].to_list() == data.decode().splitlines()
     assert sum((await shop.count(RANGE, HOUR)).values()) == 3000

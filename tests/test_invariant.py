@@ -35,6 +35,7 @@ def config(folder: Path) -> Config:
     return parse(
         {
             "state": str(folder / "state.db"),
+            "detection": {"min_windows": 9, "min_service_windows": 3, "refit_windows": 10},
             "sources": [
                 {
                     "type": "elasticsearch",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from exporter.observation import Observation, pack, unpack
+from exporter.observation import Observation
 
 TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, ERRORS, EXPOSURE, PREVIOUS, VOLUME = range(9)
 """Kinds of rows. EXPOSURE and PREVIOUS hold what TEMPLATE and EDGE are counted against."""
@@ -32,9 +32,8 @@ def empty() -> pl.DataFrame:
     return pl.DataFrame(schema=SCHEMA)
 
 
-def sums(observation: Observation) -> pl.DataFrame:
-    """What one window adds."""
-    seen = features(observation)
+def sums(seen: pl.DataFrame) -> pl.DataFrame:
+    """What one window, as `features` has it, adds."""
     return seen.select(
         *KEYS,
         pl.lit(1, pl.Int64()).alias("windows"),
@@ -113,6 +112,3 @@ def rename(whole: pl.DataFrame, moves: Mapping[int, int]) -> pl.DataFrame:
             )
         ]
     )
-
-
-__all__ = ["add", "empty", "features", "pack", "rename", "subtract", "sums", "unpack"]

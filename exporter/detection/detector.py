@@ -113,6 +113,8 @@ class Detector:
         """Windows that are not settled."""
         self.history = History(source, self.step, settings.history, settings.adopt_after)
         self._pool: dict[tuple[int, str], tuple[float, ...]] = {}
+        self._seen: dict[int, pl.DataFrame] = {}
+        """Numbers of the windows that were judged last: the same as are made of their observations again."""
         self._unpooled: dict[int, pl.DataFrame] = {}
         """Features of windows that are not settled."""
         self._model: WindowModel | None = None
@@ -141,7 +143,6 @@ class Detector:
         for _, window, body in rows.get("detection_observations", ()):
             data = _bytes(body)
             one = Observation.from_bytes(self.source, data) if data else empty(self.source, _int(window), self.duration)
-            one = one.rename(self._renames.items())
             if one.window <= self._settled:
                 running.append(one)
             else:
@@ -182,7 +183,8 @@ class Detector:
         if learn and moves:
             writes += self._rename(moves)
         texts = {**self.texts, **mined.texts}
-        scores, found = self._score(observation)
+        seen = base.features(observation)
+        scores, found = self._score(observation, seen)
         lines = Lines(self.source, exemplars, mined)
         anomalies = self._window_anomalies(observation, scores, found, mined, lines, texts, changes)
         if not learn:
@@ -192,6 +194,7 @@ class Detector:
         if observation.window > self._settled:
             self.book.take(observation, before)
             self._pending[observation.window] = observation
+            self._seen[observation.window] = seen
             self._unpooled[observation.window] = scores
             writes.append(self._observation_row(observation))
             writes.append(self._scores_row(observation.window, scores))
@@ -204,12 +207,11 @@ class Detector:
         marked = tuple(replace(a, late=late) for a in anomalies)
         return Detection(marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes))
 
-    def _score(self, observation: Observation) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _score(self, observation: Observation, seen: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Scores of the services of a window (SCORES, FEATURES, learning), and all deviations."""
         if observation.services.is_empty():
             return _no_scores(), pl.DataFrame()
-        seen = base.features(observation)
-        found = windows.deviations(observation, self.history.pasts(observation.window))
+        found = windows.deviations(seen, self.history.pasts(observation.window))
         features = windows.vectors(found, seen)
         services = observation.services.select("service").join(features, on="service", how="left").sort("service")
         services = services.with_columns(pl.col(FEATURES).fill_null(0.0))
@@ -372,6 +374,7 @@ class Detector:
         if window <= self._settled or (observation is None and self._settled < 0):
             return Detection()
         self._settled = window
+        self._seen = {start: seen for start, seen in self._seen.items() if start >= window}
         writes: list[Write] = []
         anomalies: list[Anomaly] = []
         now = (window + self.step) * 10**9
@@ -403,7 +406,8 @@ class Detector:
             return []
         self._learnt += 1
         self.presences.learn(observation)
-        self.history.learn(observation)
+        seen = self._seen.pop(observation.window, None)
+        self.history.learn(observation.window, base.features(observation) if seen is None else seen)
         return self._pool_rows(observation.window, scores) if scores is not None else []
 
     def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
@@ -560,11 +564,16 @@ class Detector:
             self._renames[old] = moves.get(new, new)
         self._renames.update(moves)
         self.history.rename(moves, self._renames)
-        self._pending = {window: one.rename(moves.items()) for window, one in self._pending.items()}
+        self._seen = {}
+        writes = []
+        for window, one in self._pending.items():
+            self._pending[window] = one.rename(moves.items())
+            if self._pending[window] is not one:
+                writes.append(self._observation_row(self._pending[window]))
         had_model = self.book.model
         sessions, vectors = self.book.rename(moves)
         rows = tuple((self.source, old, new) for old, new in sorted(self._renames.items()))
-        writes = [Write("detection_renames", ("source", "old", "new"), rows)]
+        writes.append(Write("detection_renames", ("source", "old", "new"), rows))
         writes += self.book.writes(sessions, vectors)
         if self.book.model is not had_model:
             names = ("source", "kind", "fitted_through", "body")

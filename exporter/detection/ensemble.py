@@ -25,17 +25,17 @@ CLIP = 5.0
 
 PYOD = {
     "ABOD": "abod", "CBLOF": "cblof", "COF": "cof", "GMM": "gmm", "HBOS": "hbos", "IForest": "iforest", "INNE": "inne",
-    "KDE": "kde", "KNN": "knn", "KPCA": "kpca", "LODA": "loda", "LOF": "lof", "MCD": "mcd", "OCSVM": "ocsvm",
+    "KDE": "kde", "KPCA": "kpca", "LODA": "loda", "LOF": "lof", "MCD": "mcd", "OCSVM": "ocsvm",
     "PCA": "pca", "ROD": "rod", "Sampling": "sampling",
 }  # fmt: skip
-"""Where PyOD keeps its classes. Its COPOD and ECOD score a row by its neighbours in the call: ours stand for them."""
+"""Where PyOD keeps its classes. Its COPOD, ECOD and KNN score a row by its neighbours in the call: ours do not."""
 
 
 @lru_cache(1)
 def _inductive() -> dict[str, Any]:
-    from exporter.detection.inductive import COPOD, ECOD
+    from exporter.detection.inductive import COPOD, ECOD, KNN
 
-    return {"COPOD": COPOD, "ECOD": ECOD}
+    return {"COPOD": COPOD, "ECOD": ECOD, "KNN": KNN}
 
 
 def detector_class(name: str) -> Any:
@@ -62,8 +62,6 @@ def build(settings: DetectorSettings, rows: int) -> Any:
     if "n_jobs" in known:
         options["n_jobs"] = 1
     if settings.type == "KNN":
-        # Trees compute each distance by itself; brute force computes them in tiles, which depend on the batch.
-        options.setdefault("algorithm", "ball_tree")
         options.setdefault("n_neighbors", max(5, min(300, rows // 20)))
         options["n_neighbors"] = min(options["n_neighbors"], max(1, rows - 1))
     try:

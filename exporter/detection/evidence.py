@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_EVIDENCE = 6
 MAX_HOSTS = 5
+_PLACES = {"template": pl.Int64(), "place": pl.Int64()}
 MAX_TRACES = 20
 
 
@@ -40,8 +41,11 @@ class Lines:
         chosen = own.filter(pl.col("template").is_in(wanted))
         if chosen.is_empty() and not strict:
             chosen = own
+        # The first line of each template before the second of any, templates in the order of what they explain.
+        places = pl.DataFrame({"template": wanted, "place": range(len(wanted))}, schema=_PLACES)
         rank = pl.int_range(pl.len()).over("template")
-        order = chosen.with_columns(rank.alias("rank")).sort("rank", "timestamp", "id").head(MAX_EVIDENCE)
+        order = chosen.with_columns(rank.alias("rank")).join(places, on="template", how="left")
+        order = order.sort("rank", "place", "timestamp", "id", nulls_last=True).head(MAX_EVIDENCE)
         return tuple(self._evidence(row) for row in order.iter_rows(named=True))
 
     def _evidence(self, row: Mapping[str, Any]) -> Evidence:

@@ -37,10 +37,10 @@ class History:
 
     # --- Learning ----------------------------------------------------------------------------------
 
-    def learn(self, observation: Observation) -> None:
-        """Add one settled window."""
-        fresh = base.sums(observation)
-        self._running[observation.window] = fresh
+    def learn(self, window: int, seen: pl.DataFrame) -> None:
+        """Add one settled window, as `baseline.features` has it."""
+        fresh = base.sums(seen)
+        self._running[window] = fresh
         self.total = base.add([self.total, fresh])
 
     def roll(self, window: int) -> list[Write]:
@@ -88,12 +88,14 @@ class History:
         self._renames = renames
         for _, hour, count, body in blocks:
             self._blocks[int(hour or 0)] = (int(count or 0), body if isinstance(body, bytes) else b"")
-        self._running = {one.window: base.sums(one) for one in running}
+        self._running = {one.window: self._renamed(base.sums(base.features(one))) for one in running}
         self.total = base.add([*map(self._block, sorted(self._blocks)), *self._running.values()])
 
     def _block(self, hour: int) -> pl.DataFrame:
-        frame = unpack(self._blocks[hour][1])
-        return base.rename(frame, self._renames) if self._renames else frame
+        return self._renamed(unpack(self._blocks[hour][1]))
+
+    def _renamed(self, sums: pl.DataFrame) -> pl.DataFrame:
+        return base.rename(sums, self._renames) if self._renames else sums
 
     def holds(self, window: int) -> bool:
         """Whether the window's observation is still needed."""

@@ -25,6 +25,10 @@ SESSION_COLUMNS = (
 )  # fmt: skip
 VECTOR_COLUMNS = ("source", "vector", "count")
 
+COMMON = 0.02
+MIN_COMMON = 10
+"""A kind of session that is one in fifty is ordinary, however unlike the others it is."""
+
 MAX_TEMPLATES = 2_000
 """Distinct templates of one session that are kept."""
 
@@ -112,6 +116,8 @@ class SessionModel:
         ensemble = Ensemble.fit(settings.sessions, counts, weights, lambda name: views[name].view, settings.pool)
         raw = ensemble.score(counts)
         threshold = thresholds.consensus(raw, weights)
+        common = weights >= max(MIN_COMMON, COMMON * weights.sum())
+        threshold = max(threshold, float(raw[common].max(initial=0.0)))
         calibration = Calibration.fit(raw, weights, trim=threshold)
         floor = thresholds.quantile(raw, weights, thresholds.FLOOR)
         ordinary = float(calibration.score(np.array([floor]))[0])

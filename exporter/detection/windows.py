@@ -13,7 +13,7 @@ from exporter.detection import baseline as base
 from exporter.detection.calibration import Calibration, rounded
 from exporter.detection.ensemble import Ensemble
 from exporter.detection.settings import DetectorSettings
-from exporter.observation import GAP_STEPS, Observation
+from exporter.observation import GAP_STEPS
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,13 +47,12 @@ MAX_GAPS = 20
 NOTHING = "nothing unusual of its own"
 
 
-def deviations(observation: Observation, past: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Every number of a window against what the past expects.
+def deviations(seen: pl.DataFrame, past: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Every number of a window, as `features` has them, against what the past expects.
 
     Columns: service, kind, a, b, count, expected, z. Of several pasts (all, the same hour, lately) the one in which
     a number is least strange counts: what is usual at this hour, or has been lately, is not strange.
     """
-    seen = base.features(observation)
     frames = [_against(seen, one) for one in past]
     if len(frames) == 1:
         return frames[0]
@@ -183,8 +182,11 @@ def headline(scaled: Floats) -> Floats:
     return np.asarray(np.maximum((columns["step"] + columns["steps"]) / 2, columns["slow"]))
 
 
-PRIOR = Calibration(np.array([0.0]), np.array([1.0]), edge=1.0, edge_p=0.02, shape=5.0)
-"""What strengths mean before anything was fitted: one unit is as rare as one in fifty."""
+PRIOR = Calibration(np.array([0.0]), np.array([1.0]), edge=0.7, edge_p=0.1, decay=5.0)
+"""What strengths mean before anything was fitted: about what they mean on the shop and the day mentioned above."""
+
+DECAYS = (3.0, 8.0)
+"""A heavier tail would hide every failure, a lighter one promise too much."""
 
 ENSEMBLE_SHARE = 0.5
 
@@ -236,7 +238,8 @@ class WindowModel:
         weights = np.bincount(inverse.ravel()).astype(float)
         ensemble = Ensemble.fit(detectors, distinct, weights, lambda name: np.asarray, limit)
         blank = cls(scale, usual, ensemble, PRIOR)
-        return cls(scale, usual, ensemble, Calibration.fit(blank.strength(services, rows), least=1.0))
+        pooled = Calibration.fit(blank.strength(services, rows), least_edge=0.5, decays=DECAYS)
+        return cls(scale, usual, ensemble, pooled)
 
     def strength(self, services: Sequence[str], rows: Floats) -> Floats:
         """The mean of the ensemble and of the strongest evidence, in units of what is rare for the service."""

@@ -1,0 +1,145 @@
+"""Print the table of what detection reaches on labelled logs, beside the floors and plain baselines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before polars is imported: frames of one window are small, and threads cost more than they bring.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+import numpy as np
+
+from tests.evaluate.data import shared_data
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    value: str
+    floor: str = ""
+    reached: bool | None = None
+
+
+def figure(name: str, value: float | None, floor: float, at_most: bool = False, form: str = ".3f") -> Figure:
+    if value is None:
+        return Figure(name, "none", f"{floor:{form}}", False)
+    reached = value <= floor if at_most else value >= floor
+    return Figure(name, f"{value:{form}}", f"{'<=' if at_most else '>='} {floor:{form}}", reached)
+
+
+def hdfs_prequential(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.sessions import prequential
+
+    found = prequential(data)
+    for name, floor in (("f1", 0.93), ("precision", 0.88), ("recall", 0.96)):
+        yield figure(f"HDFS prequential: {name}", found[name], floor)
+
+
+def hdfs_halves(data: Path) -> Iterator[Figure]:
+    from tests.evaluate import sessions
+
+    known = sessions.load(data)
+    count = len(known.vectors)
+    temporal = sessions.judged(known, range(count // 2), range(count // 2, count))
+    yield figure("HDFS first half, second half: F1", temporal["f1"], 0.90)
+    f1 = [sessions.judged(known, train, test)["f1"] for train, test in sessions.halves(count, 10)]
+    yield figure("HDFS ten random halves: mean F1", float(np.mean(f1)), 0.92)
+    yield figure("HDFS ten random halves: least F1", min(f1), 0.83)
+    yield figure("HDFS explanation: hit@3", sessions.explained(known), 0.85)
+    for name, found in sessions.baselines(known).items():
+        value = f"{found['f1']:.3f} / {found['precision']:.3f} / {found['recall']:.3f}"
+        yield Figure(f"  baseline, second half, F1/P/R: {name}", value)
+
+
+def train_ticket(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.windows import train_ticket as measure
+
+    found = measure(data)
+    for name, floor in (("as@1", 0.90), ("as@3", 0.95), ("as@5", 0.96)):
+        yield figure(f"TrainTicket localisation: {name}", found["localisation"][name], floor)
+    yield figure("TrainTicket average precision", found["average_precision"], 0.38)
+    yield figure("TrainTicket median delay, seconds", found["median_delay_seconds"], 75, at_most=True, form=".0f")
+    yield Figure("TrainTicket recall of faults by incidents", f"{found['recall']:.3f}")
+
+
+def calibration(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.windows import calibration as measure
+
+    share = measure()
+    yield Figure("calibration, clean: nominal 1 %", f"{share:.2%}", "0.5 to 2 %", 0.005 <= share <= 0.02)
+
+
+def speed(data: Path) -> Iterator[Figure]:
+    from exporter.detection import DetectionSettings
+    from exporter.detection.sessions import SessionModel
+    from exporter.detection.views import vector
+
+    SessionModel.fit({vector({1: 1}): 50, vector({1: 2}): 50}, DetectionSettings())
+    chance = np.random.default_rng(0)
+    counts = chance.poisson(chance.gamma(0.5, 2, 64), (10_000, 64))
+    pool = {vector({template: int(n) for template, n in enumerate(row, 1)}): 1 for row in counts}
+    begin = time.process_time()
+    # A fit scores its pool, for threshold and calibration.
+    SessionModel.fit(pool, DetectionSettings())
+    yield figure("10,000 vectors of 64, CPU seconds", time.process_time() - begin, 3.0, at_most=True, form=".1f")
+
+
+def shop(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.windows import simulator
+
+    found = simulator(12, 14)
+    yield figure("shop of 12, 14 days, 20 kinds: recall", found["recall"], 0.95)
+    yield figure("shop of 12: false incidents a day", found["false_incidents_per_day"], 0.5, at_most=True)
+    yield Figure("shop of 12: cause ranked first", f"{found['localisation'].get('as@1', 0):.3f}")
+    if found["missed"]:
+        yield Figure("shop of 12: missed", ", ".join(found["missed"]))
+
+
+def large_shop(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.windows import simulator
+
+    found = simulator(200, 4)
+    yield figure("shop of 200: false incidents a day", found["false_incidents_per_day"], 1.0, at_most=True)
+
+
+PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
+    "speed": speed,
+    "hdfs-halves": hdfs_halves,
+    "hdfs-prequential": hdfs_prequential,
+    "train-ticket": train_ticket,
+    "calibration": calibration,
+    "shop": shop,
+    "large-shop": large_shop,
+}
+WITHOUT_DATA = ("speed", "calibration", "shop", "large-shop")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.evaluate", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; by default all")
+    chosen = parser.parse_args().parts or list(PARTS)
+    data = shared_data()
+    missed = 0
+    for part in chosen:
+        if data is None and part not in WITHOUT_DATA:
+            print(f"{part}: skipped, for there are no labelled logs; LAE_SHARED_DATA names their place", flush=True)
+            continue
+        begin = time.monotonic()
+        for one in PARTS[part](data or Path()):
+            mark = {True: "reached", False: "MISSED", None: ""}[one.reached]
+            missed += one.reached is False
+            print(f"{one.name:58} {one.value:>22}  {one.floor:12} {mark}", flush=True)
+        print(f"  ({part}: {time.monotonic() - begin:.0f} s)", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""How documents of any shipper become pages: each by itself as among others, whatever its fields hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.model import Severity, page_schema
+from integrations._source import Decoder, FieldMap, SourceSettings, instant, lookup, severity
+
+PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
+DECODER = Decoder(SourceSettings(name="shop"))
+
+values = st.one_of(
+    st.sampled_from(["", "orders", "error", "2026-03-01T12:00:00.123456789Z", "2026-03-01 12:00:00", "1772366400"]),
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    st.lists(st.text(max_size=3), max_size=2),
+    st.dictionaries(st.sampled_from(["message", "text", "k"]), st.text(max_size=3), max_size=2),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Fields that shippers know, their keys nested or dotted at any place."""
+    document: dict[str, Any] = {}
+    for path in draw(st.lists(st.sampled_from(PATHS), max_size=6)):
+        parts, here = path.split("."), document
+        while len(parts) > 1 and (count := draw(st.integers(1, len(parts)))) < len(parts):
+            inner = here.setdefault(".".join(parts[:count]), {})
+            if not isinstance(inner, dict):
+                break
+            here, parts = inner, parts[count:]
+        here[".".join(parts)] = draw(values)
+    return document
+
+
+@settings(max_examples=60, deadline=None)
+@given(found=st.lists(documents(), min_size=1, max_size=12))
+def test_a_document_reads_the_same_alone_as_among_others(found: list[dict[str, Any]]) -> None:
+    ids = [str(number) for number in range(len(found))]
+    together = DECODER.page(found, ids)
+    assert dict(together.schema) == page_schema()
+    alone = pl.concat([DECODER.page([document], [key]) for document, key in zip(found, ids, strict=True)])
+    assert together.equals(alone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(document=documents())
+def test_the_first_path_that_says_something_wins(document: dict[str, Any]) -> None:
+    line = DECODER.page([document], ["x"]).row(0, named=True)
+    for name in ("trace", "span"):
+        candidates = [lookup(document, path) for path in getattr(FieldMap(), name)]
+        telling = [value for value in candidates if value not in (None, "") and not isinstance(value, dict)]
+        if telling and isinstance(telling[0], str) and telling[0] in candidates[:1]:
+            assert line[name] == telling[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "body"),
+    [
+        ({"message": "m"}, "m"),
+        ({"message": "", "log": "l"}, "l"),
+        ({"log": {"message": "inner", "level": "info"}}, "inner"),
+        ({"body": {"text": "t"}}, "t"),
+        ({"body": {"order": 1, "état": "ok"}}, json.dumps({"order": 1, "état": "ok"}, ensure_ascii=False)),
+        ({"event": {"original": "raw"}}, "raw"),
+        ({"message": ["one"]}, "one"),
+        ({"message": 5}, "5"),
+        ({}, ""),
+    ],
+)
+def test_the_message_is_found_wherever_it_is(document: dict[str, Any], body: str) -> None:
+    assert DECODER.page([document], ["x"])["body"].to_list() == [body]
+
+
+def test_documents_of_different_forms_keep_their_order() -> None:
+    found = [{"message": str(n)} if n % 3 else {"log": {"message": str(n)}, "trace.id": f"t{n}"} for n in range(50)]
+    page = DECODER.page(found, [str(n) for n in range(50)])
+    assert page["body"].to_list() == [str(n) for n in range(50)]
+    assert page["trace"].to_list() == [None if n % 3 else f"t{n}" for n in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("WARN", Severity.WARN), ("warning", Severity.WARN), ("[E]", Severity.ERROR), ("INFO2", Severity.INFO),
+        (17, 17), (50, Severity.ERROR), (3, 3), ("3", 3), (None, 0), ("chatty", 0), (True, 0), (["error"], 17),
+    ],
+)  # fmt: skip
+def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> None:
+    assert severity(value) == number
+
+
+@pytest.mark.parametrize(
+    ("value", "nanoseconds"),
+    [
+        ("2026-03-01T12:00:00Z", 1772366400 * 10**9),
+        ("2026-03-01T13:00:00.123456789+01:00", 1772366400 * 10**9 + 123456789),
+        (1772366400, 1772366400 * 10**9),
+        (1772366400123, 1772366400123 * 10**6),
+        ("1772366400.5", 1772366400 * 10**9 + 5 * 10**8),
+        ("0001-01-01T00:00:00Z", None),
+        ("yesterday", None),
+        (float("nan"), None),
+        (True, None),
+    ],
+)
+def test_times_are_understood_in_any_usual_form(value: Any, nanoseconds: int | None) -> None:
+    assert instant(value) == nanoseconds
+    assert DECODER.page([{"@timestamp": value}], ["x"])["timestamp"].to_list() == [nanoseconds]
