@@ -103,6 +103,8 @@ async def test_train_ticket_faults_become_alerts_with_the_right_service_that_res
         unique_name,
         {},
         warmup={"history": "15m"},
+        # Somebody injects a fault every ten minutes, and wants to hear of each.
+        alarm_budget="20/hour",
         external_labels={"run": unique_name},
         sinks=[{"type": "alertmanager", "urls": [alertmanager_url]}],
     )

@@ -75,7 +75,11 @@ class KNN(PyodKNN):  # type: ignore[misc]
 
     def fit(self, X: Floats, y: Any = None) -> KNN:
         self._set_n_classes(y)
-        self.rows_, self.numbers_ = np.unique(_exact(X), axis=0, return_counts=True)
+        rows, numbers = np.unique(_exact(X), axis=0, return_counts=True)
+        # Of more rows than suffice, every so many in sorted order: spread as all of them are.
+        step = -(-len(rows) // MAX_ROWS)
+        self.rows_, self.numbers_ = rows[::step], numbers[::step]
+        self.neighbors_ = max(1, round(self.n_neighbors * self.numbers_.sum() / numbers.sum()))
         self.squares_ = (self.rows_**2).sum(axis=1)
         # Scores of the past are asked for once, by the caller.
         self.decision_scores_ = np.zeros(len(X))
@@ -88,20 +92,24 @@ class KNN(PyodKNN):  # type: ignore[misc]
 
     def _mean_distance(self, rows: Floats) -> Floats:
         squares = (rows**2).sum(axis=1)[:, None] - (2 * rows) @ self.rows_.T + self.squares_
-        near = min(self.n_neighbors, squares.shape[1])
+        near = min(self.neighbors_, squares.shape[1])
+        if self.numbers_.max() == 1:
+            squares.partition(near - 1, axis=1)
+            return np.asarray(np.sqrt(np.maximum(np.sort(squares[:, :near], axis=1), 0.0)).mean(axis=1))
         place = np.argpartition(squares, near - 1, axis=1)[:, :near]
         nearest = np.take_along_axis(squares, place, axis=1)
-        if self.numbers_.max() == 1:
-            return np.asarray(np.sqrt(np.maximum(np.sort(nearest, axis=1), 0.0)).mean(axis=1))
         order = np.argsort(nearest, axis=1)
         numbers = np.take_along_axis(self.numbers_[place], order, axis=1)
         distances = np.sqrt(np.maximum(np.take_along_axis(nearest, order, axis=1), 0.0))
         before = np.cumsum(numbers, axis=1) - numbers
-        taken = np.clip(self.n_neighbors - before, 0, numbers)
+        taken = np.clip(self.neighbors_ - before, 0, numbers)
         return np.asarray((distances * taken).sum(axis=1) / taken.sum(axis=1))
 
 
-CHUNK = 512
+CHUNK = 256
+MAX_ROWS = 4096
+"""Distinct rows that a row is compared with."""
+
 STEPS, BOUND = 4096.0, 255.0
 
 
