@@ -200,10 +200,24 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
             rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
             frames = [(moment(window), observation.unpack(body)) for window, body in rows]
             ranked.append(detection.localise(frames, span, step))
-        own = {member.service for member in cluster.members}
-        return merged_suspects([[s for s in r if s.service in own or s.reason != NOTHING] for r in ranked])
+        own = _evidence_of(cluster)
+        weighed = [[replace(s, weight=s.weight * own.get(s.service, BYSTANDER)) for s in r] for r in ranked]
+        return merged_suspects([[s for s in r if s.service in own or s.reason != NOTHING] for r in weighed])
 
     return of
+
+
+BYSTANDER = 0.1
+"""What the ranking of a service counts that has no anomaly of its own in the incident."""
+
+
+def _evidence_of(cluster: Cluster) -> dict[str, float]:
+    """The share of each service in what made the incident, errors weighing more; at least that of a bystander."""
+    sums: dict[str, float] = {}
+    for member in cluster.members:
+        sums[member.service] = sums.get(member.service, 0.0) + sum(member.surprises)
+    total = sum(sums.values()) or 1.0
+    return {service: max(BYSTANDER, value / total) for service, value in sums.items()}
 
 
 def merged_suspects(rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:

@@ -427,7 +427,7 @@ class Grouper:
                 self._localise,
                 releases,
             )
-            writes = [*cluster_writes(clusters, alive), *map(news, told)]
+            writes = [*cluster_writes(clusters, alive, told), *map(news, told)]
             await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])
             return told
 
@@ -464,19 +464,31 @@ class Grouper:
         return float(sum(tests))
 
 
-def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster]) -> list[Write]:
-    """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays."""
+def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:
+    """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays.
+
+    What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
+    """
     writes = [_incident_row(cluster, dumps(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
-    for key, cluster in before.items():
-        if key not in after:
-            gone = Write("incidents", ("id",), ((key,),), delete=True)
-            writes.append(_incident_row(cluster, "") if cluster.incident else gone)
+    last = {item.incident.id: item.incident for item in told}
+    for key in sorted((before.keys() | last.keys()) - after.keys()):
+        incident = last.get(key) or before[key].incident
+        gone = Write("incidents", ("id",), ((key,),), delete=True)
+        writes.append(_ended_row(incident) if incident else gone)
     return writes
+
+
+_INCIDENT_COLUMNS = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
+
+
+def _ended_row(incident: Incident) -> Write:
+    times = (seconds(incident.starts_at), seconds(incident.last_seen))
+    row = (incident.id, incident.status, incident.revision, incident.service, *times, dumps(incident), "")
+    return Write("incidents", _INCIDENT_COLUMNS, (row,))
 
 
 def _incident_row(cluster: Cluster, text: str) -> Write:
     incident = cluster.incident
-    names = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
     row = (
         cluster.id,
         cluster.status,
@@ -487,7 +499,7 @@ def _incident_row(cluster: Cluster, text: str) -> Write:
         dumps(incident) if incident else "",
         text,
     )
-    return Write("incidents", names, (row,))
+    return Write("incidents", _INCIDENT_COLUMNS, (row,))
 
 
 def news(told: Told) -> Write:

@@ -102,6 +102,17 @@ async def test_a_failure_after_warm_up_is_an_incident(tmp_path: Path) -> None:
         assert record.rules is not None
 
 
+async def test_what_began_and_ended_during_an_outage_is_told_when_it_is_caught_up(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(300, failing=range(65, 70)))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment += 4 * HOUR
+        await daemon.once()
+        (incident,) = await incident_list(daemon.assembly.state)
+        assert (incident.service, incident.status) == ("orders", "resolved")
+
+
 async def test_a_long_outage_is_caught_up_and_what_is_too_old_is_a_gap_on_the_record(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(300))

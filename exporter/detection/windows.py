@@ -189,8 +189,8 @@ DECAYS = (3.0, 8.0)
 """A heavier tail would hide every failure, a lighter one promise too much."""
 
 RARE = 2.0
-"""What is rare, in units of the 80 % quantile: of a normal distribution, about the 99 % quantile. Measured there, failures
-in an uncleaned past would set the scale that they are measured by (TrainTicket: AS@1 0.65 instead of 0.77)."""
+"""What is rare, in units of the 80 % quantile: of a normal distribution, about the 99 % quantile. Taken from that one,
+failures in an uncleaned past would set the scale that they are measured by (TrainTicket: AS@1 0.65, not 0.77)."""
 
 ENSEMBLE_SHARE = 0.5
 
@@ -263,7 +263,7 @@ def squash(scaled: Floats) -> Floats:
     return np.asarray(np.log1p(np.maximum(scaled, 0.0)))
 
 
-SHRINK = 15.0
+SHRINK = 30.0
 """Windows of its own that weigh as much as the pool: more for the loud, less for the new. Chosen on TrainTicket."""
 
 
@@ -275,7 +275,7 @@ def _usual(services: Sequence[str], rows: Floats) -> dict[str, Floats]:
         own = rows[inverse == index]
         loud = np.maximum(np.quantile(own, 0.95, axis=0, method="higher"), 1e-3) / pooled
         weight = len(own) / (len(own) + SHRINK)
-        out[str(name)] = np.clip((1 - weight) + weight * loud, 0.5, 4.0)
+        out[str(name)] = np.clip((1 - weight) + weight * loud, 0.5, 2.0)
     return out
 
 

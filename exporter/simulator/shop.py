@@ -850,7 +850,7 @@ def demo_shop(start: datetime = datetime(2025, 3, 3, tzinfo=UTC), rate: float = 
         Failure("pool_exhausted", "payments", start + timedelta(days=2, hours=11, minutes=20), lasts),
     ]
     days = (failures[-1].end + timedelta(minutes=30) - start) / timedelta(days=1)
-    return Shop(seed=1, start=start, days=days, rate=rate, failures=failures)
+    return Shop(seed=1, start=start, days=days, rate=rate, failures=failures, releases=False)
 
 
 def live_shop(now: datetime, history: timedelta, seed: int = 0, rate: float | None = None) -> Shop:
