@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import running
 from tests.servers.browser import Browser, Chromium, find_chromium
 from tests.servers.builds import CI, provision
 from tests.servers.collector import Collector, running_collector
 from tests.servers.process import Server, Unavailable, wait_until
+
+# A slow machine fails no test: how long an example may take is the clock's business, not the code's.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -153,7 +153,7 @@ def test_the_failure_becomes_an_incident_of_the_services_that_show_it() -> None:
     assert "payments" in bodies[0]
 
 
-CASES = 100 if os.environ.get("CI") else 30
+CASES = 60 if os.environ.get("CI") else 30
 
 minutes = st.lists(st.integers(1, WINDOWS - 1), max_size=6)
 

@@ -127,7 +127,9 @@ def _repeats(weights: Floats, limit: int) -> npt.NDArray[np.int64]:
 def _fit(settings: DetectorSettings, rows: Floats, repeats: npt.NDArray[np.int64], view: Transform) -> Fitted:
     detector = build(settings, int(repeats.sum()))
     seen = view(rows)
-    detector.fit(np.repeat(seen, repeats, axis=0))
+    # A pool without variance divides by zero inside PyOD; scores that come of it are caught below.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        detector.fit(np.repeat(seen, repeats, axis=0))
     scores = np.nan_to_num(np.asarray(detector.decision_function(seen), float))
     middle = thresholds.quantile(scores, repeats.astype(float), 0.5)
     top = thresholds.quantile(scores, repeats.astype(float), 0.995)
