@@ -22,7 +22,7 @@ from exporter.model import (
     loads,
     stable_key,
 )
-from exporter.pipeline import SourcePipeline, incident_list, moment, news, seconds
+from exporter.pipeline import SourcePipeline, incident_list, incident_row, moment, news, seconds
 from exporter.web.backend import AlertTrigger, DeliveryStatus, IncidentRecord
 
 MAX_WAITING_ALERTS = 500
@@ -88,18 +88,8 @@ class Operations:
         if text:
             cluster = replace(loads(Cluster, text), status=incident.status, incident=incident, ends_at=incident.ends_at)
             text = dumps(replace(cluster, timeline=incident.timeline))
-        names = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
-        row = (
-            incident.id,
-            incident.status,
-            incident.revision,
-            incident.service,
-            seconds(incident.starts_at),
-            seconds(incident.updated_at),
-            dumps(incident),
-            text,
-        )
-        await self._state.write([Write("incidents", names, (row,)), news(told)])
+        row = incident_row(incident, seconds(incident.updated_at), text)
+        await self._state.write([row, news(told)])
 
     async def analyze(self, alert: AlertTrigger) -> Literal["accepted", "duplicate", "overloaded"]:
         """Keep an alert, durably, until its logs are analysed."""

@@ -474,16 +474,17 @@ def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], 
     for key in sorted((before.keys() | last.keys()) - after.keys()):
         incident = last.get(key) or before[key].incident
         gone = Write("incidents", ("id",), ((key,),), delete=True)
-        writes.append(_ended_row(incident) if incident else gone)
+        writes.append(incident_row(incident, seconds(incident.last_seen)) if incident else gone)
     return writes
 
 
 _INCIDENT_COLUMNS = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
 
 
-def _ended_row(incident: Incident) -> Write:
-    times = (seconds(incident.starts_at), seconds(incident.last_seen))
-    row = (incident.id, incident.status, incident.revision, incident.service, *times, dumps(incident), "")
+def incident_row(incident: Incident, updated_at: int, cluster: str = "") -> Write:
+    """The row of an incident; `cluster` is empty once no anomaly can join it any more."""
+    times = (seconds(incident.starts_at), updated_at)
+    row = (incident.id, incident.status, incident.revision, incident.service, *times, dumps(incident), cluster)
     return Write("incidents", _INCIDENT_COLUMNS, (row,))
 
 
