@@ -26,7 +26,7 @@ from exporter.redaction import Redactor
 from exporter.reduction import ReductionSettings
 from exporter.state import State
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what stages write changes its meaning without its tables changing."""
 
 

@@ -153,22 +153,27 @@ def pack(frame: pl.DataFrame) -> bytes:
     heads: list[list[Any]] = []
     bodies: list[bytes] = []
     for name, dtype in frame.schema.items():
-        column = frame[name]
-        gaps = column.is_null().to_numpy() if column.null_count() else None
-        texts: list[str] | None = None
-        if dtype == pl.String:
-            texts = column.drop_nulls().unique().sort().to_list()
-            codes = dict(zip(texts, range(len(texts)), strict=True))
-            column = column.replace_strict(codes, default=0, return_dtype=pl.Int32())
-        elif dtype == pl.Boolean:
-            column = column.cast(pl.Int8())
-        values = column.fill_null(0).to_numpy()
+        values, texts, gaps = _plain(frame[name])
         heads.append([name, str(dtype), values.dtype.str, texts, gaps is not None])
         bodies.append(values.tobytes())
         if gaps is not None:
             bodies.append(gaps.tobytes())
     head = json.dumps([frame.height, heads], ensure_ascii=False, separators=(",", ":")).encode()
     return zstandard.compress(struct.pack("<I", len(head)) + head + b"".join(bodies), 3)
+
+
+def _plain(column: pl.Series) -> tuple[np.ndarray[Any, Any], list[str] | None, np.ndarray[Any, Any] | None]:
+    """A column as numbers, its texts, and where it is null. Expressions cost more than all of this on few rows."""
+    gaps = column.is_null().to_numpy() if column.null_count() else None
+    if column.dtype == pl.String:
+        items = column.to_list()
+        texts = sorted({item for item in items if item is not None})
+        codes: dict[str | None, int] = {text: code for code, text in enumerate(texts)}
+        return np.array([codes.get(item, 0) for item in items], np.int32), texts, gaps
+    if gaps is not None:
+        column = column.fill_null(0)
+    values = column.to_numpy()
+    return values.astype(np.int8) if column.dtype == pl.Boolean else values, None, gaps
 
 
 def unpack(data: bytes) -> pl.DataFrame:

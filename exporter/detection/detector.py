@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ import polars as pl
 
 from exporter.detection import baseline as base
 from exporter.detection import contract, explanation, windows
+from exporter.detection.baseline import Bools, Placed
 from exporter.detection.evidence import Lines, cited
-from exporter.detection.history import HOUR, History
+from exporter.detection.history import HOUR, RECENT, History
 from exporter.detection.localisation import SCORES
 from exporter.detection.presence import Presences
 from exporter.detection.sessions import SessionBook, Verdict, dump, parse
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
-from exporter.detection.windows import FEATURES, WindowModel
+from exporter.detection.windows import COLUMNS, Deviations, Models, Now
 from exporter.model import (
     EPOCH,
     Anomaly,
@@ -113,11 +115,13 @@ class Detector:
         """Windows that are not settled."""
         self.history = History(source, self.step, settings.history, settings.adopt_after)
         self._pool: dict[tuple[int, str], tuple[float, ...]] = {}
-        self._seen: dict[int, pl.DataFrame] = {}
-        """Numbers of the windows that were judged last: the same as are made of their observations again."""
+        self._ranked: list[tuple[int, int, str]] = []
+        """The pool as a heap: of too many, those with the largest hashes go."""
+        self._placed: dict[int, Placed] = {}
+        """Numbers of windows that are not settled: the same as are made of their observations again."""
         self._unpooled: dict[int, pl.DataFrame] = {}
         """Features of windows that are not settled."""
-        self._model: WindowModel | None = None
+        self._models: Models | None = None
         self._settled = -1
         self._learnt = 0
         """Settled windows that had lines."""
@@ -144,14 +148,14 @@ class Detector:
             data = _bytes(body)
             one = Observation.from_bytes(self.source, data) if data else empty(self.source, _int(window), self.duration)
             if one.window <= self._settled:
-                running.append(one)
+                running += [] if one.services.is_empty() else [one]
             else:
                 self._pending[one.window] = one
                 self.book.take(one, None)
         self.book.resume()
         self.history.load(rows.get("detection_blocks", ()), running, self._renames)
         for _, window, service, body in rows.get("detection_pool", ()):
-            self._pool[_int(window), str(service)] = _floats(_bytes(body))
+            self._put(_int(window), str(service), _floats(_bytes(body)))
         for _, window, body in rows.get("detection_scores", ()):
             if _int(window) > self._settled:
                 self._unpooled[_int(window)] = unpack(_bytes(body))
@@ -164,7 +168,7 @@ class Detector:
             pairs = zip(frame["vector"].to_list(), frame["count"].to_list(), strict=True)
             self.book.refit({parse(text): count for text, count in pairs})
         else:
-            self._model = self._fit_windows(frame)
+            self._models = self._fit_windows(frame)
 
     # --- Judging -----------------------------------------------------------------------------------
 
@@ -183,10 +187,10 @@ class Detector:
         if learn and moves:
             writes += self._rename(moves)
         texts = {**self.texts, **mined.texts}
-        seen = base.features(observation)
-        scores, found = self._score(observation, seen)
+        placed = self.history.placed(base.seen(observation))
+        scores, found = self._score(observation, placed, texts)
         lines = Lines(self.source, exemplars, mined)
-        anomalies = self._window_anomalies(observation, scores, found, mined, lines, texts, changes)
+        anomalies = self._window_anomalies(observation, placed, scores, found, lines, texts)
         if not learn:
             return Detection(tuple(anomalies), scores.select(list(SCORES)))
         self.texts = texts
@@ -194,7 +198,7 @@ class Detector:
         if observation.window > self._settled:
             self.book.take(observation, before)
             self._pending[observation.window] = observation
-            self._seen[observation.window] = seen
+            self._placed[observation.window] = placed
             self._unpooled[observation.window] = scores
             writes.append(self._observation_row(observation))
             writes.append(self._scores_row(observation.window, scores))
@@ -207,33 +211,52 @@ class Detector:
         marked = tuple(replace(a, late=late) for a in anomalies)
         return Detection(marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes))
 
-    def _score(self, observation: Observation, seen: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Scores of the services of a window (SCORES, FEATURES, learning), and all deviations."""
-        if observation.services.is_empty():
-            return _no_scores(), pl.DataFrame()
-        found = windows.deviations(seen, self.history.pasts(observation.window))
-        features = windows.vectors(found, seen)
-        services = observation.services.select("service").join(features, on="service", how="left").sort("service")
-        services = services.with_columns(pl.col(FEATURES).fill_null(0.0))
-        rows = services.select(FEATURES).to_numpy()
-        names = services["service"].to_list()
-        if self._model is None:
-            strength = windows.rough(rows)
-            score = windows.PRIOR.score(strength)
-        else:
-            strength = self._model.strength(names, rows)
-            score = self._model.pooled.score(strength)
+    def _score(
+        self, observation: Observation, placed: Placed, texts: Mapping[int, str]
+    ) -> tuple[pl.DataFrame, tuple[Deviations, ...]]:
+        """Scores of the services of a window (SCORES, COLUMNS, learning), and all deviations: its own, and of the last
+        RECENT windows together."""
+        names = observation.services["service"].to_list()
+        if not names:
+            return _no_scores(), ()
+        recent = [*self._before(observation.window), placed]
+        index, pasts = self.history.index, self.history.pasts(observation.window)
+        harmless = self._harmless(observation, recent, texts)
+        found = tuple(windows.deviations(index, Now.of(index, parts), pasts, harmless) for parts in ([placed], recent))
+        rows = np.hstack([windows.vectors(one, names) for one in found])
+        strength, score, reasons = windows.scored(self._models, names, rows)
         known = [self.presences.windows(name) for name in names]
-        young = self._model is None or not self._seasoned()
-        learning = [young or count < self.settings.min_service_windows for count in known]
-        reasons = [windows.reason(dict(zip(FEATURES, row, strict=True))) for row in rows]
-        return services.with_columns(
-            pl.Series("score", score, pl.Float64()),
-            pl.Series("strength", strength, pl.Float64()),
-            pl.Series("reason", reasons, pl.String()),
-            pl.Series("learning", learning, pl.Boolean()),
-            pl.Series("known", [count >= MIN_KNOWN_WINDOWS for count in known], pl.Boolean()),
-        ), found
+        young = self._models is None or not self._seasoned()
+        columns: dict[str, Any] = {"service": names, **dict(zip(COLUMNS, rows.T, strict=True))}
+        columns |= {"score": score, "strength": strength, "reason": reasons}
+        columns["learning"] = [young or count < self.settings.min_service_windows for count in known]
+        columns["known"] = [count >= MIN_KNOWN_WINDOWS for count in known]
+        return pl.DataFrame(columns, schema=_SCORED), found
+
+    def _harmless(self, observation: Observation, recent: Sequence[Placed], texts: Mapping[int, str]) -> Bools:
+        """By place, new templates of the last windows of which neither level nor words speak of a failure."""
+        young = self.history.young()
+        places = np.unique(np.concatenate([one.places for one in recent]))
+        keys = {place: self.history.index.keys[place] for place in places[young[places]].tolist()}
+        young[:] = False
+        if keys:
+            new = {(service, template) for service, _, template, _ in keys.values()}
+            pending = [one for start, one in sorted(self._pending.items()) if start < observation.window]
+            levels = _levels([*pending[-RECENT:], observation], new, texts)
+            young[[place for place, key in keys.items() if levels.get(key[::2], 0) < Severity.WARN]] = True
+        return young
+
+    def _before(self, window: int) -> list[Placed]:
+        """The RECENT windows that end with this one, without it."""
+        first = window - (RECENT - 1) * self.step
+        pending = [start for start in sorted(self._pending) if first <= start < window]
+        return [*self.history.before(window), *(self._numbers(start) for start in pending)]
+
+    def _numbers(self, window: int) -> Placed:
+        """Of a window that is not settled."""
+        if window not in self._placed:
+            self._placed[window] = self.history.placed(base.seen(self._pending[window]))
+        return self._placed[window]
 
     def _seasoned(self) -> bool:
         """Whether enough was learnt to call anything anomalous: windows of the source, and of all its services."""
@@ -244,38 +267,39 @@ class Detector:
     def _window_anomalies(
         self,
         observation: Observation,
+        placed: Placed,
         scores: pl.DataFrame,
-        found: pl.DataFrame,
-        mined: Mined,
+        found: Sequence[Deviations],
         lines: Lines,
         texts: Mapping[int, str],
-        changes: Sequence[Release],
     ) -> list[Anomaly]:
         out = []
         seasoned = self._seasoned()
-        fresh = self._new_templates(observation, mined)
+        fresh = self._new_templates(placed)
+        levels = _levels([observation], {(name, template) for name, own in fresh.items() for template in own}, texts)
         for row in scores.iter_rows(named=True):
             service = row["service"]
-            if self.presences.windows(service) == 0:
+            known = self.presences.windows(service)
+            if known == 0:
                 if seasoned and not self.presences.pending(service, observation.window, self._pending):
                     out.append(self._new_service(observation, service, lines))
                 continue
             own = fresh.get(service, {})
-            worded = {t: n for t, n in own.items() if lines.severity(t) >= Severity.ERROR}
             score = 0.0 if row["learning"] else row["score"]
-            if worded and self.presences.windows(service) >= min(3, self.settings.min_service_windows) and seasoned:
+            worded = any(levels[service, template] >= Severity.ERROR for template in own)
+            if worded and known >= min(3, self.settings.min_service_windows) and seasoned:
                 score = max(score, NEW_TEMPLATE_SCORE)
-            if score < self.settings.window_score:
-                continue
-            out.append(self._window_anomaly(observation, service, score, row, found, own, lines, texts))
+            if score >= self.settings.window_score:
+                out.append(self._window_anomaly(observation, service, score, row, found, own, lines, texts))
         return out
 
-    def _new_templates(self, observation: Observation, mined: Mined) -> dict[str, dict[int, int]]:
-        """Lines of each template never seen before, by service."""
-        new = {template.id for template in mined.new}
+    def _new_templates(self, placed: Placed) -> dict[str, dict[int, int]]:
+        """Lines of each template that no settled window has, by service."""
+        index, total = self.history.index, self.history.total()
+        news = (index.kind[placed.places] == base.TEMPLATE) & (total[placed.places, base.WINDOWS] == 0)
         out: dict[str, dict[int, int]] = {}
-        rows = observation.counts.filter(pl.col("template").is_in(list(new)))
-        for service, template, count in rows.select("service", "template", "count").iter_rows():
+        for place, count in zip(placed.places[news].tolist(), placed.count[news].tolist(), strict=True):
+            service, _, template, _ = index.keys[place]
             out.setdefault(service, {})[template] = count
         return out
 
@@ -285,17 +309,16 @@ class Detector:
         service: str,
         score: float,
         row: Mapping[str, Any],
-        found: pl.DataFrame,
+        found: Sequence[Deviations],
         new: Mapping[int, int],
         lines: Lines,
         texts: Mapping[int, str],
     ) -> Anomaly:
         start = _moment(observation.window)
-        own = found.filter(pl.col("service") == service) if not found.is_empty() else found
-        reasons = explanation.explain_window(own, texts, new, start) if not own.is_empty() else ()
+        scale, names = windows.witnesses(self._models, service, np.array([row[name] for name in COLUMNS]))
+        since = start - scale * (RECENT - 1) * self.duration
+        reasons = explanation.explain_window(found[scale].of(service), texts, new, since)
         evidence = lines.of(service, [t for reason in reasons for t in reason.templates])
-        features = np.array([row[name] for name in FEATURES])
-        names = self._model.names(service, features) if self._model is not None else ()
         return Anomaly(
             source=self.source,
             service=service,
@@ -374,7 +397,6 @@ class Detector:
         if window <= self._settled or (observation is None and self._settled < 0):
             return Detection()
         self._settled = window
-        self._seen = {start: seen for start, seen in self._seen.items() if start >= window}
         writes: list[Write] = []
         anomalies: list[Anomaly] = []
         now = (window + self.step) * 10**9
@@ -386,7 +408,7 @@ class Detector:
         sessions, vectors = self.book.learn(now)
         touched |= sessions | self.book.forget(now)
         writes += self.book.writes(touched, vectors)
-        writes += self._roll(window)
+        writes += self.history.roll(window)
         writes += self.presences.writes()
         frame, fits = self._refit(window)
         writes += fits
@@ -406,21 +428,21 @@ class Detector:
             return []
         self._learnt += 1
         self.presences.learn(observation)
-        seen = self._seen.pop(observation.window, None)
-        self.history.learn(observation.window, base.features(observation) if seen is None else seen)
+        placed = self._placed.pop(observation.window, None)
+        self.history.learn(observation.window, placed or self.history.placed(base.seen(observation)))
         return self._pool_rows(observation.window, scores) if scores is not None else []
 
     def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
         """Put the window's vectors into the pool; of too many, those with the smallest hashes stay."""
         usable = scores.filter("known")
-        fresh = {
-            (window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *FEATURES).iter_rows()
-        }
-        self._pool.update(fresh)
-        excess = len(self._pool) - self.settings.pool
-        gone = sorted(self._pool, key=lambda key: (-_key_hash(key), key))[:excess] if excess > 0 else []
-        for key in gone:
-            del self._pool[key]
+        fresh = {(window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *COLUMNS).iter_rows()}
+        for (start, service), values in fresh.items():
+            self._put(start, service, values)
+        gone = []
+        while len(self._pool) > self.settings.pool:
+            _, start, service = heapq.heappop(self._ranked)
+            if self._pool.pop((start, service), None) is not None:
+                gone.append((start, service))
         kept = [(self.source, *key, _packed(fresh[key])) for key in sorted(fresh) if key in self._pool]
         writes = []
         if kept:
@@ -430,11 +452,9 @@ class Detector:
             writes.append(Write("detection_pool", ("source", "window", "service"), tuple(lost), delete=True))
         return writes
 
-    def _roll(self, window: int) -> list[Write]:
-        writes = self.history.roll(window)
-        if not self.history.holds(window):
-            writes.append(Write("detection_observations", ("source", "window"), ((self.source, window),), delete=True))
-        return writes
+    def _put(self, window: int, service: str, values: tuple[float, ...]) -> None:
+        self._pool[window, service] = values
+        heapq.heappush(self._ranked, (-_key_hash((window, service)), window, service))
 
     def _refit(self, window: int) -> tuple[pl.DataFrame, list[Write]]:
         """Fit what is due; the pool of each fit is a row, so that a restart fits the same."""
@@ -453,7 +473,7 @@ class Detector:
         if self._windows_due():
             self._fitted = self._learnt
             pool_frame = self._pool_frame()
-            self._model = self._fit_windows(pool_frame)
+            self._models = self._fit_windows(pool_frame)
             writes.append(Write("detection_models", names, ((self.source, "windows", window, pack(pool_frame)),)))
         return frame, writes
 
@@ -473,21 +493,24 @@ class Detector:
         fresh = self._learnt - self._fitted
         # Long histories change slowly: there a fit waits for a twentieth more, so that warm-up is not spent on fits.
         due = max(2, min(self.settings.refit_windows, self._fitted // 4), self._fitted // 20)
-        return self._model is None or fresh >= due
+        return self._models is None or fresh >= due
 
     def _pool_frame(self) -> pl.DataFrame:
         keys = sorted(self._pool)
         rows = [self._pool[key] for key in keys]
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(FEATURES)}
+        columns = dict(zip(COLUMNS, np.array(rows).T, strict=True))
         return pl.DataFrame({"service": [service for _, service in keys], **columns})
 
-    def _fit_windows(self, pool: pl.DataFrame) -> WindowModel:
-        rows = pool.select(FEATURES).to_numpy()
-        return WindowModel.fit(pool["service"].to_list(), rows, self.settings.windows, self.settings.pool)
+    def _fit_windows(self, pool: pl.DataFrame) -> Models:
+        rows = pool.select(COLUMNS).to_numpy()
+        return windows.fit(pool["service"].to_list(), rows, self.settings.windows, self.settings.pool)
 
     def _prune(self, window: int) -> list[Write]:
         """Forget what is older than `history`."""
+        index = self.history.index
         writes = self.history.prune(window)
+        if self.history.index is not index:
+            self._placed = {}
         oldest = window - self.settings.history // timedelta(seconds=1)
         old = sorted(key for key in self._pool if key[0] < oldest) if window % HOUR < self.step else []
         for key in old:
@@ -564,7 +587,7 @@ class Detector:
             self._renames[old] = moves.get(new, new)
         self._renames.update(moves)
         self.history.rename(moves, self._renames)
-        self._seen = {}
+        self._placed = {}
         writes = []
         for window, one in self._pending.items():
             self._pending[window] = one.rename(moves.items())
@@ -603,10 +626,24 @@ class Detector:
         return Write("detection_progress", ("source", "settled", "learnt", "body"), (row,))
 
 
+_SCORED = {"service": pl.String(), **dict.fromkeys(COLUMNS, pl.Float64()), **SCORES}
+_SCORED |= {"learning": pl.Boolean(), "known": pl.Boolean()}
+
+
 def _no_scores() -> pl.DataFrame:
-    schema = {"service": pl.String(), **dict.fromkeys(FEATURES, pl.Float64()), **SCORES, "learning": pl.Boolean()}
-    schema["known"] = pl.Boolean()
-    return pl.DataFrame(schema=schema)
+    return pl.DataFrame(schema=_SCORED)
+
+
+def _levels(
+    observations: Sequence[Observation], templates: Collection[tuple[str, int]], texts: Mapping[int, str]
+) -> dict[tuple[str, int], int]:
+    """The severity of templates of services: the highest level of their lines, or what the words of their text say."""
+    out = {key: explanation.worded(texts.get(key[1], "")) for key in templates}
+    for counts in (one.counts for one in observations if out):
+        for row in zip(*(counts[name].to_list() for name in ("service", "template", "severity")), strict=True):
+            if row[:2] in out:
+                out[row[:2]] = max(out[row[:2]], row[2])
+    return out
 
 
 def _session_frame(verdicts: Iterable[Verdict]) -> pl.DataFrame:

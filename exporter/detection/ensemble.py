@@ -82,7 +82,10 @@ class Fitted:
 
     def score(self, rows: Floats) -> Floats:
         """In units of the distance from the median to the 99.5 % quantile of the past, at most CLIP."""
-        raw = np.asarray(self.detector.decision_function(self.view(rows)), float)
+        return self.scale(np.asarray(self.detector.decision_function(self.view(rows)), float))
+
+    def scale(self, raw: Floats) -> Floats:
+        """The same of what the detector itself says."""
         raw = np.nan_to_num(raw, nan=self.middle, posinf=np.finfo(float).max / 4, neginf=self.middle)
         return np.asarray(np.clip((raw - self.middle) / self.spread, -CLIP, CLIP))
 
@@ -92,6 +95,8 @@ class Ensemble:
     """Detectors fitted on the same pool."""
 
     members: tuple[Fitted, ...]
+    past: Floats
+    """Scores of the rows that it was fitted on."""
 
     @classmethod
     def fit(
@@ -104,7 +109,8 @@ class Ensemble:
     ) -> Ensemble:
         """`rows` are distinct and stand for `weights` each; `limit` is how many a detector is given."""
         repeats = _repeats(weights, limit)
-        return cls(tuple(_fit(one, rows, repeats, view(one.view)) for one in settings))
+        fitted = [_fit(one, rows, repeats, view(one.view)) for one in settings]
+        return cls(tuple(one for one, _ in fitted), _mean([scores for _, scores in fitted]))
 
     def each(self, rows: Floats) -> Floats:
         """One column a detector."""
@@ -114,7 +120,11 @@ class Ensemble:
 
     def score(self, rows: Floats) -> Floats:
         """The plain mean; rounded, so that arithmetic noise never meets a threshold."""
-        return rounded(self.each(rows).mean(axis=1))
+        return _mean([member.score(rows) for member in self.members])
+
+
+def _mean(scores: Sequence[Floats]) -> Floats:
+    return rounded(np.mean(scores, axis=0))
 
 
 def _repeats(weights: Floats, limit: int) -> npt.NDArray[np.int64]:
@@ -124,16 +134,21 @@ def _repeats(weights: Floats, limit: int) -> npt.NDArray[np.int64]:
     return np.asarray(np.maximum(1, np.floor(weights * scale)), np.int64)
 
 
-def _fit(settings: DetectorSettings, rows: Floats, repeats: npt.NDArray[np.int64], view: Transform) -> Fitted:
+def _fit(
+    settings: DetectorSettings, rows: Floats, repeats: npt.NDArray[np.int64], view: Transform
+) -> tuple[Fitted, Floats]:
+    """The detector, and what it says of the rows."""
     detector = build(settings, int(repeats.sum()))
     seen = view(rows)
     # A pool without variance divides by zero inside PyOD; scores that come of it are caught below.
     with np.errstate(divide="ignore", invalid="ignore"):
         detector.fit(np.repeat(seen, repeats, axis=0))
-    scores = np.nan_to_num(np.asarray(detector.decision_function(seen), float))
+        raw = np.asarray(detector.decision_function(seen), float)
+    scores = np.nan_to_num(raw)
     middle = thresholds.quantile(scores, repeats.astype(float), 0.5)
     top = thresholds.quantile(scores, repeats.astype(float), 0.995)
     spread = top - middle
     if spread <= 1e-12:
         spread = max(float(scores.max()) - middle, abs(middle), 1e-6)
-    return Fitted(settings.type, detector, view, middle, spread)
+    fitted = Fitted(settings.type, detector, view, middle, spread)
+    return fitted, fitted.scale(raw)

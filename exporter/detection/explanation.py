@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
-import polars as pl
 
 from exporter.detection import baseline as base
 from exporter.detection.sessions import SessionModel
@@ -99,16 +98,13 @@ def _alike(
 
 
 def explain_window(
-    found: pl.DataFrame, texts: Texts, new: Mapping[int, int], since: datetime | None
+    deviations: Iterable[tuple[int, int, int, float, float, float]],
+    texts: Texts,
+    new: Mapping[int, int],
+    since: datetime | None,
 ) -> tuple[Contribution, ...]:
-    """Deviations of one service in one window, strongest first; `new` are its templates never seen before."""
-    rows = found.with_columns(pl.col("z").abs().alias("size")).sort(
-        "size", "kind", "a", "b", descending=[True, False, False, False]
-    )
-    rows = rows.filter(
-        (pl.col("size") >= MIN_Z)
-        & ~((pl.col("kind") == base.GAP_OUT) | pl.col("a").is_in(list(new)) & (pl.col("kind") == base.TEMPLATE))
-    )
+    """Deviations of one service (kind, a, b, count, expected, z), strongest first; `new` are its templates never seen
+    before."""
     reasons: list[tuple[float, Contribution]] = [
         (
             2.0 * count**0.5 + MIN_Z,
@@ -117,7 +113,9 @@ def explain_window(
         for template, count in new.items()
     ]
     told: dict[int, int] = {}
-    for kind, a, b, count, expected, z in rows.select("kind", "a", "b", "count", "expected", "z").iter_rows():
+    for kind, a, b, count, expected, z in deviations:
+        if abs(z) < MIN_Z or kind == base.GAP_OUT or (kind == base.TEMPLATE and a in new):
+            continue
         told[kind] = told.get(kind, 0) + 1
         if told[kind] <= TOP:
             reasons.append((abs(z), _SAY[kind](texts, a, b, count, expected, since)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-import polars as pl
+import numpy as np
 
 from exporter.detection import baseline as base
+from exporter.detection.baseline import Bools, Index, Ints, Placed, Seen
 from exporter.model import SqlValue, Write
 from exporter.observation import Observation, pack, unpack
 
@@ -20,31 +21,43 @@ MIN_DAYS = 2
 MIN_PAST_WINDOWS = 30
 """Windows of a service in a past before that past may excuse anything."""
 
+RECENT = 10
+"""Windows that are also judged together, so that what is too little for one window adds up."""
+
 
 class History:
     """What the past of a source looked like: all of it, this hour of earlier days, and lately."""
 
     def __init__(self, source: str, step: int, keep: timedelta, adopt_after: timedelta) -> None:
         self.source = source
-        self.total = base.empty()
+        self.index = Index()
         self._step = step
         self._keep = keep // timedelta(seconds=1)
         self._adopt = adopt_after // timedelta(seconds=1)
-        self._running: dict[int, pl.DataFrame] = {}
+        self._total = _no_sums()
+        self._running: dict[int, Placed] = {}
+        """Settled windows of the hours that are not blocks yet."""
+        self._recent: dict[int, Placed] = {}
+        """The last settled windows."""
         self._blocks: dict[int, tuple[int, bytes]] = {}
         self._renames: Mapping[int, int] = {}
-        self._cached: dict[tuple[str, int], pl.DataFrame] = {}
+        self._cached: dict[tuple[str, int], Ints] = {}
 
     # --- Learning ----------------------------------------------------------------------------------
 
-    def learn(self, window: int, seen: pl.DataFrame) -> None:
-        """Add one settled window, as `baseline.features` has it."""
-        fresh = base.sums(seen)
-        self._running[window] = fresh
-        self.total = base.add([self.total, fresh])
+    def placed(self, seen: Seen) -> Placed:
+        """The numbers of a window by their places."""
+        keys = [base.moved(key, self._renames) for key in seen.keys] if self._renames else seen.keys
+        return Placed(self.index.places(keys), seen.count, seen.exposure)
+
+    def learn(self, window: int, fresh: Placed) -> None:
+        """Add one settled window."""
+        self._running[window] = self._recent[window] = fresh
+        self._total = base.widened(self._total, len(self.index))
+        fresh.add_to(self._total)
 
     def roll(self, window: int) -> list[Write]:
-        """When an hour is settled, its windows become one block and their observations go."""
+        """When an hour is settled, its windows become one block; observations that nobody needs any more go."""
         closed = (window + self._step) // HOUR * HOUR
         hours: dict[int, list[int]] = {}
         for start in sorted(self._running):
@@ -52,81 +65,162 @@ class History:
                 hours.setdefault(start // HOUR * HOUR, []).append(start)
         writes = []
         for hour, starts in sorted(hours.items()):
-            block = base.add([self._running.pop(start) for start in starts]).sort(base.KEYS)
-            self._blocks[hour] = (len(starts), pack(block))
+            sums = np.zeros((len(self.index), 4), np.int64)
+            for start in starts:
+                self._running.pop(start).add_to(sums)
+            self._blocks[hour] = (len(starts), pack(base.frame(self.index, sums)))
             row = (self.source, hour, *self._blocks[hour])
             writes.append(Write("detection_blocks", ("source", "hour", "windows", "body"), (row,)))
-            keys = tuple((self.source, start) for start in starts)
-            writes.append(Write("detection_observations", ("source", "window"), keys, delete=True))
         if hours:
             self._cached = {}
-        return writes
+        oldest = window - RECENT * self._step
+        self._recent = {start: one for start, one in self._recent.items() if start > oldest}
+        closing = [start for starts in hours.values() for start in starts]
+        spent = [start for start in (*closing, oldest, window) if not self.holds(start)]
+        keys = tuple((self.source, start) for start in sorted(set(spent)))
+        return [*writes, Write("detection_observations", ("source", "window"), keys, delete=True)] if keys else writes
 
     def prune(self, window: int) -> list[Write]:
         """Forget what is older than `history`."""
         gone = sorted(hour for hour in self._blocks if hour + HOUR <= window - self._keep)
         for hour in gone:
-            self.total = base.subtract(self.total, self._block(hour))
+            self._total = base.widened(self._total, len(self.index))
+            self._total[: len(self.index)] -= self._sums([hour])
             del self._blocks[hour]
         if not gone:
             return []
         self._cached = {}
+        self._compact()
         keys = tuple((self.source, hour) for hour in gone)
         return [Write("detection_blocks", ("source", "hour"), keys, delete=True)]
+
+    def _compact(self) -> None:
+        """Places of what is in no window any more are given up once they are half of all."""
+        live = np.count_nonzero(self._total[: len(self.index), base.WINDOWS])
+        if len(self.index) > 2 * live + 1000:
+            self._remap({})
 
     def rename(self, moves: Mapping[int, int], all_moves: Mapping[int, int]) -> None:
         """Sums of merged templates move; blocks are moved whenever they are read."""
         self._renames = all_moves
-        self.total = base.rename(self.total, moves)
-        self._running = {window: base.rename(sums, moves) for window, sums in self._running.items()}
+        self._remap(moves)
+
+    def _remap(self, moves: Mapping[int, int]) -> None:
+        """Give new places to all that counts."""
+        old, sums = self.index, base.widened(self._total, len(self.index))
+        windows = {**self._recent, **self._running}
+        used = np.zeros(len(old), np.bool_)
+        used[sums[: len(old), base.WINDOWS] > 0] = True
+        for one in windows.values():
+            used[one.places] = True
+        live = np.flatnonzero(used)
+        self.index = Index()
+        target = np.zeros(len(old), np.int64)
+        target[live] = self.index.places([base.moved(old.keys[place], moves) for place in live.tolist()])
+        self._total = np.zeros((len(self.index), 4), np.int64)
+        np.add.at(self._total, target[live], sums[live])
+        fresh = {start: Placed(target[one.places], one.count, one.exposure) for start, one in windows.items()}
+        self._running = {start: fresh[start] for start in self._running}
+        self._recent = {start: fresh[start] for start in self._recent}
         self._cached = {}
 
     def load(
-        self, blocks: Sequence[tuple[SqlValue, ...]], running: Sequence[Observation], renames: Mapping[int, int]
+        self, blocks: Sequence[tuple[SqlValue, ...]], settled: Sequence[Observation], renames: Mapping[int, int]
     ) -> None:
-        """From rows as they were written, and the settled observations of the running hour."""
+        """From rows as they were written, and the settled observations that are still kept."""
         self._renames = renames
         for _, hour, count, body in blocks:
             self._blocks[int(hour or 0)] = (int(count or 0), body if isinstance(body, bytes) else b"")
-        self._running = {one.window: self._renamed(base.sums(base.features(one))) for one in running}
-        self.total = base.add([*map(self._block, sorted(self._blocks)), *self._running.values()])
+        newest = max((one.window for one in settled), default=0)
+        self._total = self._sums(self._blocks)
+        for one in settled:
+            fresh = self.placed(base.seen(one))
+            if one.window > newest - RECENT * self._step:
+                self._recent[one.window] = fresh
+            if one.window // HOUR * HOUR not in self._blocks:
+                self._running[one.window] = fresh
+                self._total = base.widened(self._total, len(self.index))
+                fresh.add_to(self._total)
 
-    def _block(self, hour: int) -> pl.DataFrame:
-        return self._renamed(unpack(self._blocks[hour][1]))
-
-    def _renamed(self, sums: pl.DataFrame) -> pl.DataFrame:
-        return base.rename(sums, self._renames) if self._renames else sums
+    def _sums(self, hours: Sequence[int] | Mapping[int, object]) -> Ints:
+        """Sums over the blocks of these hours, by place."""
+        parts = []
+        for hour in sorted(hours):
+            rows = unpack(self._blocks[hour][1])
+            parts.append((self.index.places(base.keys_of(rows, self._renames)), base.sums_of(rows)))
+        sums = np.zeros((len(self.index), 4), np.int64)
+        for places, values in parts:
+            np.add.at(sums, places, values)
+        return sums
 
     def holds(self, window: int) -> bool:
         """Whether the window's observation is still needed."""
-        return window in self._running
+        return window in self._running or window in self._recent
 
     # --- Looking back ------------------------------------------------------------------------------
 
-    def pasts(self, window: int) -> list[pl.DataFrame]:
-        """What a window is compared with: everything; and, where there is enough, this hour of the day, and lately."""
-        return [self.total, *(past for past in (self.same_hour(window), self.lately()) if past is not None)]
+    def before(self, window: int) -> list[Placed]:
+        """The settled ones of the RECENT windows that end before this one begins."""
+        first = window - (RECENT - 1) * self._step
+        return [self._recent[start] for start in range(first, window, self._step) if start in self._recent]
 
-    def same_hour(self, window: int) -> pl.DataFrame | None:
+    def total(self) -> Ints:
+        """Sums over all that is remembered, by place."""
+        self._total = base.widened(self._total, len(self.index))
+        return self._total[: len(self.index)]
+
+    def pasts(self, window: int) -> list[Ints]:
+        """What a window is compared with: everything; and, where there is enough, this hour of the day, and lately."""
+        return [self.total(), *(past for past in (self.same_hour(window), self.lately()) if past is not None)]
+
+    def same_hour(self, window: int) -> Ints | None:
         """Sums of this hour of earlier days, of the services that were there often enough."""
         place = window % DAY // HOUR
         hours = [hour for hour in self._blocks if hour % DAY // HOUR == place]
         return self._past("hour", place, hours) if len(hours) >= MIN_DAYS else None
 
-    def lately(self) -> pl.DataFrame | None:
+    def lately(self) -> Ints | None:
         """Sums of the last `adopt_after`, once at least half of it was seen: what is usual here is the new normal."""
         newest = max(self._blocks, default=0) + HOUR
         hours = [hour for hour in self._blocks if hour >= newest - self._adopt]
         seen = sum(self._blocks[hour][0] for hour in hours)
         return self._past("lately", newest, hours) if 2 * seen * self._step >= self._adopt else None
 
-    def _past(self, name: str, place: int, hours: Sequence[int]) -> pl.DataFrame:
+    def _past(self, name: str, place: int, hours: Sequence[int]) -> Ints:
         key = (name, place)
         if key not in self._cached:
-            whole = base.add([self._block(hour) for hour in sorted(hours)])
-            often = whole.filter((pl.col("kind") == base.EXPOSURE) & (pl.col("windows") >= MIN_PAST_WINDOWS))
-            self._cached[key] = whole.filter(pl.col("service").is_in(often["service"].implode()))
-        return self._cached[key]
+            sums = self._sums(hours)
+            index = self.index
+            often = np.zeros(len(index.services), np.bool_)
+            exposed = (index.kind == base.EXPOSURE) & (sums[:, base.WINDOWS] >= MIN_PAST_WINDOWS)
+            often[index.service[exposed]] = True
+            sums[~often[index.service]] = 0
+            self._cached[key] = sums
+        self._cached[key] = base.widened(self._cached[key], len(self.index))
+        return self._cached[key][: len(self.index)]
+
+    def young(self) -> Bools:
+        """By place, the templates that came within `adopt_after`, of services that are older."""
+        newest = max(self._blocks, default=0) + HOUR
+        old = self._windows_before(newest - self._adopt)
+        index = self.index
+        exposures = index.against[index.kind == base.TEMPLATE]
+        out = np.zeros(len(index), np.bool_)
+        out[index.kind == base.TEMPLATE] = (old[index.kind == base.TEMPLATE] == 0) & (old[exposures] > 0)
+        return out
+
+    def _windows_before(self, moment: int) -> Ints:
+        """By place, in how many windows each number was, of the blocks that begin before a moment."""
+        key = ("before", moment)
+        if key not in self._cached:
+            recent = self._sums([hour for hour in self._blocks if hour >= moment])
+            windows = self.total()[:, base.WINDOWS].copy()
+            windows[: len(recent)] -= recent[:, base.WINDOWS]
+            for one in self._running.values():
+                np.subtract.at(windows, one.places, 1)
+            self._cached[key] = windows
+        self._cached[key] = base.widened(self._cached[key], len(self.index))
+        return self._cached[key][: len(self.index)]
 
     def windows_at(self, window: int) -> int:
         """Windows with lines at this hour of earlier days."""
@@ -135,17 +229,23 @@ class History:
 
     def expected_lines(self, window: int) -> dict[str, tuple[float, float]]:
         """Of each service at this hour: the least that any past expects of it, and how regularly it is there."""
-        out: dict[str, tuple[float, float]] = {}
+        index = self.index
         hour = self.same_hour(window)
-        for past, total in ((hour, self.windows_at(window)), (self.lately(), 0), (self.total, 0)):
+        pasts = [(hour, self.windows_at(window)), (self.lately(), 0), (self.total(), 0)]
+        places = np.flatnonzero(index.kind == base.VOLUME)
+        least, share = np.full(len(places), np.inf), np.ones(len(places))
+        for past, total in pasts:
             if past is None:
                 continue
-            volumes = past.filter(pl.col("kind") == base.VOLUME).select("service", "windows", "sum")
-            for service, count, lines in volumes.iter_rows():
-                known = out.get(service, (float("inf"), 1.0))
-                share = min(known[1], count / total) if total else known[1]
-                out[service] = (min(known[0], lines / count), share)
-        if hour is not None:
-            present = set(hour["service"].unique())
-            out = {name: (lines, share if name in present else 0.0) for name, (lines, share) in out.items()}
-        return out
+            count, lines = past[places, base.WINDOWS], past[places, base.SUM]
+            there = count > 0
+            least[there] = np.minimum(least[there], lines[there] / count[there])
+            if total:
+                share = np.where(there, np.minimum(share, count / total), 0.0)
+        names = [index.services[number] for number in index.service[places].tolist()]
+        rows = zip(names, least.tolist(), share.tolist(), strict=True)
+        return {name: (lines, often) for name, lines, often in rows if lines != np.inf}
+
+
+def _no_sums() -> Ints:
+    return np.zeros((0, 4), np.int64)

@@ -80,6 +80,10 @@ class KNN(PyodKNN):  # type: ignore[misc]
         step = -(-len(rows) // MAX_ROWS)
         self.rows_, self.numbers_ = rows[::step], numbers[::step]
         self.neighbors_ = max(1, round(self.n_neighbors * self.numbers_.sum() / numbers.sum()))
+        copies = np.minimum(self.numbers_, self.neighbors_)
+        if copies.sum() <= MAX_COPIES * len(self.rows_):
+            # Few are equal: then it is faster to keep them as often as they count.
+            self.rows_, self.numbers_ = np.repeat(self.rows_, copies, axis=0), np.ones(int(copies.sum()), np.int64)
         self.squares_ = (self.rows_**2).sum(axis=1)
         # Scores of the past are asked for once, by the caller.
         self.decision_scores_ = np.zeros(len(X))
@@ -107,8 +111,11 @@ class KNN(PyodKNN):  # type: ignore[misc]
 
 
 CHUNK = 256
-MAX_ROWS = 4096
+MAX_ROWS = 2048
 """Distinct rows that a row is compared with."""
+
+MAX_COPIES = 1.5
+"""Rows to distinct rows, up to which equal ones are kept apart."""
 
 STEPS, BOUND = 4096.0, 255.0
 

@@ -114,7 +114,7 @@ class SessionModel:
             one.view: fit_view(one.view, counts, weights) for one in settings.sessions
         }
         ensemble = Ensemble.fit(settings.sessions, counts, weights, lambda name: views[name].view, settings.pool)
-        raw = ensemble.score(counts)
+        raw = ensemble.past
         threshold = thresholds.consensus(raw, weights)
         common = weights >= max(MIN_COMMON, COMMON * weights.sum())
         threshold = max(threshold, float(raw[common].max(initial=0.0)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from exporter.detection import baseline as base
+from exporter.detection.baseline import Bools, Index, Ints, Placed
 from exporter.detection.calibration import Calibration, rounded
 from exporter.detection.ensemble import Ensemble
 from exporter.detection.settings import DetectorSettings
@@ -20,6 +20,9 @@ Floats = npt.NDArray[np.float64]
 FEATURES = ("rate", "missing", "step", "steps", "errors", "slow")
 """The deviations of a window, all at least 0 and larger when stranger: strongest template rate; strongest shortfall
 of a template; strongest transitions; all transitions together; error lines; gaps into and inside the service."""
+
+COLUMNS = (*FEATURES, *(f"{name}_together" for name in FEATURES))
+"""The deviations of a window, and those of the last windows together: what is too little for one adds up."""
 
 _FLOORS = {"step": 1.5, "steps": 1.0, "slow": 1.0}
 """What is worth one unit of the means at least, whatever the past."""
@@ -44,136 +47,197 @@ MIN_GAP_WINDOWS = 5
 MAX_GAPS = 20
 """One transition counts for at most so many gaps."""
 
+FINE, MOST = 4096.0, 128.0
+"""Deviations are rounded to one part of this and bounded: sums of their squares are then exact in any order."""
+
 NOTHING = "nothing unusual of its own"
 
+_GAPS = (base.GAP, base.GAP_IN, base.GAP_OUT)
 
-def deviations(seen: pl.DataFrame, past: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Every number of a window, as `features` has them, against what the past expects.
 
-    Columns: service, kind, a, b, count, expected, z. Of several pasts (all, the same hour, lately) the one in which
-    a number is least strange counts: what is usual at this hour, or has been lately, is not strange.
+@dataclass(frozen=True)
+class Now:
+    """One window, or several together: by place its count (of gaps the mean level) and weight (how often a gap was)."""
+
+    count: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, index: Index, parts: Sequence[Placed]) -> Now:
+        """The sum of windows; of gaps, the mean over their occurrences."""
+        places = np.concatenate([part.places for part in parts])
+        count = np.concatenate([part.count for part in parts]).astype(float)
+        exposure = np.concatenate([part.exposure for part in parts]).astype(float)
+        gaps = np.isin(index.kind[places], _GAPS)
+        weight = np.where(gaps, np.minimum(exposure, MAX_GAPS), exposure)
+        length = len(index)
+        sums: Floats = np.asarray(np.bincount(places, np.where(gaps, count * weight, count), length), float)
+        weights: Floats = np.asarray(np.bincount(places, weight, length), float)
+        levels = np.isin(index.kind, _GAPS) & (weights > 0)
+        sums[levels] /= weights[levels]
+        return cls(sums, weights)
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Every number of a window against what the past expects, one row a number.
+
+    place: in the index. Of several pasts (all, the same hour, lately) the one in which a number is least strange
+    counts: what is usual at this hour, or has been lately, is not strange.
     """
-    frames = [_against(seen, one) for one in past]
-    if len(frames) == 1:
-        return frames[0]
-    keys = list(base.KEYS)
-    ranked = pl.concat(frames).with_columns(pl.col("z").abs().alias("size"))
-    return ranked.sort(*keys, "size").unique(keys, keep="first", maintain_order=True).drop("size")
+
+    index: Index
+    place: Ints
+    count: Floats
+    expected: Floats
+    z: Floats
+    weight: Floats
+
+    def of(self, service: str) -> Iterator[tuple[int, int, int, float, float, float]]:
+        """Kind, a, b, count, expected and z of each number of a service, the strangest first."""
+        number = self.index.number(service)
+        own: Ints = np.flatnonzero(self.index.service[self.place] == (-1 if number is None else number))
+        keys = {row: self.index.keys[self.place[row]] for row in own.tolist()}
+        for row in sorted(keys, key=lambda one: (-abs(self.z[one]), keys[one])):
+            _, kind, a, b = keys[row]
+            yield kind, a, b, float(self.count[row]), float(self.expected[row]), float(self.z[row])
 
 
-def _against(seen: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
-    known = past.filter(pl.col("service").is_in(seen["service"].unique().implode()))
-    return pl.concat(
-        [
-            _counted(seen, known, base.TEMPLATE, base.EXPOSURE, ("service",)),
-            _counted(seen, known, base.EDGE, base.PREVIOUS, ("service", "a")),
-            _errors(seen, known),
-            _gaps(seen, known),
-        ]
-    )
+def deviations(index: Index, now: Now, pasts: Sequence[Ints], harmless: Bools | None = None) -> Deviations:
+    """Compare with each past. Only what a service usually does or does now is compared, while it says anything.
+
+    harmless: by place, new templates that speak of no failure: neither they nor the transitions that they take part
+    in, or push aside, are deviations. Most of them are a release.
+    """
+    kind, against = index.kind, index.against
+    counted = np.flatnonzero(((kind == base.TEMPLATE) | (kind == base.EDGE)) & (now.count[against] > 0))
+    errors = np.flatnonzero((kind == base.ERRORS) & (now.weight > 0))
+    gaps = np.flatnonzero(np.isin(kind, _GAPS) & (now.weight > 0))
+    place = np.concatenate([counted, errors, gaps])
+    best, expected = np.full(len(place), np.nan), np.zeros(len(place))
+    for past in pasts:
+        parts = (_counted(index, now, past, counted), _errors(now, past, errors, against), _gaps(now, past, gaps))
+        z = np.concatenate([part[0] for part in parts])
+        least = ~np.isnan(z) & (np.isnan(best) | (np.abs(z) < np.abs(best)))
+        best[least] = z[least]
+        expected[least] = np.concatenate([part[1] for part in parts])[least]
+    known = ~np.isnan(best)
+    if harmless is not None and harmless.any():
+        known &= ~_touched(index, now, harmless)[place]
+    place = place[known]
+    z = np.clip(np.round(best[known] * FINE) / FINE, -MOST, MOST)
+    return Deviations(index, place, now.count[place], expected[known], z, now.weight[place])
 
 
-def _counted(seen: pl.DataFrame, past: pl.DataFrame, kind: int, against: int, keys: tuple[str, ...]) -> pl.DataFrame:
+def _touched(index: Index, now: Now, harmless: Bools) -> Bools:
+    """The places of these templates, of transitions from and to them, and of the others from where those begin."""
+    out = harmless & (now.count > 0)
+    new = {index.keys[place][::2] for place in np.flatnonzero(out).tolist()}
+    if not new:
+        return out
+    edges = np.flatnonzero(index.kind == base.EDGE)
+    keys = [index.keys[place] for place in edges.tolist()]
+    present = (now.count[edges] > 0).tolist()
+    before = {(s, a) for (s, _, a, b), here in zip(keys, present, strict=True) if here and (s, b) in new}
+    out[edges] = [(s, a) in new or (s, b) in new or (s, a) in before for s, _, a, b in keys]
+    return out
+
+
+def _counted(index: Index, now: Now, past: Ints, rows: Ints) -> tuple[Floats, Floats]:
     """Counts against their exposure, also those that are missing now."""
-    col = pl.col
-    now = seen.filter(col("kind") == against).select(*keys, col("count").alias("n"))
-    total = past.filter(col("kind") == against).select(*keys, col("sum").alias("n1"), col("squares").alias("n2"))
-    counts = seen.filter(col("kind") == kind).select("service", "a", "b", "count")
-    joined = (
-        past.filter(col("kind") == kind)
-        .drop("kind", "windows")
-        .join(counts, on=["service", "a", "b"], how="full", coalesce=True)
-        .with_columns(col("count", "sum", "squares", "cross").fill_null(0))
-        .join(now, on=keys)
-        .join(total, on=keys)
-    )
-    rate = col("sum") / col("n1")
-    residual = col("squares") - 2 * rate * col("cross") + rate**2 * col("n2")
-    extra = ((residual - rate * col("n1")) / (rate**2 * col("n2"))).fill_nan(0.0).clip(0.0, 1e6)
-    joined = joined.with_columns(
-        ((col("sum") + 0.5) / (col("n1") + 1) * col("n")).alias("expected"), extra.alias("extra")
-    )
+    against = index.against[rows]
+    count, n = now.count[rows], now.count[against]
+    total, squared = past[against, base.SUM].astype(float), past[against, base.SQUARES].astype(float)
+    sums, squares, cross = (past[rows, column].astype(float) for column in (base.SUM, base.SQUARES, base.CROSS))
+    known = (total > 0) & ((count > 0) | (sums > 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = sums / total
+        residual = squares - 2 * rate * cross + rate**2 * squared
+        extra = np.clip(np.nan_to_num((residual - rate * total) / (rate**2 * squared), posinf=0.0), 0.0, 1e6)
+    expected = (sums + 0.5) / (total + 1) * n
     # Square roots (of counts) and arc sines (of shares) have the same variance at any level.
-    if kind == base.EDGE:
-        share = _arcsine(col("count"), col("n")) - _arcsine(col("expected"), col("n"))
-        z = 2 * share * (col("n") + 0.5).sqrt()
-    else:
-        z = 2 * ((col("count") + 0.375).sqrt() - (col("expected") + 0.375).sqrt())
-    return joined.select(
-        "service",
-        pl.lit(kind, pl.Int8()).alias("kind"),
-        "a",
-        "b",
-        col("count").cast(pl.Float64()),
-        "expected",
-        (z / (1 + col("extra") * col("expected")).sqrt()).alias("z"),
-    )
+    share = 2 * (_arcsine(count, n) - _arcsine(expected, n)) * np.sqrt(n + 0.5)
+    z = np.where(index.kind[rows] == base.EDGE, share, _roots(count, expected)) / np.sqrt(1 + extra * expected)
+    return np.where(known, z, np.nan), expected
 
 
-def _arcsine(count: pl.Expr, total: pl.Expr) -> pl.Expr:
-    return ((count + 0.375) / (total + 0.75)).clip(0, 1).sqrt().arcsin()
+def _roots(count: Floats, expected: Floats) -> Floats:
+    return np.asarray(2 * (np.sqrt(count + 0.375) - np.sqrt(expected + 0.375)))
 
 
-def _errors(seen: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
-    col = pl.col
-    total = past.filter(col("kind") == base.VOLUME).select("service", col("sum").alias("n1"))
-    known = past.filter(col("kind") == base.ERRORS).select("service", "sum", "squares", "windows")
-    now = seen.filter(col("kind") == base.ERRORS)
-    joined = now.join(known, on="service").join(total, on="service")
-    mean = col("sum") / col("windows")
-    extra = ((col("squares") / col("windows") - mean**2 - mean) / mean**2).fill_nan(0.0).clip(0.0, 1e6)
-    joined = joined.with_columns(
-        ((col("sum") + 0.5) / (col("n1") + 1) * col("exposure")).alias("expected"), extra.alias("extra")
-    )
-    z = 2 * ((col("count") + 0.375).sqrt() - (col("expected") + 0.375).sqrt())
-    return joined.select(
-        "service",
-        "kind",
-        "a",
-        "b",
-        col("count").cast(pl.Float64()),
-        "expected",
-        (z / (1 + col("extra") * col("expected")).sqrt()).alias("z"),
-    )
+def _arcsine(count: Floats, total: Floats) -> Floats:
+    return np.asarray(np.arcsin(np.sqrt(np.clip((count + 0.375) / (total + 0.75), 0, 1))))
 
 
-def _gaps(seen: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
+def _spread(past: Ints, rows: Ints) -> tuple[Floats, Floats]:
+    """How often a number was there, and by how much more than chance it varies, in parts of its mean squared."""
+    windows, sums, squares = (past[rows, column].astype(float) for column in (base.WINDOWS, base.SUM, base.SQUARES))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / windows
+        extra = np.clip(np.nan_to_num((squares / windows - mean**2 - mean) / mean**2, posinf=0.0), 0.0, 1e6)
+    return windows, extra
+
+
+def _errors(now: Now, past: Ints, rows: Ints, against: Ints) -> tuple[Floats, Floats]:
+    windows, extra = _spread(past, rows)
+    total = past[against[rows], base.SUM]
+    expected = (past[rows, base.SUM] + 0.5) / (total + 1) * now.weight[rows]
+    z = _roots(now.count[rows], expected) / np.sqrt(1 + extra * expected)
+    return np.where(windows > 0, z, np.nan), expected
+
+
+def _gaps(now: Now, past: Ints, rows: Ints) -> tuple[Floats, Floats]:
     """Levels of gaps against the mean and spread of their level in earlier windows."""
-    col = pl.col
-    kinds = [base.GAP, base.GAP_IN, base.GAP_OUT]
-    known = past.filter(col("kind").is_in(kinds) & (col("windows") >= MIN_GAP_WINDOWS))
-    joined = seen.filter(col("kind").is_in(kinds)).join(known, on=base.KEYS)
-    mean = col("sum") / col("windows")
-    spread = (col("squares") / col("windows") - mean**2).clip(0, None).sqrt()
-    z = (col("count") - mean) / pl.max_horizontal(spread, pl.lit(MIN_GAP))
-    return joined.select(
-        "service", "kind", "a", "b", col("count").cast(pl.Float64()), mean.alias("expected"), z.clip(-3, 5).alias("z")
-    )
+    windows, sums, squares = (past[rows, column].astype(float) for column in (base.WINDOWS, base.SUM, base.SQUARES))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / windows
+        spread = np.sqrt(np.maximum(squares / windows - mean**2, 0.0))
+        z = np.clip((now.count[rows] - mean) / np.maximum(spread, MIN_GAP), -3, 5)
+    return np.where(windows >= MIN_GAP_WINDOWS, z, np.nan), np.nan_to_num(mean)
 
 
-def vectors(found: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
-    """FEATURES of each service, from the deviations of its window. `seen` holds how often each gap occurred."""
-    col = pl.col
-    z = col("z")
-    of = {kind: col("kind") == kind for kind in (base.TEMPLATE, base.EDGE, base.ERRORS)}
-    gaps = [base.GAP, base.GAP_IN]
-    weighed = found.join(
-        seen.filter(col("kind").is_in(gaps)).select(*base.KEYS, "exposure"), on=base.KEYS, how="left"
-    ).with_columns(col("exposure").fill_null(0).clip(0, MAX_GAPS).alias("weight"))
-    slow = (z * col("weight")).sum() / (col("weight").sum() + GAP_EVIDENCE)
-    return (
-        weighed.group_by("service")
-        .agg(
-            z.filter(of[base.TEMPLATE]).max().alias("rate"),
-            (-z.filter(of[base.TEMPLATE]).min()).alias("missing"),
-            (z.filter(of[base.EDGE]) ** 2).top_k(TOP_STEPS).mean().sqrt().alias("step"),
-            ((z.filter(of[base.EDGE]) ** 2).sum() / (of[base.EDGE].sum() + STEP_EVIDENCE)).sqrt().alias("steps"),
-            z.filter(of[base.ERRORS]).max().alias("errors"),
-            slow.alias("slow"),
-        )
-        .with_columns(col(FEATURES).fill_null(0.0).clip(0.0, None).round(9))
-        .sort("service")
+def vectors(found: Deviations, services: Sequence[str]) -> Floats:
+    """FEATURES of these services, one row each."""
+    index = found.index
+    length = len(index.services)
+    kind, number = index.kind[found.place], index.service[found.place]
+    template, edge = kind == base.TEMPLATE, kind == base.EDGE
+    own = (kind == base.GAP) | (kind == base.GAP_IN)
+    squares = found.z[edge] ** 2
+    steps = np.bincount(number[edge], squares, length) / (np.bincount(number[edge], minlength=length) + STEP_EVIDENCE)
+    slow = np.bincount(number[own], found.z[own] * found.weight[own], length) / (
+        np.bincount(number[own], found.weight[own], length) + GAP_EVIDENCE
     )
+    table = np.stack(
+        [
+            _largest(number[template], found.z[template], length),
+            _largest(number[template], -found.z[template], length),
+            np.sqrt(_top(number[edge], squares, length)),
+            np.sqrt(steps),
+            _largest(number[kind == base.ERRORS], found.z[kind == base.ERRORS], length),
+            np.maximum(slow, 0.0),
+        ],
+        axis=1,
+    )
+    known = [index.number(service) for service in services]
+    return rounded(np.array([table[n] if n is not None else np.zeros(len(FEATURES)) for n in known]))
+
+
+def _largest(number: Ints, values: Floats, length: int) -> Floats:
+    """The largest value of each service, at least 0."""
+    out = np.zeros(length)
+    np.maximum.at(out, number, values)
+    return out
+
+
+def _top(number: Ints, values: Floats, length: int) -> Floats:
+    """The mean of the TOP_STEPS largest values of each service."""
+    order = np.lexsort((-values, number))
+    number, values = number[order], values[order]
+    rank = np.arange(len(number)) - np.searchsorted(number, number)
+    kept = rank < TOP_STEPS
+    sums, numbers = np.bincount(number[kept], values[kept], length), np.bincount(number[kept], minlength=length)
+    return np.asarray(sums / np.maximum(numbers, 1))
 
 
 def headline(scaled: Floats) -> Floats:
@@ -214,11 +278,11 @@ _REASONS = {
 }
 
 
-def reason(features: Mapping[str, float]) -> str:
-    """The strongest deviation, in words."""
-    units = {name: value / _FLOORS.get(name, _FLOOR) for name, value in features.items()}
-    name = max(FEATURES, key=lambda one: units[one])
-    return _REASONS[name] if units[name] >= 1 else NOTHING
+def reason(row: Floats) -> str:
+    """The strongest deviation (of FEATURES), in words."""
+    units = row / _floors()
+    strongest = int(units.argmax())
+    return _REASONS[FEATURES[strongest]] if units[strongest] >= 1 else NOTHING
 
 
 @dataclass(frozen=True)
@@ -229,33 +293,35 @@ class WindowModel:
     usual: Mapping[str, Floats]
     """Of each service, how much louder than the pool it usually is; near 1 where little is known."""
     ensemble: Ensemble
-    pooled: Calibration
 
     @classmethod
     def fit(
         cls, services: Sequence[str], rows: Floats, detectors: Sequence[DetectorSettings], limit: int
-    ) -> WindowModel:
+    ) -> tuple[WindowModel, Floats]:
+        """The model, and the strengths of the rows."""
         scale = np.maximum(np.quantile(rows, 0.8, axis=0, method="higher") * RARE, _floors())
         usual = _usual(services, rows)
-        scaled = squash(rows / (scale * _of(usual, services)))
-        distinct, inverse = np.unique(scaled, axis=0, return_inverse=True)
+        scaled = rows / (scale * _of(usual, services))
+        distinct, inverse = np.unique(squash(scaled), axis=0, return_inverse=True)
         weights = np.bincount(inverse.ravel()).astype(float)
         ensemble = Ensemble.fit(detectors, distinct, weights, lambda name: np.asarray, limit)
-        blank = cls(scale, usual, ensemble, PRIOR)
-        pooled = Calibration.fit(blank.strength(services, rows), least_edge=0.5, decays=DECAYS)
-        return cls(scale, usual, ensemble, pooled)
+        return cls(scale, usual, ensemble), _strength(ensemble.past[inverse.ravel()], scaled)
 
     def strength(self, services: Sequence[str], rows: Floats) -> Floats:
         """The mean of the ensemble and of the strongest evidence, in units of what is rare for the service."""
         if not len(rows):
             return np.zeros(0)
         scaled = rows / (self.scale * _of(self.usual, services))
-        return rounded(np.maximum(self.ensemble.score(squash(scaled)), 0.0) * ENSEMBLE_SHARE + headline(scaled))
+        return _strength(self.ensemble.score(squash(scaled)), scaled)
 
     def names(self, service: str, row: Floats) -> tuple[str, ...]:
         """The detectors that find a window stranger than 99.5 % of the past."""
         votes = self.ensemble.each(squash(row[None, :] / (self.scale * _of(self.usual, [service]))))[0]
         return tuple(m.name for m, vote in zip(self.ensemble.members, votes, strict=True) if vote >= 1.0)
+
+
+def _strength(agreed: Floats, scaled: Floats) -> Floats:
+    return rounded(np.maximum(agreed, 0.0) * ENSEMBLE_SHARE + headline(scaled))
 
 
 def squash(scaled: Floats) -> Floats:
@@ -282,3 +348,46 @@ def _usual(services: Sequence[str], rows: Floats) -> dict[str, Floats]:
 def _of(usual: Mapping[str, Floats], services: Sequence[str]) -> Floats:
     even = np.ones(len(FEATURES))
     return np.array([usual.get(service, even) for service in services])
+
+
+@dataclass(frozen=True)
+class Models:
+    """One model of single windows, one of the last windows together, and what the sum of their strengths means."""
+
+    single: WindowModel
+    together: WindowModel
+    pooled: Calibration
+
+    def strengths(self, services: Sequence[str], rows: Floats) -> tuple[Floats, Floats]:
+        """Of each service, in single windows and in the last ones together."""
+        single, together = np.hsplit(rows, 2)
+        return self.single.strength(services, single), self.together.strength(services, together)
+
+
+def fit(services: Sequence[str], rows: Floats, detectors: Sequence[DetectorSettings], limit: int) -> Models:
+    """From a pool of vectors (COLUMNS) of these services."""
+    (single, alone), (together, summed) = (
+        WindowModel.fit(services, half, detectors, limit) for half in np.hsplit(rows, 2)
+    )
+    return Models(single, together, Calibration.fit(alone + summed, least_edge=0.5, decays=DECAYS))
+
+
+def scored(models: Models | None, services: Sequence[str], rows: Floats) -> tuple[Floats, Floats, list[str]]:
+    """Strength (to rank services by), score in [0, 1], and the reason in words."""
+    single, together = np.hsplit(rows, 2)
+    if models is None:
+        strength = rough(single)
+        return strength, PRIOR.score(strength), [reason(row) for row in single]
+    strengths = models.strengths(services, rows)
+    stronger = np.where(strengths[0] >= strengths[1], 0, 1)
+    reasons = [reason((single, together)[half][i]) for i, half in enumerate(stronger)]
+    return strengths[0], models.pooled.score(strengths[0] + strengths[1]), reasons
+
+
+def witnesses(models: Models | None, service: str, row: Floats) -> tuple[int, tuple[str, ...]]:
+    """Whether the window alone (0) or the last ones together (1) are stranger, and the detectors that agree."""
+    if models is None:
+        return 0, ()
+    strengths = models.strengths([service], row[None, :])
+    scale = int(strengths[1][0] > strengths[0][0])
+    return scale, (models.single, models.together)[scale].names(service, np.hsplit(row, 2)[scale])

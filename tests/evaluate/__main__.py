@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Before polars is imported: frames of one window are small, and threads cost more than they bring.
-os.environ.setdefault("POLARS_MAX_THREADS", "1")
-
 import numpy as np
 
+import exporter  # noqa: F401 - sets the number of threads, before polars is imported
 from tests.evaluate.data import shared_data
 
 
