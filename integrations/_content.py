@@ -189,17 +189,26 @@ def _skip_to(content: Content, start: int) -> None:
 # --- Forms --------------------------------------------------------------------------------------------
 
 
+_NO_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\xfd7zXZ", b"BZh", b"PK\x03\x04", b"\x7fELF", b"SQLite format 3\x00")
+"""Text of two bytes a letter, packings that are not read, programs, databases."""
+
+_MAY_HAVE_TIME = re.compile(rb"\S.*?(?:\d\d[:.]\d\d[:.]\d\d|\d{6})")
+
+
 def kind_of(head: bytes, configured: str = "auto") -> Kind:
     """How a file is written, by its first bytes."""
     if head[:4] == b"PAR1":
         return "parquet"
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in head[:8192].lstrip(b"\x00"):
+    lines = [line for line in head.lstrip(b"\x00").split(b"\n") if line.strip()]
+    if head.startswith(_NO_TEXT) or sum(b"\x00" in line.lstrip(b"\x00") for line in lines) * 2 > len(lines):
         return "binary"
     if configured in ("text", "ndjson"):
         return "ndjson" if configured == "ndjson" else "text"
-    lines = [line for line in head.split(b"\n")[:50] if line.strip()]
-    whole = lines[:-1] or lines
-    return "ndjson" if whole and sum(map(_is_document, whole)) * 2 > len(whole) else "text"
+    # A banner or a stack trace can be longer than the documents so far: text is what brings times of its own.
+    whole = lines if head.endswith(b"\n") else lines[:-1] or lines
+    texts = [line for line in whole if not _is_document(line)]
+    timed = sum(_MAY_HAVE_TIME.match(line, 0, 160) is not None for line in texts)
+    return "ndjson" if len(whole) - len(texts) > timed else "text"
 
 
 def _is_document(line: bytes) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import numpy as np
 import orjson
 import polars as pl
 from pydantic import field_validator
@@ -16,7 +15,7 @@ from pydantic import field_validator
 from exporter.model import nanoseconds, page_schema
 from integrations._content import Chunk, Kind
 from integrations._source import EARLIEST, MAX_BODY_CHARS, Decoder, SourceSettings, severities, without_pod_suffix
-from integrations._timestamps import Stamp, moments, nothing, recognise
+from integrations._timestamps import Stamp, dated, leading, moments, nothing, recognise
 
 GROUPS = ("service", "severity", "timestamp", "trace", "span", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
@@ -71,6 +70,8 @@ class Writer:
     place: str
     """What the ids of its lines begin with."""
     stamp: Stamp | None = None
+    begun: int | None = None
+    """When the first line was written, where lines tell the time of day only."""
 
 
 _PROGRAM = (
@@ -92,32 +93,48 @@ class Parser:
         self._excluded = list(settings.excluded)
         self._schema = page_schema()
 
-    def _own_times(self, log: Writer, lines: pl.Series) -> pl.Series:
-        """The times that lines begin with, or those in the pattern's group."""
-        pattern, zone = self._settings.pattern, self._settings.timezone
-        if pattern and "<timestamp>" in pattern:
-            lines = lines.str.extract_groups(pattern).struct["timestamp"].fill_null("")
-        if log.stamp is None:
-            log.stamp = recognise(lines, log.reference, zone)
-        return log.stamp.times(lines, log.reference, zone) if log.stamp else nothing(len(lines))
-
     def page(self, log: Writer, chunk: Chunk, carry: int | None) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The lines of a chunk; lines without a time take that of the line before them."""
+        """The lines of a chunk, each a document or text; text without a time takes that of the line before it."""
         lines = _lines(chunk.data)
         numbers = pl.int_range(chunk.line, chunk.line + len(lines), eager=True)
         filled = lines.str.contains(r"\S")
         if not filled.all():
             numbers, lines = numbers.filter(filled), lines.filter(filled)
-        make = self._documents if log.kind == "ndjson" else self._text
-        return make(log, lines, numbers, carry)
-
-    def _text(
-        self, log: Writer, lines: pl.Series, numbers: pl.Series, carry: int | None
-    ) -> tuple[pl.DataFrame, dict[str, int]]:
         unusable: dict[str, int] = {}
-        times = _inherited(self._plausible(self._own_times(log, lines), unusable), carry)
-        if missing := times.null_count():
+        plain, documents = self._documents(log, lines, numbers)
+        if len(plain) == len(lines):
+            times = self._plausible(self._own_times(log, lines, carry), unusable)
+            page = self._text(log, lines, numbers, _inherited(times, carry))
+        elif len(plain):
+            times = nothing(len(lines)).scatter(numbers.search_sorted(documents["sequence"]), documents["timestamp"])
+            own = self._plausible(self._own_times(log, lines.gather(plain), carry), unusable)
+            times = _inherited(times.scatter(plain, own), carry).gather(plain)
+            text = self._text(log, lines.gather(plain), numbers.gather(plain), times)
+            page = pl.concat([documents, text]).sort("sequence")
+        else:
+            page = documents
+        if missing := page["timestamp"].null_count():
             unusable["absent_timestamp"] = missing
+        return page, unusable
+
+    def _own_times(self, log: Writer, lines: pl.Series, carry: int | None) -> pl.Series:
+        """The times that lines begin with, or those in the pattern's group."""
+        pattern, zone = self._settings.pattern, self._settings.timezone
+        if log.kind == "ndjson":
+            # What stands between documents has no form of its own: a time inside it may be any.
+            return leading(lines, log.reference, zone)
+        if pattern and "<timestamp>" in pattern:
+            lines = lines.str.extract_groups(pattern).struct["timestamp"].fill_null("")
+        if log.stamp is None:
+            log.stamp = recognise(lines, log.reference, zone)
+        if log.stamp is None:
+            return nothing(len(lines))
+        times = log.stamp.times(lines, log.reference, zone)
+        if log.stamp.form.dateless:
+            return dated(times, log.begun if carry is None else carry, log.reference, zone)
+        return times
+
+    def _text(self, log: Writer, lines: pl.Series, numbers: pl.Series, times: pl.Series) -> pl.DataFrame:
         columns: dict[str, Any] = {
             "id": self._ids(log, numbers),
             "timestamp": times,
@@ -129,7 +146,7 @@ class Parser:
             "host": pl.lit(log.host, pl.String),
         }
         columns |= self._told(log, lines)
-        return self._finished(columns, len(lines)), unusable
+        return self._finished(columns, len(lines))
 
     def _told(self, log: Writer, lines: pl.Series) -> dict[str, pl.Series]:
         """What lines of text say of themselves where their form says where."""
@@ -152,42 +169,40 @@ class Parser:
                 told["body"] = lines.zip_with(told["body"].is_null(), told["body"])
         return told
 
-    def _documents(
-        self, log: Writer, lines: pl.Series, numbers: pl.Series, carry: int | None
-    ) -> tuple[pl.DataFrame, dict[str, int]]:
-        body = self._settings.fields.body[0]
+    def _documents(self, log: Writer, lines: pl.Series, numbers: pl.Series) -> tuple[pl.Series, pl.DataFrame]:
+        """Which lines are text, and the page of the others.
+
+        A document without a time is one all the same, except between lines of text, which it continues.
+        """
         documents: list[Mapping[str, Any]] = []
-        plain: list[int] = []
-        for number, line in enumerate(lines):
+        found: list[int] = []
+        positions = pl.int_range(len(lines), eager=True)
+        braced = (lines.str.strip_chars_start() if log.kind == "ndjson" else lines).str.starts_with("{")
+        if self._settings.format == "text" or not braced.any():
+            return positions, self._finished({}, 0)
+        for number, line in zip(positions.filter(braced), lines.filter(braced), strict=True):
             try:
-                document = orjson.loads(line)
+                documents.append(orjson.loads(line))
             except orjson.JSONDecodeError:
-                document = None
-            if not isinstance(document, dict):
-                # A stack trace, or another program's words between the documents.
-                plain.append(number)
-                document = {body: line}
-            documents.append(document)
-        order = numbers.to_list()
-        page = self._decoder.page(documents, self._ids(log, numbers).to_list(), None, order)
-        if not page.height:
-            return page, {}
-        position = pl.Series(np.searchsorted(np.array(order), page["sequence"].to_numpy()))
-        inherits = position.is_in(plain)
-        times = page["timestamp"]
-        if len(plain):
-            times = _inherited(times, carry).zip_with(inherits, times)
-        unusable = {"absent_timestamp": missing} if (missing := times.null_count()) else {}
+                continue
+            found.append(number)
+        order = numbers.gather(found)
+        page = self._decoder.page(documents, self._ids(log, order).to_list(), None, order.to_list())
+        taken = pl.Series(found, dtype=pl.Int64)
+        if log.kind == "text":
+            timeless = page.filter(pl.col("timestamp").is_null())["sequence"]
+            page = page.filter(pl.col("timestamp").is_not_null())
+            taken = taken.filter(~order.is_in(timeless.implode()))
+        raw = lines.gather(numbers.search_sorted(page["sequence"])).str.head(MAX_BODY_CHARS)
         own = page["body"].str.strip_chars_end("\r\n")
-        raw = lines.gather(position).str.head(MAX_BODY_CHARS)
         page = page.with_columns(
-            timestamp=times,
             stream=page["stream"].fill_null(log.stream),
             service=page["service"].fill_null(self._settings.service or log.service),
             body=own.zip_with(own != "", raw),
             host=page["host"].fill_null(log.host) if log.host else page["host"],
         )
-        return page, unusable
+        plain = positions.filter(~positions.is_in(taken.implode())) if len(taken) < len(lines) else positions.clear()
+        return plain, page
 
     def rows(self, log: Writer, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, dict[str, int]]:
         """Rows of a parquet file, their columns mapped; no loop over them."""
@@ -267,7 +282,10 @@ class Parser:
 def _lines(data: bytes) -> pl.Series:
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = pl.Series("line", text.removesuffix("\n").split("\n"), dtype=pl.String)
-    return lines.str.strip_chars_end("\r").str.strip_chars_start("\x00") if "\r" in text or "\x00" in text else lines
+    if "\x00" in text:
+        # Before a line they are what a file that was cut leaves; inside, a crash or a payload.
+        lines = lines.str.strip_chars_start("\x00").str.replace_all(r"\x00+", "\ufffd")
+    return lines.str.strip_chars_end("\r") if "\r" in text else lines
 
 
 def _inherited(times: pl.Series, carry: int | None) -> pl.Series:

@@ -18,6 +18,9 @@ ROOM = 48
 SAMPLE = 400
 """Lines by which the form of a file is recognised."""
 
+HOUR = 3600 * 10**9
+DAY = 24 * HOUR
+
 _ZONE = r"(?: ?(Z|UTC|GMT|[+-](?:0\d|1[0-4]):?[0-5]\d)\b)?"
 _CLOCK = r"\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -33,6 +36,8 @@ class Form:
     format: str
     zoned: bool = False
     yearless: bool = False
+    dateless: bool = False
+    """Its times are nanoseconds since midnight, until `dated` says of which day."""
 
 
 # In the order in which they are tried; where two find as many times, the one that finds them nearer to the start wins.
@@ -62,6 +67,7 @@ FORMS: tuple[Form, ...] = (
     Form("american, am", r"(\d{1,2}/\d{1,2}/\d{4},? \d{1,2}:\d{2}:\d{2} [AP]M)", "%m/%d/%Y %I:%M:%S %p"),
     Form("american", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%m/%d/%Y %H:%M:%S%.f"),
     Form("british", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%d/%m/%Y %H:%M:%S%.f"),
+    Form("clock", rf"^[\[(<]?({_CLOCK})\b", "%Y-%m-%d %H:%M:%S%.f", dateless=True),
 )
 
 
@@ -84,27 +90,30 @@ class Stamp:
             own = ~lines.str.contains(r"^\s")
             found = found.zip_with(own, nothing(len(found)))
         missing = found.is_null().arg_true()
-        if len(missing):
+        if len(missing) and not self.form.dateless:
             heads = lines.gather(missing)
-            others = _first_of(heads, reference, zone, but=self.form)
+            others = leading(heads, reference, zone, but=self.form)
             if others.null_count() < len(others):
                 found = found.scatter(missing, others)
         return found
 
 
 def recognise(lines: pl.Series, reference: datetime, zone: str = "UTC") -> Stamp | None:
-    """How these lines write their times; None when fewer than one in ten has one that is understood."""
-    sample = lines.filter(lines.str.contains(r"\S")).head(SAMPLE)
+    """How these lines write their times; None when fewer than one in ten has one that is understood.
+
+    Indented lines count only where no other has a time: the first thing in a file may be a long stack trace.
+    """
+    filled = lines.filter(lines.str.contains(r"\S"))
     best: tuple[int, float, Stamp] | None = None
     for indented in (False, True):
-        heads = sample if indented else sample.filter(~sample.str.contains(r"^\s"))
+        heads = (filled if indented else filled.filter(~filled.str.contains(r"^\s"))).head(SAMPLE)
         for form in FORMS:
             candidate = _tried(heads.str.head(ANYWHERE), form, reference, zone, indented)
             if candidate and (best is None or (-candidate[0], candidate[1]) < (-best[0], best[1])):
                 best = candidate
         if best:
             break
-    return best[2] if best and best[0] * 10 >= len(sample) else None
+    return best[2] if best and best[0] * 10 >= len(heads) else None
 
 
 def _tried(
@@ -121,7 +130,7 @@ def _tried(
     return count, float(starts.mean() or 0), Stamp(form, min(reach, ANYWHERE), indented)  # type: ignore[arg-type]
 
 
-def _first_of(lines: pl.Series, reference: datetime, zone: str, but: Form) -> pl.Series:
+def leading(lines: pl.Series, reference: datetime, zone: str, but: Form | None = None) -> pl.Series:
     """Times of lines that begin with one, in any form."""
     heads = lines.str.head(ROOM)
     plausible = heads.str.contains(rf"^[\[(<]?(?:\d|{_MONTH} |{_DAY} |[IWEF]\d{{4}} )")
@@ -130,7 +139,7 @@ def _first_of(lines: pl.Series, reference: datetime, zone: str, but: Form) -> pl
     for form in FORMS:
         if not len(rows):
             break
-        if form is but or form.name in ("british", "american") or form.name == "epoch field":
+        if form is but or form.dateless or form.name in ("british", "american", "epoch field"):
             continue
         anchored = form.pattern if form.pattern.startswith("^") else rf"^[\[(<]?{form.pattern}"
         times = _times(heads.gather(rows), replace(form, pattern=anchored), reference, zone)
@@ -149,6 +158,8 @@ def _times(heads: pl.Series, form: Form, reference: datetime, zone: str) -> pl.S
     if not form.format:
         return epoch(text)
     text = _normal(text, form)
+    if form.dateless:
+        return _parsed("1970-01-01 " + text, form).cast(pl.Int64)
     if form.yearless:
         return _with_year(text, form, reference, zone)
     offsets = _offsets(heads.str.extract(form.pattern, 2)) if form.zoned else None
@@ -208,6 +219,31 @@ def _with_year(text: pl.Series, form: Form, reference: datetime, zone: str) -> p
     return result
 
 
+def dated(clock: pl.Series, since: int | None, reference: datetime, zone: str) -> pl.Series:
+    """Nanoseconds since the epoch of times of day that follow each other, and the time `since`.
+
+    Without that, the first is the last one that was before `reference`.
+    """
+    known = clock.drop_nulls()
+    if not len(known):
+        return clock
+    before = _shown(nanoseconds(reference) if since is None else since, zone)
+    if since is None:
+        first = int(known[0])
+        before = before - before % DAY + first - (DAY if first > before % DAY else 0)
+    steps = pl.concat([pl.Series([before % DAY]), known]).diff().drop_nulls()
+    # A clock that goes back has passed midnight, unless it goes back by so little that lines are just out of order.
+    days = ((steps < -HOUR).cast(pl.Int64) - (steps > DAY - HOUR).cast(pl.Int64)).cum_sum() + before // DAY
+    times = _instants((known + days * DAY).cast(pl.Datetime("ns")), None, zone)
+    return nothing(len(clock)).scatter(clock.is_not_null().arg_true(), times)
+
+
+def _shown(instant: int, zone: str) -> int:
+    """What a clock shows there, as nanoseconds."""
+    there = pl.Series([instant]).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    return int(there.cast(pl.Int64)[0])
+
+
 def nothing(height: int) -> pl.Series:
     """So many times that are not known."""
     return pl.Series([None] * height, dtype=pl.Int64)
@@ -260,4 +296,4 @@ def moments(values: pl.Series, zone: str = "UTC", reference: datetime | None = N
     if times.null_count() == values.null_count():
         return times
     stamp = recognise(values.drop_nulls(), at, zone)
-    return stamp.times(values, at, zone) if stamp else nothing(len(values))
+    return stamp.times(values, at, zone) if stamp and not stamp.form.dateless else nothing(len(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import glob
 import io
 import itertools
@@ -63,11 +64,20 @@ IDLE = 60.0
 CACHED_PAGES = 12
 """Parsed blocks that are kept: each minute the end of a file is asked for several times."""
 
+AFTER = 4096
+"""Bytes after those that make the identity by which files with the same banner are told apart."""
+
+ALIKE = 4
+"""Generations with the same banner that are told apart at once."""
+
 MAX_SECONDS = 4_000_000
 """Seconds with lines for which counts are kept; older blocks are read again to be counted."""
 
 SECOND = 10**9
 DAY = timedelta(days=1)
+DAY_LENGTH = 24 * 3600 * SECOND
+SLACK = timedelta(hours=1)
+"""By which the last line of a file may seem to be written after it: clocks and zones differ."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -77,7 +87,8 @@ class FileSettings(LineSettings):
 
     type: Literal["file"] = "file"
     path: Paths
-    """Files, directories (with all below them) or patterns such as /var/log/shop/*.log."""
+    """Files, directories (with all below them) or patterns such as /var/log/shop/*.log; what a file has been rotated to
+    belongs to it."""
     exclude: tuple[str, ...] = ()
     """Patterns of files that are left out, such as `*.bak`."""
     max_files: int = Field(default=10_000, ge=1)
@@ -114,6 +125,8 @@ class Log:
     head: int
     """Bytes that the identity is made of."""
     writer: Writer
+    after: bytes = b""
+    """What follows these bytes, as far as it has been seen: generations can begin alike."""
     blocks: list[Block] = field(default_factory=list)
     seen: tuple[int, int] = (-1, -1)
     """Size and time of change when it was indexed."""
@@ -214,19 +227,25 @@ class FileSource:
 
     def _found(self, start: int, end: int) -> list[tuple[Path, Log, list[Block]]]:
         """The files there are, indexed up to their present end, and their blocks that may hold lines of a range."""
-        found: dict[str, tuple[Path, Log]] = {}
         with self._lock:
-            for path, stat in self._present():
-                # What was last changed days before a range holds none of it, unless its time of change is made up.
-                if EARLIEST.timestamp() < stat.st_mtime and (stat.st_mtime + DAY.total_seconds()) * SECOND < start:
-                    continue
-                log = self._log(path, stat)
-                if log is None or self._is_copy(path, found.get(log.identity)):
-                    continue
-                self._refresh(path, log, stat)
-                found[log.identity] = (path, log)
-            self._forget(found)
-            return [(path, log, blocks) for path, log in found.values() if (blocks := log.within(start, end))]
+            try:
+                return self._indexed(start, end)
+            except FileNotFoundError as error:
+                raise _moved(error.filename) from error
+
+    def _indexed(self, start: int, end: int) -> list[tuple[Path, Log, list[Block]]]:
+        found: dict[str, tuple[Path, Log]] = {}
+        for path, stat in self._present():
+            # What was last changed days before a range holds none of it, unless its time of change is made up.
+            if EARLIEST.timestamp() < stat.st_mtime and (stat.st_mtime + DAY.total_seconds()) * SECOND < start:
+                continue
+            log = self._log(path, stat)
+            if log is None or self._is_copy(path, found.get(log.identity)):
+                continue
+            self._refresh(path, log, stat)
+            found[log.identity] = (path, log)
+        self._forget(found)
+        return [(path, log, blocks) for path, log in found.values() if (blocks := log.within(start, end))]
 
     def _is_copy(self, path: Path, other: tuple[Path, Log] | None) -> bool:
         """Whether the file is there twice, for a rotation is copying or packing it: the longer one is read."""
@@ -252,8 +271,10 @@ class FileSource:
                 break
             before = now
         if not now:
+            # A service that has not written yet, or whose files are elsewhere for a while, is no silence.
             patterns = ", ".join(self._settings.path)
-            raise PermanentError(f"source {self.name}: no file matches {patterns}; check the path and who may list it")
+            reason = "it is waited for; if it should be there, check the path and who may list it"
+            raise TransientError(f"source {self.name}: no file matches {patterns}; {reason}")
         if (more := len(now) - self._settings.max_files) > 0:
             self._telemetry.count("source_lines_dropped", more, source=self.name, reason="max_files")
             now = sorted(now, key=lambda item: item[1].st_mtime)[more:]
@@ -271,7 +292,7 @@ class FileSource:
             self._identities[path] = (signature, old.identity)
             old.writer.reference = datetime.fromtimestamp(stat.st_mtime, UTC)
             return old
-        fresh = inspected(path, self._settings, self._parser, datetime.fromtimestamp(stat.st_mtime, UTC))
+        fresh = self._inspected(path, stat)
         self._identities[path] = (signature, fresh.identity if fresh else "")
         if fresh is None:
             return None
@@ -279,12 +300,29 @@ class FileSource:
         log.writer.reference = fresh.writer.reference
         return log
 
+    def _inspected(self, path: Path, stat: os.stat_result) -> Log | None:
+        """A file that is looked at anew; where another begins with the same banner, by more of its lines."""
+        reference = datetime.fromtimestamp(stat.st_mtime, UTC)
+        fresh: Log | None = None
+        for timed in range(1, ALIKE + 1):
+            fresh = inspected(path, self._settings, self._parser, reference, timed)
+            other = self._logs.get(fresh.identity) if fresh else None
+            if fresh is None or other is None or not fresh.head or self._begins_as(path, other):
+                break
+        return fresh
+
     def _begins_as(self, path: Path, log: Log) -> bool:
         """Whether the file still is the one that it was: not another that took its name, nor cut and written anew."""
         if not log.head:
             return False
         with opened(path) as content:
-            return _digest(_exactly(content, log.head), log.writer.stream) == log.identity
+            if _digest(_exactly(content, log.head), log.writer.stream) != log.identity:
+                return False
+            after = _exactly(content, AFTER)
+        if not (after.startswith(log.after) or log.after.startswith(after)):
+            return False
+        log.after = max(after, log.after, key=len)
+        return True
 
     def _refresh(self, path: Path, log: Log, stat: os.stat_result) -> None:
         """Index what has been added since the file was last looked at."""
@@ -293,7 +331,11 @@ class FileSource:
         if log.kind == "binary" or (log.seen == state and (log.complete or not idle)):
             return
         if log.kind == "parquet":
-            self._index_rows(path, log)
+            log.truncated = not _has_footer(path)
+            if log.truncated and not idle:
+                raise TransientError(f"source {self.name}: {path}: its end is missing; it is still being written")
+            if not log.truncated:
+                self._index_rows(path, log)
         else:
             self._index_lines(path, log, idle)
         log.seen = state
@@ -305,6 +347,9 @@ class FileSource:
             log.unusable.clear()
         last = log.blocks[-1] if log.blocks else None
         start, line, carry = (last.end, last.next_line, last.next_carry) if last else (0, 1, None)
+        if carry is not None and log.writer.begun is not None:
+            # What is added was written now: a clock without a date does not say that nothing was written for days.
+            carry += max(0, _whole_days(carry, log.writer.reference))
         with opened(path) as content:
             for chunk in chunks(content, start, line, None, final):
                 carry = self._add(log, chunk, carry)
@@ -322,7 +367,7 @@ class FileSource:
         next_line = chunk.line + chunk.data.count(b"\n") + (not chunk.data.endswith(b"\n"))
         block = Block(chunk.start, chunk.end, chunk.line, next_line, carry, after, *_extent(times), _seconds(times))
         last = log.blocks[-1] if log.blocks else None
-        if last and block.end - last.start <= BLOCK:
+        if last and last.next_carry == carry and block.end - last.start <= BLOCK:
             log.blocks[-1] = _joined(last, block)
         else:
             log.blocks.append(block)
@@ -375,6 +420,8 @@ class FileSource:
         with self._lock:
             timeless = sum(1 for _, identity in self._identities.values() if not identity)
             reasons["file_without_times"] = timeless
+            rotated = {path for pattern in self._settings.path for path in _generations(pattern)}
+            reasons["unreadable_file"] = sum(not _readable(path) for path in rotated)
             for log in self._logs.values():
                 binary = {"binary_file": 1} if log.kind == "binary" else {}
                 truncated = {"truncated_file": 1} if log.truncated else {}
@@ -389,7 +436,7 @@ class FileSource:
                 present = self._present()
                 newest, stat = max(present, key=lambda item: item[1].st_mtime)
                 log = self._log(newest, stat)
-        except ExporterError as error:
+        except (ExporterError, FileNotFoundError) as error:
             return [Check(subject, False, str(error), "Give `path` files that exist and that this user may read.")]
         size = sum(stat.st_size for _, stat in present)
         checks = [Check(subject, True, f"{len(present)} files, {size / 1e6:,.1f} MB; the newest is {newest}")]
@@ -404,11 +451,11 @@ class FileSource:
 # --- Files ------------------------------------------------------------------------------------------------
 
 
-def listed(settings: FileSettings) -> list[tuple[Path, os.stat_result]]:
-    """The files that the paths name, each once, in order of their names."""
+def listed(settings: FileSettings, rotated: bool = True) -> list[tuple[Path, os.stat_result]]:
+    """The files that the paths name, each once, in order of their names; with what they have been rotated to."""
     found: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
     for pattern in settings.path:
-        for path in sorted(_matching(pattern)):
+        for path in sorted({*_matching(pattern), *(filter(_readable, _generations(pattern)) if rotated else ())}):
             if any(path.match(excluded) for excluded in settings.exclude):
                 continue
             try:
@@ -434,8 +481,25 @@ def _matching(pattern: str) -> Iterator[Path]:
         yield from (Path(name) for name in glob.iglob(str(path), recursive=True))
 
 
-def inspected(path: Path, settings: FileSettings, parser: Parser, reference: datetime) -> Log | None:
-    """A file that has not been seen before, by its first bytes; None when it has no line with a time yet."""
+def _generations(pattern: str) -> Iterator[Path]:
+    """Files whose log a path or pattern names, or named: after a rotation they are all that is left of it."""
+    path = Path(pattern).expanduser()
+    if path.is_dir() or stream_of(path) != str(path):
+        return
+    # A date stands behind the name, or between it and its ending.
+    for beginning in {path, path.with_name(path.stem)} if path.name == glob.escape(path.name) else {path}:
+        for name in glob.iglob(f"{beginning}*", recursive=True):
+            stream = Path(stream_of(Path(name)))
+            if stream.name != Path(name).name and fnmatch.fnmatchcase(stream.name, path.name):
+                yield Path(name)
+
+
+def _readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
+
+
+def inspected(path: Path, settings: FileSettings, parser: Parser, reference: datetime, timed: int = 1) -> Log | None:
+    """A file that has not been seen before, by its first bytes; None when it has not so many lines with a time yet."""
     with opened(path) as content:
         head = head_of(content)
     service, host = owner_of(path)
@@ -444,24 +508,45 @@ def inspected(path: Path, settings: FileSettings, parser: Parser, reference: dat
         return Log(f"binary {path}", 0, writer)
     if writer.kind == "parquet":
         writer.stream, size, identity = str(path), 0, _tail(path)
-    elif size := _identifying(writer, parser, head):
+    elif size := _identifying(writer, parser, head, timed):
         identity = _digest(head[:size], writer.stream)
     else:
         return None
+    writer.begun = _begun(path, writer, parser)
     writer.place = f"{writer.stream}@{identity}"
-    return Log(identity, size, writer)
+    return Log(identity, size, writer, head[size : size + AFTER])
 
 
-def _identifying(writer: Writer, parser: Parser, head: bytes) -> int:
-    """Bytes up to the end of the first line with a time: whole lines only, for more may be on its way."""
+def _identifying(writer: Writer, parser: Parser, head: bytes, timed: int = 1) -> int:
+    """Bytes up to the end of the first lines with a time: whole lines only, for more may be on its way."""
     whole = head[: head.rfind(b"\n") + 1] or (head if len(head) >= HEAD else b"")
     page, _ = parser.page(writer, Chunk(0, len(whole), 1, whole), None)
-    timed = page.filter(pl.col("timestamp").is_not_null())
-    if not timed.height:
+    lines = page.filter(pl.col("timestamp").is_not_null())
+    if lines.height < timed:
         return len(whole) if len(head) >= HEAD else 0
     # Its number is not its `sequence`, which a document may say itself.
-    number = int(timed["id"][0].rpartition(":")[2])
+    number = int(lines["id"][timed - 1].rpartition(":")[2])
     return min(len(whole), sum(len(line) + 1 for line in whole.split(b"\n")[:number]))
+
+
+def _begun(path: Path, writer: Writer, parser: Parser) -> int | None:
+    """When a file was begun whose lines tell the time of day only: as many midnights before its end as it has."""
+    first: int | None = None
+    carry: int | None = None
+    if not (writer.stamp and writer.stamp.form.dateless):
+        return None
+    with opened(path) as content:
+        for chunk in chunks(content, 0, 1, None, final=True):
+            times = parser.page(writer, chunk, carry)[0]["timestamp"].drop_nulls()
+            if len(times):
+                first, carry = int(times[0]) if first is None else first, int(times[-1])
+    if first is None or carry is None:
+        return None
+    return first + _whole_days(carry, writer.reference + SLACK)
+
+
+def _whole_days(since: int, until: datetime) -> int:
+    return (nanoseconds(until) - since) // DAY_LENGTH * DAY_LENGTH
 
 
 def _digest(head: bytes, stream: str) -> str:
@@ -477,10 +562,26 @@ def _exactly(content: Content, size: int) -> bytes:
 
 def _tail(path: Path) -> str:
     """The identity of a parquet file, which says at its end what it holds."""
+    size, end = _end_of(path, HEAD)
+    return _digest(end + str(size).encode(), str(path))
+
+
+def _moved(path: object) -> TransientError:
+    return TransientError(f"{path}: it has just been moved or removed; it is looked for again")
+
+
+def _has_footer(path: Path) -> bool:
+    """Whether the writer of a parquet file has come to its end."""
+    size, end = _end_of(path, 4)
+    return size > 8 and end == b"PAR1"
+
+
+def _end_of(path: Path, length: int) -> tuple[int, bytes]:
+    """The size of a file, and its last bytes."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - HEAD))
-        return _digest(file.read() + str(size).encode(), str(path))
+        file.seek(max(0, size - length))
+        return size, file.read()
 
 
 def rows_of(path: Path, start: int, size: int) -> pl.DataFrame:
@@ -488,7 +589,7 @@ def rows_of(path: Path, start: int, size: int) -> pl.DataFrame:
     try:
         return pl.scan_parquet(path).slice(start, size).collect()
     except FileNotFoundError as error:
-        raise TransientError(f"{path}: it has just been moved or removed; it is looked for again") from error
+        raise _moved(path) from error
     except (OSError, pl.exceptions.PolarsError) as error:
         raise PermanentError(f"{path}: not a parquet file that can be read: {error}") from error
 
@@ -546,16 +647,19 @@ async def read_pages(paths: Sequence[str], settings: FileSettings) -> AsyncItera
 
 
 def _every_page(pattern: str, settings: FileSettings, parser: Parser) -> Iterator[pl.DataFrame]:
-    files = listed(settings.model_copy(update={"path": (pattern,)}))
+    files = listed(settings.model_copy(update={"path": (pattern,)}), rotated=False)
     if not files:
         raise ConfigError(f"{pattern}: no such file; give a file, a directory, a pattern, or - for standard input")
     for path, stat in files:
         with opened(path) as content:
-            kind = kind_of(head_of(content), settings.format)
+            head = head_of(content)
+        kind = kind_of(head, settings.format)
         writer = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC))
         if kind == "parquet":
             yield from _all_rows(path, writer, parser)
         elif kind != "binary":
+            _identifying(writer, parser, head)
+            writer.begun = _begun(path, writer, parser)
             with opened(path) as content:
                 yield from _all_lines(content, writer, parser)
         elif len(files) == 1:

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from exporter.model import (
     ConfigError,
     Context,
-    PermanentError,
     Severity,
     TimeRange,
+    TransientError,
     from_nanoseconds,
     nanoseconds,
     page_schema,
@@ -123,6 +123,53 @@ def test_days_come_before_months_where_only_that_makes_sense() -> None:
     found = recognise(lines, NOON)
     assert found is not None
     assert [from_nanoseconds(value).month for value in found.times(lines, NOON)] == [3, 4, 4]
+
+
+def written_at(path: Path, moment: datetime) -> None:
+    os.utime(path, (moment.timestamp(), moment.timestamp()))
+
+
+async def test_a_time_of_day_is_of_the_day_on_which_the_file_was_written_or_of_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    lines = [
+        "22:00:00.5 INFO a",
+        "  continued",
+        "02:00:00,25 INFO b",
+        "01:59:59 INFO late",
+        "23:59:59 INFO c",
+        "00:00:05 INFO d",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    written_at(path, NOON - 11 * HOUR)
+    whole = TimeRange(NOON - 10 * 24 * HOUR, NOON + HOUR)
+    for found in (await read(source(path), whole), await all_of(path)):
+        at = [from_nanoseconds(value).strftime("%d %H:%M:%S") for value in found.sort("sequence")["timestamp"]]
+        assert at == ["27 22:00:00", "27 22:00:00", "28 02:00:00", "28 01:59:59", "28 23:59:59", "01 00:00:05"]
+
+
+async def test_a_log_without_dates_grows_over_days_of_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CACHED_PAGES", 0)
+    path = tmp_path / "app.log"
+    whole = TimeRange(NOON - 10 * 24 * HOUR, NOON + HOUR)
+    path.write_text("18:00:00 INFO friday\n")
+    written_at(path, NOON - 42 * HOUR)
+    shop = source(path)
+    await read(shop, whole)
+    for added, moment in (("09:00:00 INFO sunday\n", NOON - 3 * HOUR), ("11:30:00 INFO later\n", NOON)):
+        with path.open("a") as file:
+            file.write(added)
+        written_at(path, moment)
+        found = await read(shop, whole)
+    at = [from_nanoseconds(value).strftime("%d %H:%M") for value in found["timestamp"]]
+    assert at == ["27 18:00", "01 09:00", "01 11:30"]
+    assert sum((await shop.count(whole, HOUR)).values()) == 3
+
+
+async def test_clocks_without_a_date_are_those_of_the_configured_zone(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_text("13:00:00 INFO a\n")
+    written_at(path, NOON + timedelta(minutes=5))
+    assert (await read(source(path, timezone="Europe/Berlin")))["timestamp"].to_list() == [nanoseconds(NOON)]
 
 
 def test_lines_without_any_time_are_not_given_one() -> None:
@@ -302,6 +349,111 @@ def test_names_of_files_say_whose_log_it_is(path: str, stream: str | None, servi
     assert owner_of(Path(path))[0] == service
 
 
+# --- Documents and text in one file ---------------------------------------------------------------------
+
+
+def document(second: float, body: str) -> str:
+    return json.dumps({"time": f"{NOON + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S.%fZ}", "msg": body}) + "\n"
+
+
+TRACE = "Traceback (most recent call last):\n" + "".join(f'  File "x.py", line {n}\n' for n in range(60))
+BANNER = "".join(f"=== starting, step {n} ===\n" for n in range(60))
+
+
+@pytest.mark.parametrize("stray", [TRACE, BANNER, f"{stamp(0.5)} INFO starting\n", "{ half a document\n"])
+@pytest.mark.parametrize("where", ["first", "between"])
+async def test_lines_of_text_among_documents_leave_the_documents_what_they_are(
+    stray: str, where: str, tmp_path: Path
+) -> None:
+    documents = [document(n, f"order {n} taken") for n in range(20)]
+    documents.insert(0 if where == "first" else 10, stray)
+    path = tmp_path / "orders.log"
+    path.write_text("".join(documents))
+    shop = source(path)
+    found = await read(shop)
+    assert [body for body in found["body"] if body.startswith("order")] == [f"order {n} taken" for n in range(20)]
+    strays = found.filter(~pl.col("body").str.starts_with("order"))
+    own = stray.startswith("2026")
+    if where == "between" or own:
+        assert strays["body"].to_list() == stray.splitlines()
+        second = 0.5 if own else 9
+        assert set(strays["timestamp"]) == {nanoseconds(NOON + timedelta(seconds=second))}
+    else:
+        assert strays.is_empty()
+        assert await shop.unusable() == {"absent_timestamp": stray.count("\n")}
+    assert sum((await shop.count(RANGE, HOUR)).values()) == found.height
+
+
+async def test_documents_that_follow_a_long_banner_later_are_documents(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(BANNER * 10 + document(0, "order 0 taken"))
+    shop = source(path)
+    await read(shop)
+    with path.open("a") as file:
+        file.write(
+            document(1, "order 1 taken") + "panic: order lost at 2020-01-01T00:00:00Z\n" + document(2, "order 2")
+        )
+    found = await read(shop)
+    assert found["body"].to_list() == [
+        "order 0 taken",
+        "order 1 taken",
+        "panic: order lost at 2020-01-01T00:00:00Z",
+        "order 2",
+    ]
+
+
+async def test_documents_in_a_log_of_text_continue_it_unless_they_have_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(f'{stamp(0)} INFO request\n{{"order": 1}}\n{stamp(1)} INFO response\n{document(2, "taken")}')
+    found = await read(source(path))
+    assert found["body"].to_list() == [f"{stamp(0)} INFO request", '{"order": 1}', f"{stamp(1)} INFO response", "taken"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.sampled_from("dt"),
+    kinds=st.lists(st.sampled_from("dtcju"), min_size=1, max_size=60),
+    block=st.sampled_from([60, 300, 2 * 1024 * 1024]),
+)
+async def test_however_documents_and_text_alternate_index_and_pages_agree(
+    tmp_path_factory: pytest.TempPathFactory, first: str, kinds: list[str], block: int
+) -> None:
+    path = tmp_path_factory.mktemp("logs") / "orders.log"
+    make = {
+        "d": lambda n: document(n, f"order {n} taken"),
+        "t": lambda n: f"{stamp(n)} INFO request {n}\n",
+        "c": lambda n: f"   at line {n} since 2020-01-01T00:00:00Z\n",
+        "j": lambda n: f'{{"payload": {n}}}\n',
+        "u": lambda n: f'{{"unfinished": {n}\n',
+    }
+    kinds = [first, *kinds]
+    lines = [make[kind](number) for number, kind in enumerate(kinds)]
+    shop = source(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_content, "BLOCK", block)
+        patch.setattr(module, "BLOCK", block)
+        for end in (len(lines) // 2, len(lines)):
+            path.write_text("".join(lines[:end]))
+            await read(shop)
+        for shop_now in (shop, source(path)):
+            found = await read(shop_now)
+            assert found["sequence"].is_sorted()
+            assert found["id"].n_unique() == found.height
+            assert found.filter(pl.col("timestamp") < nanoseconds(NOON)).is_empty()
+            missing = (await shop_now.unusable()).get("absent_timestamp", 0)
+            if found.height:
+                assert found.height + missing == len(lines)
+            assert sum((await shop_now.count(RANGE, HOUR)).values()) == found.height
+            timed = [line for kind, line in zip(kinds, lines, strict=True) if kind in "dt"]
+            assert found.filter(pl.col("body").str.contains("order|request")).height == len(timed)
+
+
+async def test_text_that_is_configured_stays_text(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    path.write_text(document(0, "order 0 taken"))
+    assert (await read(source(path, format="text")))["body"].to_list() == [document(0, "order 0 taken").rstrip()]
+
+
 # --- Growth and rotation ----------------------------------------------------------------------------------
 
 
@@ -361,6 +513,36 @@ async def test_rotation_changes_neither_lines_nor_their_ids(way: str, tmp_path: 
         assert set(after["stream"]) == {str(path)}
 
 
+@pytest.mark.parametrize("way", ["renamed", "cut", "packed", "at once"])
+async def test_files_that_begin_with_the_same_banner_are_told_apart(way: str, tmp_path: Path) -> None:
+    path, rotated = tmp_path / "orders.log", tmp_path / "orders.log.1"
+    banner = f"{stamp(0)} built by ci\n" + ("=" * 300 + "\n") * 5
+    older, newer = text(range(1, 30)), text(range(50, 60))
+    expected = [banner, older, banner, newer]
+    path.write_text(banner + older)
+    shop = source(path)
+    if way != "at once":
+        await read(shop)
+    if way == "cut":
+        expected = [banner, newer]
+    elif way == "packed":
+        (tmp_path / "orders.log.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    else:
+        path.rename(rotated)
+    path.write_text(banner)
+    if way != "at once":
+        await read(shop)
+    for size in range(1, 11):
+        path.write_text(banner + text(range(50, 50 + size)))
+        if way != "at once":
+            await read(shop)
+    for shop_now in (shop, source(path)):
+        found = await read(shop_now)
+        assert sorted(found["body"]) == sorted("".join(expected).splitlines())
+        assert found["id"].n_unique() == found.height
+        assert sum((await shop_now.count(RANGE, HOUR)).values()) == found.height
+
+
 async def test_a_file_that_is_cut_and_written_anew_is_another_file(tmp_path: Path) -> None:
     path = tmp_path / "orders.log"
     path.write_text(text(range(10)))
@@ -368,6 +550,64 @@ async def test_a_file_that_is_cut_and_written_anew_is_another_file(tmp_path: Pat
     await read(shop)
     path.write_text(text(range(20, 60)))
     assert (await read(shop))["body"].to_list() == text(range(20, 60)).splitlines()
+
+
+@pytest.mark.parametrize("path", ["app.log", "*.log"])
+async def test_rotated_generations_belong_to_the_path_of_their_log(path: str, tmp_path: Path) -> None:
+    (tmp_path / "app.log.2.zst").write_bytes(zstandard.compress(text(range(5)).encode()))
+    (tmp_path / "app.log-20260301.gz").write_bytes(gzip.compress(text(range(5, 10)).encode()))
+    (tmp_path / "app-2026-03-01.log").write_text(text(range(10, 15)))
+    (tmp_path / "app.log.1").write_text(text(range(15, 20)))
+    (tmp_path / "app.log").write_text(text(range(20, 25)))
+    (tmp_path / "app.log.swp").write_text(text(range(30, 40)))
+    (tmp_path / "app.logs").write_text(text(range(30, 40)))
+    found = await read(source(tmp_path / path))
+    assert found["body"].to_list() == text(range(25)).splitlines()
+    assert set(found["stream"]) == {str(tmp_path / "app.log")}
+
+
+async def test_a_generation_that_may_not_be_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app.log.1").write_text(text(range(5)))
+    (tmp_path / "app.log").write_text(text(range(5, 9)))
+    monkeypatch.setattr(module, "_readable", lambda path: path.name != "app.log.1")
+    shop = source(tmp_path / "app.log")
+    assert (await read(shop)).height == 4
+    assert await shop.unusable() == {"unreadable_file": 1}
+
+
+async def test_a_rotated_generation_that_is_named_is_read_alone(tmp_path: Path) -> None:
+    (tmp_path / "app.log.1").write_text(text(range(5)))
+    (tmp_path / "app.log").write_text(text(range(5, 9)))
+    assert (await read(source(tmp_path / "app.log.1"))).height == 5
+    assert (await all_of(tmp_path / "app.log")).height == 4, "who analyses a file means that file"
+
+
+@pytest.mark.parametrize("name", ["app.log", "*.log"])
+async def test_the_moment_after_a_rename_is_no_failure_and_loses_nothing(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_text(text(range(10)))
+    shop = source(tmp_path / name)
+    before = await read(shop)
+    with path.open("a") as file:
+        file.write(text(range(10, 12)))
+    path.rename(tmp_path / "app.log.1")
+    between = await read(shop)
+    assert between["body"].to_list() == text(range(12)).splitlines()
+    assert between["id"][:10].to_list() == before["id"].to_list()
+    path.write_text(text(range(12, 15)))
+    assert (await read(shop))["body"].to_list() == text(range(15)).splitlines()
+
+
+async def test_a_log_that_nobody_has_written_yet_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    shop = source(path)
+    with pytest.raises(TransientError, match="waited for"):
+        await read(shop)
+    (check,) = await shop.check()
+    assert not check.ok
+    assert "waited for" in check.detail
+    path.write_text(text(range(3)))
+    assert (await read(shop)).height == 3
 
 
 @settings(max_examples=40, deadline=None)
@@ -438,6 +678,18 @@ async def test_long_and_binary_lines_break_nothing(tmp_path: Path, monkeypatch: 
         shop = source(path)
 
 
+async def test_a_stack_trace_that_is_longer_than_a_block_keeps_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    trace = "".join(f"    at com.shop.Orders.take(Orders.java:{n})\n" for n in range(70_000))
+    path.write_text(text([0]) + trace + text([1]))
+    shop = source(path)
+    for shop_now in (shop, source(path)):
+        found = await read(shop_now)
+        assert found.height == 70_002
+        assert found["timestamp"].n_unique() == 2
+        assert await shop_now.count(RANGE, timedelta(seconds=1)) == {NOON: 70_001, NOON + timedelta(seconds=1): 1}
+
+
 async def test_binary_files_between_the_logs_are_counted(tmp_path: Path) -> None:
     (tmp_path / "orders.log").write_text(text(range(3)))
     (tmp_path / "wtmp").write_bytes(b"\x07\x00\x00\x01" * 100)
@@ -467,9 +719,59 @@ async def test_a_packed_file_that_was_cut_off_gives_what_it_has(tmp_path: Path) 
     assert (await shop.unusable())["truncated_file"] == 1
 
 
+async def test_a_binary_line_in_a_log_is_data(tmp_path: Path) -> None:
+    path = tmp_path / "orders.log"
+    hole = b"\x00" * 3000
+    lines = [
+        text([0]).encode(),
+        b"\x00\x01\x02\xff\n",
+        stamp(1).encode() + b" lost " + hole + b" found\n",
+        text([2]).encode(),
+    ]
+    path.write_bytes(b"".join(lines))
+    found = await read(source(path))
+    assert found.height == 4
+    assert found["body"][2] == f"{stamp(1)} lost \ufffd found"
+    assert "\x00" not in "".join(found["body"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x7fELF\x02\x01\x01\x00" + b"\x00\x10x" * 500, b"\xfd7zXZ\x00\x00" + bytes(range(256)), b"PK\x03\x04\x14"],
+)
+async def test_what_is_really_binary_is_refused_and_counted(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "orders.log").write_bytes(data)
+    shop = source(tmp_path)
+    assert (await read(shop)).is_empty()
+    assert await shop.unusable() == {"binary_file": 1}
+
+
+async def test_a_parquet_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "orders.parquet"
+    frame = pl.DataFrame({"timestamp": [nanoseconds(NOON)] * 50, "message": ["m"] * 50})
+    frame.write_parquet(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    shop = source(tmp_path)
+    with pytest.raises(TransientError, match="still being written"):
+        await read(shop)
+    path.write_bytes(whole)
+    assert (await read(shop)).height == 50
+
+
+async def test_a_parquet_file_whose_writer_has_gone_is_counted_and_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "orders.parquet"
+    path.write_bytes(b"PAR1 and then nothing")
+    of_a_gone_writer(path)
+    (tmp_path / "payments.log").write_text(text(range(3)))
+    shop = source(tmp_path)
+    assert (await read(shop)).height == 3
+    assert await shop.unusable() == {"truncated_file": 1}
+
+
 async def test_a_path_that_matches_nothing_says_so(tmp_path: Path) -> None:
     shop = source(tmp_path / "*.log")
-    with pytest.raises(PermanentError, match="no file matches"):
+    with pytest.raises(TransientError, match="no file matches"):
         await read(shop)
     assert not (await shop.check())[0].ok
 
