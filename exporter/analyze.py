@@ -53,6 +53,9 @@ SPREAD = 0.2
 """How much rates wander by themselves, as a share: counts of real logs are not as even as dice."""
 LASTING = 3
 """Windows in a row that only the detector finds anomalous, before they are told."""
+
+CLEARLY = 0.9999
+"""Score of the strangest window of such a stretch; of the windows of a day by chance about one is so strange."""
 EXAMPLES = 3
 MANY_FAILURES = 4
 """Kinds of rare failures that are told one by one; more of them are a background, which is noted."""
@@ -724,8 +727,13 @@ def _confirmed(found: Sequence[Finding], anomalies: Sequence[Anomaly]) -> list[F
     told = [replace(finding, confirmed=_seen(finding, stretches.get(finding.service, ()))) for finding in found]
     for service, several in sorted(stretches.items()):
         alone = [a for a in several if not any(f.service == service and _touches(f, a) for f in found)]
-        told += [_stretch(run) for run in _in_a_row(alone) if len(run) >= LASTING]
+        told += [_stretch(run) for run in _in_a_row(alone) if _lasting(run)]
     return [*told, *_sessions(anomalies)]
+
+
+def _lasting(run: Sequence[Anomaly]) -> bool:
+    """Neighbouring windows share what is judged of the last ones together: one of them must be clearly strange."""
+    return len(run) >= LASTING and max(anomaly.score for anomaly in run) >= CLEARLY
 
 
 def _in_a_row(anomalies: Sequence[Anomaly]) -> list[list[Anomaly]]:

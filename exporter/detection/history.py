@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.detection import baseline as base
 from exporter.detection.baseline import Bools, Index, Ints, Placed, Seen
 from exporter.model import SqlValue, Write
 from exporter.observation import Observation, pack, unpack
+
+Floats = npt.NDArray[np.float64]
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -20,6 +24,9 @@ MIN_DAYS = 2
 
 MIN_PAST_WINDOWS = 30
 """Windows of a service in a past before that past may excuse anything."""
+
+SHORT, SHORT_Z = 0.5, 4.0
+"""A service falls short with less than this share of its usual lines, and so many deviations below them."""
 
 RECENT = 10
 """Windows that are also judged together, so that what is too little for one window adds up."""
@@ -227,24 +234,62 @@ class History:
         place = window % DAY // HOUR
         return sum(count for hour, (count, _) in self._blocks.items() if hour % DAY // HOUR == place)
 
-    def expected_lines(self, window: int) -> dict[str, tuple[float, float]]:
-        """Of each service at this hour: the least that any past expects of it, and how regularly it is there."""
+    def volumes(self, window: int, placed: Placed) -> dict[str, Volume]:
+        """What the past expects of each service at this hour, and whether a settled window falls short of it.
+
+        Of several pasts the one that expects least counts.
+        """
         index = self.index
+        places: Ints = np.flatnonzero(index.kind == base.VOLUME)
         hour = self.same_hour(window)
-        pasts = [(hour, self.windows_at(window)), (self.lately(), 0), (self.total(), 0)]
-        places = np.flatnonzero(index.kind == base.VOLUME)
-        least, share = np.full(len(places), np.inf), np.ones(len(places))
-        for past, total in pasts:
+        usual, share = np.full(len(places), np.inf), np.ones(len(places))
+        short = np.ones(len(places), np.bool_)
+        recent = [*self.before(window), placed]
+        # A gap of the source among the last windows says nothing about its services.
+        spans = [[placed], recent] if len(recent) == RECENT else [[placed]]
+        lines = [(len(span), self._lines(span)[places]) for span in spans]
+        for past, total in ((hour, self.windows_at(window)), (self.lately(), 0), (self.total(), 0)):
             if past is None:
                 continue
-            count, lines = past[places, base.WINDOWS], past[places, base.SUM]
-            there = count > 0
-            least[there] = np.minimum(least[there], lines[there] / count[there])
+            there = past[places, base.WINDOWS] > 0
+            mean, found = _short(past[places], lines)
+            usual[there] = np.minimum(usual[there], mean[there])
+            short[there] &= found[there]
             if total:
-                share = np.where(there, np.minimum(share, count / total), 0.0)
+                share = np.where(there, np.minimum(share, past[places, base.WINDOWS] / total), 0.0)
         names = [index.services[number] for number in index.service[places].tolist()]
-        rows = zip(names, least.tolist(), share.tolist(), strict=True)
-        return {name: (lines, often) for name, lines, often in rows if lines != np.inf}
+        rows = zip(names, usual.tolist(), share.tolist(), short.tolist(), strict=True)
+        return {name: Volume(mean, often, low) for name, mean, often, low in rows if mean != np.inf}
+
+    def _lines(self, span: Sequence[Placed]) -> Ints:
+        """By place, the counts of these windows."""
+        sums = np.zeros(len(self.index), np.int64)
+        for one in span:
+            np.add.at(sums, one.places, one.count)
+        return sums
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Lines that a service usually has in a window, how regularly it is there, and whether it falls short now."""
+
+    usual: float
+    share: float
+    short: bool
+
+
+def _short(past: Ints, lines: Sequence[tuple[int, Ints]]) -> tuple[Floats, Bools]:
+    """Mean lines a window, and whether any of these numbers of windows has less than SHORT of it, beyond chance."""
+    windows, sums, squares = (past[:, column].astype(float) for column in (base.WINDOWS, base.SUM, base.SQUARES))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / windows
+        extra = np.clip(np.nan_to_num((squares / windows - mean**2 - mean) / mean**2, posinf=0.0), 0.0, 1e6)
+        found = np.zeros(len(past), np.bool_)
+        for count, seen in lines:
+            expected = count * mean
+            z = 2 * (np.sqrt(seen + 0.375) - np.sqrt(expected + 0.375)) / np.sqrt(1 + extra * expected)
+            found |= (seen < SHORT * expected) & (z <= -SHORT_Z)
+    return mean, found
 
 
 def _no_sums() -> Ints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from exporter.detection.history import Volume
 from exporter.detection.settings import DetectionSettings
 from exporter.model import SqlValue, Write
 from exporter.observation import Observation
@@ -93,19 +94,18 @@ class Presences:
         """Windows of silence after which nobody is missed any more."""
         return max(1, int(self.settings.adopt_after.total_seconds()) // self.step)
 
-    def missing(
-        self, observation: Observation, expected: Mapping[str, tuple[float, float]]
-    ) -> list[tuple[str, float, float, int]]:
+    def missing(self, observation: Observation, volumes: Mapping[str, Volume]) -> list[tuple[str, float, float, int]]:
         """Services that are regularly there and are missing or nearly so: name, lines, expected lines, windows so far.
 
-        `expected` says of each service what its past has at this hour: lines, and the share of windows with any.
+        `volumes` says of each service what its past has at this hour.
         """
         spoke = dict(observation.services.select("service", "lines").iter_rows())
         out = []
         for service, one in sorted(self.known.items()):
-            usual, share = expected.get(service, (0.0, 0.0))
+            volume = volumes.get(service, Volume(0.0, 0.0, False))
+            usual, share = volume.usual, volume.share
             lines = spoke.get(service, 0)
-            low = lines < COLLAPSE * usual
+            low = lines < COLLAPSE * usual or volume.short
             run = one.low + 1 if low else 0
             if run != one.low:
                 self.known[service] = replace(one, low=run)
