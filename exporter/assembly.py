@@ -31,7 +31,10 @@ FORMAT = 2
 
 
 def fingerprint(config: Config) -> str:
-    """Of everything that derived rows depend on: masks, views, windows, and the form of the rows."""
+    """Of everything that derived rows depend on: masks, views, windows, and the form of the rows.
+
+    `max_lines_per_window` is not among it: estimates from a sample mean the same as counts, so what was learnt stays.
+    """
     parts = {
         "format": FORMAT,
         "mining": mining.fingerprint(config.mining),
@@ -154,6 +157,7 @@ def _assemble(
             config.readers,
             telemetry,
             lock,
+            settings.max_lines_per_window,
         )
         for source, settings in zip(built, config.sources, strict=True)
     )

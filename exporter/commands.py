@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from exporter import lateness
 from exporter.assembly import assemble
 from exporter.backtest import Result
 from exporter.config import Config, resolve
@@ -32,6 +33,7 @@ from exporter.model import (
 )
 from exporter.pipeline import incident_list
 from exporter.state import Rows, StateInUse
+from exporter.warmup import predict
 
 
 def _rows(config: Config) -> Rows:
@@ -122,11 +124,11 @@ async def connect(config: Config) -> list[Check]:
         *([("llm", config.llm)] if config.llm else []),
     ]
     for name, settings in named:
-        checks += await _check(name, settings, context)
+        checks += await _check(config, name, settings, context)
     return checks
 
 
-async def _check(name: str, settings: object, context: Context) -> list[Check]:
+async def _check(config: Config, name: str, settings: object, context: Context) -> list[Check]:
     if getattr(settings, "type", "") == "local":
         return [Check(name, True, "kept in the state file")]
     try:
@@ -134,7 +136,11 @@ async def _check(name: str, settings: object, context: Context) -> list[Check]:
     except ExporterError as error:
         return [Check(name, False, str(error))]
     try:
-        return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in await part.check()]
+        found = list(await part.check())
+        if any(settings is item for item in config.sources) and all(c.ok for c in found):
+            found.append(await predict(config, settings, part, context.clock.now()))
+            found.append(await lateness.check(settings, part, context.clock.now()))
+        return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in found]
     except ExporterError as error:
         return [Check(name, False, str(error))]
     finally:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from exporter.assembly import Assembly
+from exporter.lateness import QUANTILES
 from exporter.model import ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
 from exporter.operations import Operations
 from exporter.pipeline import SourcePipeline, decision, grouped_through, seconds
@@ -42,7 +43,6 @@ class Polling:
     pipeline: SourcePipeline
     settings: Any
     state: Literal["warming_up", "ready", "stalled"] = "warming_up"
-    progress: float = 0.0
     answered_at: datetime | None = None
     failing_since: datetime | None = None
     detail: str = ""
@@ -87,6 +87,12 @@ class Daemon(Operations):
         except PermanentError as error:
             outcome = "permanent"
             await self._failed(polling, str(error), now, until)
+        except StateError:
+            raise
+        except Exception as error:
+            # What we did not foresee in one source must not hold back the others for ever either.
+            await self._failed(polling, f"failed unexpectedly: {error!r}", now, until)
+            raise
         self.telemetry.count("source_polls", source=pipeline.name, outcome=outcome)
         self.telemetry.observe("source_poll_seconds", time.monotonic() - started, source=pipeline.name)
         await self._measure(polling, now)
@@ -102,11 +108,11 @@ class Daemon(Operations):
 
     async def _begin(self, polling: Polling, until: datetime, now: datetime) -> None:
         """First start: fix, on the record, which windows warm-up takes."""
-        span = await plan(polling.pipeline, until, self.assembly.config.warmup, now)
-        detail = f"{span.duration} of history"
-        await self.assembly.state.write([decision(polling.pipeline.name, span, "warmup", detail, now)])
-        await polling.pipeline.start(span.start, span.end)
-        log.info("%s: learning from %s of history before the first alarm", polling.pipeline.name, span.duration)
+        pipeline = polling.pipeline
+        chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup)
+        planned = [decision(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
+        await pipeline.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
+        log.info("%s: learning before the first alarm: %s", pipeline.name, chosen)
 
     async def _answered(self, polling: Polling, now: datetime) -> None:
         polling.answered_at = now
@@ -116,7 +122,6 @@ class Daemon(Operations):
             log.info("%s: answers again", polling.pipeline.name)
         if not polling.pipeline.stopping:
             polling.state = "ready"
-            polling.progress = 1.0
 
     async def _failed(self, polling: Polling, reason: str, now: datetime, until: datetime) -> None:
         """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
@@ -125,9 +130,10 @@ class Daemon(Operations):
         failing = now - polling.failing_since
         log.warning("%s: poll failed, will try again: %s", polling.pipeline.name, reason)
         checkpoint = await polling.pipeline.checkpoint()
-        if checkpoint and failing >= self.assembly.config.stall_after and polling.state != "stalled":
+        if failing >= self.assembly.config.stall_after and polling.state != "stalled":
             polling.state = "stalled"
-            span = TimeRange(checkpoint.read_through, max(until, checkpoint.read_through))
+            since = checkpoint.read_through if checkpoint else until
+            span = TimeRange(since, max(until, since))
             await self.assembly.state.write([decision(polling.pipeline.name, span, "stalled", reason, now)])
         if checkpoint and failing >= GIVE_UP_AFTER and checkpoint.read_through < until:
             window_end = checkpoint.read_through + polling.pipeline.window
@@ -142,13 +148,12 @@ class Daemon(Operations):
         gauge("source_settled_through_timestamp_seconds", seconds(checkpoint.settled_through), source=name)
         gauge("source_lag_seconds", (now - checkpoint.read_through).total_seconds(), source=name)
         gauge("source_stalled", float(polling.state == "stalled"), source=name)
-        gauge("warmup_progress_ratio", self._warmth(polling, checkpoint.read_through, checkpoint), source=name)
-
-    def _warmth(self, polling: Polling, read_through: datetime, checkpoint: Any) -> float:
-        total = checkpoint.warm_until - checkpoint.started_at
-        done = 1.0 if not total else min(1.0, (read_through - checkpoint.started_at) / total)
-        polling.progress = done
-        return done
+        gauge("warmup_progress_ratio", await polling.pipeline.warmth(checkpoint), source=name)
+        gauge("source_lines_ahead", polling.pipeline.lines_ahead(), source=name)
+        for share in QUANTILES:
+            lateness = polling.pipeline.lateness(share)
+            if lateness is not None:
+                gauge("source_lateness_seconds", lateness, source=name, quantile=str(share))
 
     async def group(self) -> None:
         """Group up to the smallest checkpoint of the sources that are not stalled; then report what is new."""
@@ -242,7 +247,7 @@ class Daemon(Operations):
         return SourceProgress(
             source=name,
             state=polling.state,
-            progress=self._warmth(polling, checkpoint.read_through, checkpoint),
+            progress=await polling.pipeline.warmth(checkpoint),
             read_through=checkpoint.read_through,
             lag=self.assembly.clock.now() - checkpoint.read_through,
             gaps=gaps[0][0],

@@ -22,12 +22,13 @@ from exporter.model import (
     SimilarIncident,
     Sink,
     Telemetry,
+    TimeRange,
     TransientError,
     Write,
     dumps,
     loads,
 )
-from exporter.pipeline import seconds
+from exporter.pipeline import moment, seconds
 from exporter.redaction import Redactor
 from exporter.state import State
 
@@ -77,13 +78,29 @@ class Enricher:
         recall = asyncio.ensure_future(self._recall(incident))
         done, _ = await asyncio.wait({recall}, timeout=RECALL_AT_ONCE.total_seconds())
         similar = recall.result() if done else ()
-        report = reports.write(incident, similar, self._links(incident))
+        gaps = await self._gaps(incident)
+        report = reports.write(incident, similar, self._links(incident), gaps)
         await self._commit(incident, report, 0, change, at)
         if not done:
             similar = await recall
             if similar:
-                report = reports.write(incident, similar, self._links(incident))
+                report = reports.write(incident, similar, self._links(incident), gaps)
                 await self._commit(incident, report, 1, "reported", at)
+
+    async def _gaps(self, incident: Incident) -> list[tuple[str, TimeRange, str]]:
+        """What could not be read while it lasted, in any source: what is missing may belong to it."""
+        query = "SELECT source, start, end, detail FROM decisions WHERE kind = 'gap' AND start <= ? AND end > ?"
+        span = (seconds(incident.last_seen), seconds(incident.starts_at))
+        rows = await self._state.read(f"{query} ORDER BY start, source", span)
+        found: list[tuple[str, TimeRange, str]] = []
+        for source, start, end, why in rows:
+            gap = TimeRange(moment(start), moment(end))
+            last = next((n for n, one in enumerate(found) if one[0] == source and one[1].end == gap.start), None)
+            if last is None:
+                found.append((source, gap, why))
+            else:
+                found[last] = (source, TimeRange(found[last][1].start, gap.end), why)
+        return found
 
     async def _recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
         """Memory helps, it never stands in the way."""

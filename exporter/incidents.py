@@ -43,8 +43,9 @@ RELEASE_BEFORE = timedelta(hours=1)
 MAX_THRESHOLD = 12.0
 """However noisy warm-up was: three windows of a one-in-ten-thousand score with errors open an incident."""
 
-QUIET = 0.6
-"""What an anomaly without warnings and errors weighs; chosen on the simulated shop, whose releases are harmless."""
+QUIET = 0.3
+"""What an anomaly without warnings and errors weighs: most of them are releases that do things in another order.
+Chosen on fourteen days of the simulated shop, seed 0, where 0.3 to 0.4 hold the budget and lose no failure."""
 
 _RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
 
@@ -59,7 +60,8 @@ class IncidentSettings(Settings):
     reopen_within: Duration = timedelta(minutes=30)
     """The same service failing again this soon after the end reopens the incident."""
     join_within: Duration = timedelta(minutes=5)
-    """Anomalies of another service join an incident that began at most this long before."""
+    """Anomalies of another service join an incident that began at most this long before or after; later ones only
+    when they share a trace or a host with it."""
 
 
 @dataclass(frozen=True)
@@ -226,20 +228,29 @@ class _Tracker:
         return alive[0] if alive else None
 
     def _belongs(self, cluster: Cluster, anomaly: Anomaly) -> bool:
+        """Joined by service, trace, host or time, whichever source it is from; what ended is reopened by its own only.
+
+        What a source brings late belongs to what was then, also where that has ended.
+        """
         own = any(member.service == anomaly.service for member in cluster.members)
-        if cluster.status == "resolved":
+        margin = self.settings.join_within
+        if anomaly.ends_at < cluster.starts_at - (self.settings.reopen_within if own else margin):
+            return False
+        if own or (cluster.status == "resolved" and anomaly.ends_at > cluster.last_seen):
             return own
-        shared = bool(set(cluster.traces) & set(anomaly.traces))
-        early = anomaly.window <= cluster.starts_at + self.settings.join_within
-        return own or shared or early
+        shared = not set(cluster.traces).isdisjoint(anomaly.traces) or not set(cluster.hosts).isdisjoint(anomaly.hosts)
+        return shared or anomaly.window <= cluster.starts_at + margin
 
     def _judge(self, cluster: Cluster, now: datetime) -> None:
         if cluster.incident is None:
             lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
             if lasted and cluster.strength >= self.threshold:
                 self._tell(replace(cluster, status="firing"), "opened", now)
-        elif cluster.status == "resolved":
+        elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
+        elif cluster.status == "resolved":
+            # What comes so late that it would have ended again by now changes the story only.
+            self._tell(replace(cluster, ends_at=cluster.last_seen), "updated", now)
         else:
             self._tell(cluster, "updated", now)
 
@@ -312,10 +323,7 @@ def _join(cluster: Cluster, anomaly: Anomaly) -> Cluster:
     known = any(m.service == anomaly.service and m.source == anomaly.source for m in cluster.members)
     timeline = cluster.timeline
     if not known:
-        text = anomaly.contributions[0].text if anomaly.contributions else anomaly.kind
-        ids = tuple(line.id for line in anomaly.evidence[:1])
-        entry = TimelineEntry(anomaly.window, f"first anomaly: {text}", anomaly.service, ids)
-        timeline = _bounded(timeline, entry)
+        timeline = _bounded(timeline, _first_anomaly(anomaly))
     return replace(
         cluster,
         members=_with_member(cluster.members, anomaly),
@@ -329,6 +337,15 @@ def _join(cluster: Cluster, anomaly: Anomaly) -> Cluster:
         sampled=min(cluster.sampled, anomaly.sampled),
         timeline=timeline,
     )
+
+
+def _first_anomaly(anomaly: Anomaly) -> TimelineEntry:
+    """Told of the moment of the line that shows it, for within a window it is the line that was first."""
+    text = anomaly.contributions[0].text if anomaly.contributions else anomaly.kind
+    shown = anomaly.evidence[:1]
+    at = max(anomaly.window, min([anomaly.ends_at, *(line.timestamp for line in shown)])) if shown else anomaly.window
+    entry = f"first anomaly in {anomaly.source}: {text}"
+    return TimelineEntry(at, entry, anomaly.service, tuple(line.id for line in shown))
 
 
 def _with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, ...]:
@@ -456,7 +473,8 @@ def _incident(
 def _visible(incident: Incident) -> tuple[object, ...]:
     """What makes a new revision: a reader would see the difference."""
     cause = incident.suspects[0].service if incident.suspects else None
-    return incident.status, incident.severity, incident.services, cause, incident.reopened, incident.merged_into
+    known = incident.services, incident.sources, cause
+    return incident.status, incident.severity, incident.reopened, incident.merged_into, *known
 
 
 def from_alert(

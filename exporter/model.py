@@ -320,9 +320,11 @@ class Reduced:
     exemplars: `window` Int64 (seconds since the epoch), `service` String, `shape` UInt64, `timestamp`, `sequence`,
         `id`, `severity`, `trace`, `host`, `stream` as in a page, `body` String: redacted, cut, with its continuation
         lines; the first few of each (window, service, shape).
-    exact: lines that the source really has, of windows of which only a sample was read (by window start in
-        seconds since the epoch).
+    exact: lines that the source counts, of windows where that is known to differ from what was read (by window start
+        in seconds since the epoch): it is what the sweep compares with.
     dropped: lines that are in no range, by reason.
+    lateness: lines by window and upper bound of their lateness (`exporter.lateness`), of those that carry both times.
+    sampled: the share of the lines that was read, of windows of which only a sample was (`exporter.sampling`).
     """
 
     lines: pl.DataFrame
@@ -332,6 +334,8 @@ class Reduced:
     exact: Mapping[int, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     version: int = 1
+    lateness: Mapping[tuple[int, float], int] = field(default_factory=dict)
+    sampled: Mapping[int, float] = field(default_factory=dict)
 
 
 # --- Anomalies ------------------------------------------------------------------------------------

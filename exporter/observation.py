@@ -73,7 +73,10 @@ class Observation:
         service into it ("in"), or out of it to another ("out"). `gap` is the median of the logarithm of the time
         between the two, in GAP_STEPS a doubling of microseconds; null for "self".
     sessions: one part of each session: lines of each template, first and last time in nanoseconds.
-    sampled: the share of the lines that was read; below 1 absence and order mean nothing.
+    sampled: the share of the lines that was read. Below 1, numbers of lines in `services` and `counts` are estimates,
+        what was read divided by the share, so that they compare with those of whole windows; numbers of traces are
+        as read, for a trace is rarely in one second alone; transitions and sessions are empty, for order and what is
+        missing mean nothing.
     """
 
     source: str
@@ -208,27 +211,34 @@ def empty(source: str, window: int, duration: timedelta) -> Observation:
 def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:
     """Count one window. The order of the lines in `reduced` decides nothing but ties."""
     lines = reduced.lines.filter(~pl.col("continuation"))
+    sampled = reduced.sampled.get(window, 1.0)
     if lines.is_empty():
-        return empty(source, window, duration)
+        return replace(empty(source, window, duration), sampled=sampled)
     named = (
         lines.join(mined.templates, on=("service", "shape"), how="inner", maintain_order="left")
         .with_columns(pl.col("service").alias("key"))
         .with_columns(_texts(lines["service"].unique(), reduced.names))
     )
-    exact = reduced.exact.get(window)
-    sampled = min(1.0, lines.height / exact) if exact else 1.0
-    transitions, limited = _transitions(named)
+    whole = named if sampled == 1.0 else named.clear()
+    transitions, limited = _transitions(whole)
     return Observation(
         source=source,
         window=window,
         duration=duration,
-        services=_services(named),
-        counts=_counts(named),
-        transitions=transitions if sampled == 1.0 else transitions.clear(),
-        sessions=_sessions(named, reduced.names),
+        services=_estimated(_services(named), sampled, "lines", "errors", "warnings"),
+        counts=_estimated(_counts(named), sampled, "count"),
+        transitions=transitions,
+        sessions=_sessions(whole, reduced.names),
         sampled=sampled,
         limited=limited,
     )
+
+
+def _estimated(frame: pl.DataFrame, sampled: float, *columns: str) -> pl.DataFrame:
+    """Numbers of lines as they would be had all been read."""
+    if sampled == 1.0:
+        return frame
+    return frame.with_columns((pl.col(*columns) / sampled).round().cast(pl.Int64))
 
 
 def _texts(keys: pl.Series, names: pl.DataFrame) -> pl.Expr:

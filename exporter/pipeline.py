@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from exporter import incidents, reduction
+from exporter import incidents, lateness, reduction, sampling
 from exporter.detection import Detection, Detector
 from exporter.detection.detector import Release
 from exporter.incidents import Cluster, IncidentSettings, Localise, Told
@@ -39,8 +39,17 @@ LINES_PER_CHUNK = 300_000
 
 MAX_WINDOWS_PER_CHUNK = 240
 
+COLD_SHARE = 1 / 3
+"""Share of warm-up in which so much is new that its anomalies say nothing about the days to come."""
+
 FEW_SERVICES = 10
 """Services that a source is taken to have until warm-up has seen more."""
+
+COMPARED_AGAIN = 4
+"""Times `late_window` after which a window is compared for the last time, to count what came too late."""
+
+LATENESS_OVER = timedelta(hours=1)
+"""Event time whose lines say how late lines are."""
 
 RELEASE_MATTERS = timedelta(hours=2)
 """How long after a deployment what is unusual may come from it."""
@@ -56,14 +65,26 @@ def moment(value: int) -> datetime:
     return EPOCH + timedelta(seconds=value)
 
 
-async def read_and_reduce(source: Source, time_range: TimeRange, settings: ReductionSettings) -> Reduced:
-    """All that is needed of a range, page by page; the next page is fetched while one is reduced."""
+async def read_and_reduce(
+    source: Source, time_range: TimeRange, settings: ReductionSettings, most: int | None = None
+) -> Reduced:
+    """All that is needed of a range, page by page, of `most` lines; the next page is fetched while one is reduced."""
     parts: list[Reduced] = []
     pending: asyncio.Task[Reduced] | None = None
-    async for page in source.query(time_range):
-        if pending:
-            parts.append(await pending)
-        pending = asyncio.ensure_future(asyncio.to_thread(reduction.reduce, page, settings))
+    pages = source.query(time_range)
+    try:
+        async for page in pages:
+            if pending:
+                parts.append(await pending)
+            kept = page if most is None else page.head(most)
+            pending = asyncio.ensure_future(asyncio.to_thread(reduction.reduce, kept, settings))
+            if most is not None:
+                most -= kept.height
+                if not most:
+                    break
+    finally:
+        if isinstance(pages, AsyncGenerator):
+            await pages.aclose()
     if pending:
         parts.append(await pending)
     return await asyncio.to_thread(reduction.merge, parts)
@@ -128,6 +149,18 @@ class Checkpoint:
     warm_until: datetime
 
 
+def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
+    """What comes next up to `until`, all of one kind, and whether it is read: in warm-up, only what is planned is."""
+    at = checkpoint.read_through
+    if at >= checkpoint.warm_until:
+        return TimeRange(at, until), True
+    begun = [span for span in planned if span.end > at]
+    if not begun:
+        return TimeRange(at, min(until, checkpoint.warm_until)), False
+    wanted = begun[0].start <= at
+    return TimeRange(at, min(until, begun[0].end if wanted else begun[0].start)), wanted
+
+
 class SourcePipeline:
     """Takes one source forward through time."""
 
@@ -141,6 +174,7 @@ class SourcePipeline:
         readers: int = 1,
         telemetry: Telemetry | None = None,
         lock: asyncio.Lock | None = None,
+        max_lines_per_window: int | None = None,
     ) -> None:
         self.source = source
         self.name = source.name
@@ -153,9 +187,11 @@ class SourcePipeline:
         self.settings = settings
         self._late_window = late_window
         self._readers = readers
+        self._limit = max_lines_per_window
         self._telemetry = telemetry or NoTelemetry()
         self._lock = lock or asyncio.Lock()
         self._brain: Brain | None = None
+        self._lateness: dict[int, lateness.Lateness] = {}
 
     async def checkpoint(self) -> Checkpoint | None:
         """The committed checkpoint, or None before the first start."""
@@ -163,10 +199,28 @@ class SourcePipeline:
         rows = await self._state.read(query, (self.name,))
         return Checkpoint(*map(moment, rows[0])) if rows else None
 
-    async def start(self, started_at: datetime, warm_until: datetime) -> None:
-        """Fix, once, where the source begins and up to when it only learns; both on the grid."""
+    async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
+        """Fix, once, where the source begins and up to when it only learns; both on the grid.
+
+        `planned` are decisions which ranges it learns from; without any it is everything.
+        """
         if await self.checkpoint() is None:
-            await self._state.write([self._checkpoint(started_at, started_at, warm_until)])
+            before = Write("decisions", ("source", "kind"), ((self.name, "warmup"),), delete=True)
+            await self._state.write([before, *planned, self._checkpoint(started_at, started_at, warm_until)])
+
+    async def planned(self, checkpoint: Checkpoint) -> list[TimeRange]:
+        """The ranges that warm-up learns from, in order."""
+        query = "SELECT start, end FROM decisions WHERE source = ? AND kind = 'warmup' ORDER BY start"
+        rows = await self._state.read(query, (self.name,))
+        whole = TimeRange(checkpoint.started_at, checkpoint.warm_until)
+        return [TimeRange(moment(start), moment(end)) for start, end in rows] or [whole]
+
+    async def warmth(self, checkpoint: Checkpoint) -> float:
+        """How much of what warm-up learns from has been taken, from 0 to 1."""
+        planned = await self.planned(checkpoint)
+        total = sum((span.duration for span in planned), timedelta(0))
+        done = sum((min(max(checkpoint.read_through, s.start), s.end) - s.start for s in planned), timedelta(0))
+        return done / total if total else 1.0
 
     async def advance(self, until: datetime) -> int:
         """Read, judge and commit from the checkpoint to `until`, on the grid. Returns the lines read.
@@ -178,15 +232,21 @@ class SourcePipeline:
             checkpoint = await self.checkpoint()
             if checkpoint is None or checkpoint.read_through >= until:
                 break
-            end = min(until, checkpoint.read_through + chunk * self.window)
-            lines = await self._take(TimeRange(checkpoint.read_through, end), checkpoint)
+            ahead, wanted = following(checkpoint, await self.planned(checkpoint), until)
+            if not wanted:
+                await self._pass_over(next(ahead.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
+                continue
+            lines = await self._take(next(ahead.split(chunk * self.window)), checkpoint)
             total += lines
             chunk = max(1, min(LINES_PER_CHUNK * chunk // max(lines, 1), chunk * 4, MAX_WINDOWS_PER_CHUNK))
         return total
 
     async def _take(self, time_range: TimeRange, checkpoint: Checkpoint) -> int:
         """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
-        by_window = await self._read(time_range)
+        counts = await self._counts(time_range)
+        if self._limit is not None:
+            time_range = sampling.at_once(time_range, self.window, counts, self._limit, LINES_PER_CHUNK)
+        by_window = await self._read(time_range, counts)
         brain = await self.brain()
         releases = await known_releases(self._state, time_range)
         judged: list[tuple[int, Reduced, Judgement]] = []
@@ -204,17 +264,51 @@ class SourcePipeline:
         await self._commit(judged, replace(checkpoint, read_through=read_through))
         return sum(reduced.lines.height for _, reduced, _ in judged)
 
-    async def _read(self, time_range: TimeRange) -> dict[int, Reduced]:
+    async def _counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
+        """Lines of each window, where it matters before they are read."""
+        return {} if self._limit is None else await self.source.count(time_range, self.window)
+
+    async def _read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[int, Reduced]:
+        samples = await self._samples(time_range, counts)
         windows = time_range.duration // self.window
         step = -(-windows // self._readers) * self.window
-        parts = await asyncio.gather(
-            *(read_and_reduce(self.source, part, self.settings) for part in time_range.split(step))
-        )
+        parts: list[Reduced] = []
+        sampled = {sample.window for sample in samples}
+        starts = [start for start in time_range.windows(self.window) if start not in sampled]
+        for span in sampling.joined(TimeRange(start, start + self.window) for start in starts):
+            parts += await asyncio.gather(
+                *(read_and_reduce(self.source, part, self.settings) for part in span.split(step))
+            )
+        for sample in samples:
+            parts += [await read_and_reduce(self.source, r, self.settings, sample.lines) for r in sample.ranges]
         merged = await asyncio.to_thread(reduction.merge, parts)
         self._telemetry.count("source_lines_read", merged.lines.height, source=self.name)
         for reason, amount in merged.dropped.items():
             self._telemetry.count("source_lines_dropped", amount, source=self.name, reason=reason)
-        return await asyncio.to_thread(reduction.windows, merged, self.window)
+        exact = {seconds(sample.window): sample.exact for sample in samples}
+        shares = {seconds(sample.window): sample.share for sample in samples}
+        marked = replace(merged, exact=exact, sampled=shares)
+        found = await asyncio.to_thread(reduction.windows, marked, self.window)
+        unread = {
+            window: replace(reduction.empty(), exact={window: exact[window]}, sampled={window: shares[window]})
+            for window in exact.keys() - found.keys()
+        }
+        return {**found, **unread}
+
+    async def _samples(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> list[sampling.Sample]:
+        """What is read of the windows that have too many lines."""
+        samples = []
+        for start in sampling.over(counts, self._limit):
+            span = TimeRange(start, start + self.window)
+            if self._limit is None or start not in time_range:
+                continue
+            by_second = await self.source.count(span, sampling.SECOND)
+            sample = sampling.choose(self.name, start, by_second, self._limit)
+            if sample:
+                samples.append(sample)
+                self._telemetry.count("source_windows_sampled", source=self.name)
+                self._telemetry.count("source_lines_left_out", sample.left_out, source=self.name)
+        return samples
 
     async def _commit(
         self,
@@ -228,11 +322,12 @@ class SourcePipeline:
             for window, reduced, judgement in judged:
                 reached = checkpoint.read_through if late else moment(window) + self.window
                 writes += judgement.writes
-                writes += self._window(window, reduced, reads)
+                writes.append(self._window(window, reduced, reads))
                 writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
             await self._or_forget(self._state.write(writes))
-        for window, _, judgement in judged:
+        for window, reduced, judgement in judged:
             self._count(judgement)
+            self._remember_lateness(window, reduced)
             if self.watch:
                 self.watch(window, judgement)
 
@@ -253,7 +348,10 @@ class SourcePipeline:
         return [Write("anomalies", ("source", "reached", "id", "quiet", "body"), tuple(rows))] if rows else []
 
     async def sweep(self) -> int:
-        """Read again the unsettled windows whose count at the source has changed. Returns how many."""
+        """Read again the unsettled windows whose count at the source has changed. Returns how many.
+
+        Of windows that are settled for long, what has come too late is counted.
+        """
         checkpoint = await self.checkpoint()
         if checkpoint is None or checkpoint.settled_through >= checkpoint.read_through:
             return 0
@@ -261,10 +359,28 @@ class SourcePipeline:
         counts = await self.source.count(unsettled, self.window)
         query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
         known = await self._state.read(query, (self.name, seconds(unsettled.start)))
-        changed = [(window, reads) for window, lines, reads in known if counts.get(moment(window), 0) != lines]
-        for window, reads in changed:
-            await self._replace(window, reads, counts.get(moment(window), 0), checkpoint)
+        changed = [row for row in known if counts.get(moment(row[0]), 0) != row[1]]
+        for window, lines, reads in changed:
+            counted = counts.get(moment(window), 0)
+            await self._replace(window, reads, counted, checkpoint)
+            self._telemetry.count("source_lines_late", max(counted - lines, 0), source=self.name)
+        await self._compare_again(checkpoint)
         return len(changed)
+
+    async def _compare_again(self, checkpoint: Checkpoint) -> None:
+        """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
+        old = checkpoint.read_through - COMPARED_AGAIN * self._settling()
+        query = "SELECT window, lines FROM windows WHERE source = ? AND window < ? ORDER BY window"
+        due = dict(await self._state.read(query, (self.name, seconds(old))))
+        live = [window for window in due if window >= seconds(checkpoint.warm_until)]
+        if live:
+            span = TimeRange(moment(live[0]), moment(live[-1]) + self.window)
+            counts = await self.source.count(span, self.window)
+            late = sum(max(counts.get(moment(window), 0) - due[window], 0) for window in live)
+            self._telemetry.count("source_lines_too_late", late, source=self.name)
+        if due:
+            keys = tuple((self.name, window) for window in due)
+            await self._state.write([Write("windows", ("source", "window"), keys, delete=True)])
 
     async def _replace(self, window: int, reads: int, counted: int, checkpoint: Checkpoint) -> None:
         """A window's last read is its truth.
@@ -272,7 +388,7 @@ class SourcePipeline:
         What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
         """
         time_range = TimeRange(moment(window), moment(window) + self.window)
-        reduced = (await self._read(time_range)).get(window) or reduction.empty()
+        reduced = (await self._read(time_range, {moment(window): counted})).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
         brain = await self.brain()
         releases = await known_releases(self._state, time_range)
@@ -286,20 +402,27 @@ class SourcePipeline:
         if checkpoint is None or checkpoint.read_through >= until:
             return
         gap = TimeRange(checkpoint.read_through, until)
-        brain = await self.brain()
-        writes = [decision(self.name, gap, kind, detail, now)]
-        for start in gap.windows(self.window):
-            judgement = await self._or_forget(asyncio.to_thread(brain.settle, seconds(start)))
-            writes += judgement.writes
-        writes.append(self._checkpoint(until, checkpoint.started_at, checkpoint.warm_until))
-        async with self._lock:
-            await self._or_forget(self._state.write(writes))
+        await self._pass_over(gap, checkpoint, [decision(self.name, gap, kind, detail, now)])
         self._telemetry.count("source_gaps", source=self.name)
         self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
 
+    async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:
+        """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
+        brain = await self.brain()
+        judged = [
+            (start + self.window, await self._or_forget(asyncio.to_thread(brain.settle, seconds(start))))
+            for start in span.windows(self.window)
+        ]
+        async with self._lock:
+            writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
+            for reached, judgement in judged:
+                writes += judgement.writes
+                writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
+            await self._or_forget(self._state.write(writes))
+
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
-        by_window = await self._read(time_range)
+        by_window = await self._read(time_range, await self._counts(time_range))
         brain = await self.brain()
         found: list[Anomaly] = []
         for window in sorted(by_window):
@@ -326,14 +449,24 @@ class SourcePipeline:
     def _settling(self) -> timedelta:
         return -(-self._late_window // self.window) * self.window
 
-    def _window(self, window: int, reduced: Reduced, reads: int) -> list[Write]:
-        """What the sweep compares with; a settled window is compared no more."""
+    def _window(self, window: int, reduced: Reduced, reads: int) -> Write:
+        """What the sweep compares with."""
         lines = reduced.exact.get(window, reduced.lines.height)
-        settled = seconds(moment(window) - self._settling())
-        return [
-            Write("windows", ("source", "window", "lines", "reads"), ((self.name, window, lines, reads),)),
-            Write("windows", ("source", "window"), ((self.name, settled),), delete=True),
-        ]
+        return Write("windows", ("source", "window", "lines", "reads"), ((self.name, window, lines, reads),))
+
+    def _remember_lateness(self, window: int, reduced: Reduced) -> None:
+        """A window's last read is its truth here too: only then all that came late is in it."""
+        self._lateness[window] = reduced.lateness
+        oldest = max(self._lateness) - LATENESS_OVER // timedelta(seconds=1)
+        self._lateness = {start: one for start, one in self._lateness.items() if start > oldest}
+
+    def lateness(self, share: float) -> float | None:
+        """Seconds within which this share of the lines of the last hour came; None where lines do not say."""
+        return lateness.quantile(self._lateness.values(), share)
+
+    def lines_ahead(self) -> int:
+        """Lines of the last hour that were ingested before their own time."""
+        return sum(map(lateness.ahead, self._lateness.values()))
 
     def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
         settled = max(started_at, read_through - self._settling())
@@ -446,15 +579,34 @@ class Grouper:
         return float(value) if value is not None else incidents.MIN_STRENGTH
 
     async def calibrate(self, budget: float) -> float:
-        """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day."""
-        rows = await self._state.read("SELECT body FROM anomalies WHERE quiet = 1 ORDER BY reached, source, id")
-        quiet = [loads(Anomaly, body) for (body,) in rows]
-        spans = await self._state.read("SELECT MIN(started_at), MAX(warm_until) FROM checkpoints")
-        days = (spans[0][1] - spans[0][0]) / 86400 if spans and spans[0][0] is not None else 0.0
+        """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day.
+
+        Its first part says nothing about later: there everything was still new.
+        """
+        cold_until, days = await self._representative()
+        query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
+        quiet = [loads(Anomaly, body) for (body,) in await self._state.read(query, (cold_until,))]
         tests = await self._tests_a_day()
         threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests)
         await self._state.write([meta_write("alarm_threshold", repr(threshold))])
         return threshold
+
+    async def _representative(self) -> tuple[int, float]:
+        """From when on (seconds since the epoch) warm-up shows what is usual, and how many days of it were read."""
+        spans = await self._state.read("SELECT source, start, end FROM decisions WHERE kind = 'warmup' ORDER BY start")
+        spans = spans or await self._state.read("SELECT source, started_at, warm_until FROM checkpoints")
+        cold_until, longest = 0, 0.0
+        for name in {source for source, _, _ in spans}:
+            own = [(start, end) for source, start, end in spans if source == name]
+            total = sum(end - start for start, end in own)
+            left = total * COLD_SHARE
+            for start, end in own:
+                if end - start >= left:
+                    cold_until = max(cold_until, int(start + left))
+                    break
+                left -= end - start
+            longest = max(longest, total * (1 - COLD_SHARE))
+        return cold_until, longest / 86400
 
     async def _tests_a_day(self) -> float:
         """Windows of services that are judged in a day, as far as warm-up has seen services."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import Field, field_validator
 
-from exporter import messages
+from exporter import lateness, messages
 from exporter.masks import shapes_of
 from exporter.messages import Messages
 from exporter.model import Duration, Reduced, Settings, Severity, line_schema, page_schema, stable_key
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UInt64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
+K = TypeVar("K")
 
 EXEMPLARS = 3
 """Lines kept as text, of each window, service and shape; of those that say to be harmless, the first."""
@@ -140,7 +141,12 @@ def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
     if kept.is_empty():
         return replace(empty(), dropped=dropped)
     kept, numbers = reduce_to_numbers(kept, settings)
-    return replace(numbers, exemplars=_exemplars(kept, numbers.lines, settings), dropped=dropped)
+    return replace(
+        numbers,
+        exemplars=_exemplars(kept, numbers.lines, settings),
+        dropped=dropped,
+        lateness=lateness.measure(kept, settings.window),
+    )
 
 
 def reduce_to_numbers(page: pl.DataFrame, settings: ReductionSettings) -> tuple[pl.DataFrame, Reduced]:
@@ -503,6 +509,8 @@ def merge(parts: Sequence[Reduced]) -> Reduced:
         _best(pl.concat([part.exemplars for part in parts])),
         _largest([part.exact for part in parts]),
         _summed([part.dropped for part in parts]),
+        lateness=_summed([part.lateness for part in parts]),
+        sampled={window: share for part in parts for window, share in part.sampled.items()},
     )
 
 
@@ -511,9 +519,12 @@ def _largest(counts: Sequence[Mapping[int, int]]) -> dict[int, int]:
     return {window: max(count.get(window, 0) for count in counts) for window in windows}
 
 
-def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    reasons = sorted({reason for count in counts for reason in count})
-    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
+def _summed(counts: Sequence[Mapping[K, int]]) -> dict[K, int]:
+    total: dict[K, int] = {}
+    for count in counts:
+        for key, amount in count.items():
+            total[key] = total.get(key, 0) + amount
+    return total
 
 
 def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
@@ -525,6 +536,9 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
         return {}
     lines = reduced.lines if reduced.lines["timestamp"].is_sorted() else reduced.lines.sort(_ORDER, nulls_last=True)
     exemplars = _joined(reduced, window).partition_by("window", as_dict=True)
+    late: dict[int, dict[tuple[int, float], int]] = {}
+    for (start, bound), amount in reduced.lateness.items():
+        late.setdefault(start, {})[start, bound] = amount
     starts, first = np.unique(_window_starts(lines["timestamp"], window), return_index=True)
     ends = np.append(first[1:], lines.height)
     return {
@@ -534,6 +548,8 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
             reduced.names,
             exemplars.get((int(start),), reduced.exemplars.clear()),
             {int(start): reduced.exact[start]} if start in reduced.exact else {},
+            lateness=late.get(int(start), {}),
+            sampled={int(start): reduced.sampled[start]} if start in reduced.sampled else {},
         )
         for start, at, end in zip(starts, first, ends, strict=True)
     }

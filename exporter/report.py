@@ -24,6 +24,7 @@ from exporter.model import (
     Report,
     SimilarIncident,
     Telemetry,
+    TimeRange,
     TransientError,
     format_duration,
 )
@@ -35,6 +36,7 @@ RULES = "rules"
 MAX_FINDINGS = 8
 MAX_CAUSES = 3
 MAX_CITED = 5
+MAX_GAPS = 5
 
 MAX_SAMPLES = 40
 MAX_SAMPLE_CHARS = 500
@@ -112,8 +114,16 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 # --- The deterministic writer ----------------------------------------------------------------------
 
 
-def write(incident: Incident, similar: Sequence[SimilarIncident] = (), links: Sequence[tuple[str, str]] = ()) -> Report:
-    """The report that needs no model; equal arguments give equal reports."""
+def write(
+    incident: Incident,
+    similar: Sequence[SimilarIncident] = (),
+    links: Sequence[tuple[str, str]] = (),
+    gaps: Sequence[tuple[str, TimeRange, str]] = (),
+) -> Report:
+    """The report that needs no model; equal arguments give equal reports.
+
+    `gaps` are stretches of its time that could not be read: source, when, why.
+    """
     return Report(
         incident=incident.id,
         revision=incident.revision,
@@ -123,7 +133,7 @@ def write(incident: Incident, similar: Sequence[SimilarIncident] = (), links: Se
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
         similar=tuple(similar),
-        notes=_notes(incident),
+        notes=(*_unread(gaps), *_notes(incident)),
     )
 
 
@@ -304,12 +314,23 @@ def _by_kind(incident: Incident) -> list[Claim]:
     return steps
 
 
+def _unread(gaps: Sequence[tuple[str, TimeRange, str]]) -> list[str]:
+    notes = [
+        f"From {clock(span.start)} to {clock(span.end)} nothing could be read from `{clean(source, 63)}`: "
+        f"{clean(why, 200).rstrip('.')}."
+        for source, span, why in gaps[:MAX_GAPS]
+    ]
+    more = len(gaps) - len(notes)
+    return [*notes, f"So it was in {more} more stretches of its time."] if more else notes
+
+
 def _notes(incident: Incident) -> tuple[str, ...]:
     notes = []
     if incident.sampled < 1:
         notes.append(
-            f"Of the busiest window only {incident.sampled:.0%} of the lines were read: counts are exact, order and "
-            "sessions were not judged."
+            f"In at least one window only {100 * incident.sampled:.3g}% of the lines were read, for there were more "
+            "than `max_lines_per_window`: numbers of lines are estimates there; order, sessions and absence were not "
+            "judged."
         )
     if incident.trigger != "detector":
         notes.append(f"Opened by {clean(incident.trigger, 120)}, not by a detector.")

@@ -35,7 +35,6 @@ Kind = Literal["counter", "gauge", "histogram"]
 # Seconds. The SDK's own boundaries are meant for milliseconds.
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 NETWORK = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-LATENESS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,10 @@ METRICS: Mapping[str, MetricSpec] = {
     # Sources
     "source_lines_read": _counter("Log lines that a source returned.", "source"),
     "source_lines_dropped": _counter("Lines that were read but not judged, by reason.", "source", "reason"),
+    "source_windows_sampled": _counter(
+        "Windows that had more lines than `max_lines_per_window`, of which a sample was read.", "source"
+    ),
+    "source_lines_left_out": _counter("Lines that were not read, in windows of which a sample was.", "source"),
     "source_requests": _counter("Requests to a log store, by outcome.", "source", "outcome"),
     "source_unusable_lines": _gauge(
         "Lines at the source that are in no range, by reason: no timestamp, or an impossible one.", "source", "reason"
@@ -95,8 +98,21 @@ METRICS: Mapping[str, MetricSpec] = {
     "source_gaps": _counter("Ranges that were given up, unread, and recorded as gaps.", "source"),
     "source_gap_seconds": _counter("Event time inside the gaps that were given up.", "source", unit="s"),
     "source_late_windows": _counter("Windows that were read again because late lines had come.", "source"),
-    "source_lateness_seconds": _seconds(
-        "How long after its own time a line could be read.", "source", buckets=LATENESS
+    "source_lines_late": _counter(
+        "Lines that came after their window had been judged, which was done again.", "source"
+    ),
+    "source_lines_too_late": _counter(
+        "Lines that came after their window had settled (`late_window`): they are in no judgement.", "source"
+    ),
+    "source_lateness_seconds": _gauge(
+        "How long after its own time a line could be read, by quantile (0.5, 0.99) of the last hour's lines, "
+        "where they carry when they were ingested.",
+        "source",
+        "quantile",
+        unit="s",
+    ),
+    "source_lines_ahead": _gauge(
+        "Lines of the last hour that were ingested before their own time: a clock is ahead.", "source"
     ),
     # Judging
     "windows_judged": _counter("Windows that were judged.", "source"),

@@ -143,6 +143,10 @@ class SourceSettings(Settings):
     """Where people read these logs: a URL with {start}, {end} and {service}."""
     page_size: int = Field(default=5000, ge=1, le=10_000)
     """Lines asked for at once."""
+    max_lines_per_window: int | None = Field(default=1_000_000, ge=1)
+    """Of a window that has more lines, whole seconds are read that together have at most so many: its lines are still
+    counted exactly and new messages found, but order, sessions and absence are not judged. It bounds how much
+    memory and time one window takes. Null: everything is read."""
 
     @field_validator("window")
     @classmethod

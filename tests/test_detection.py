@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection import TABLES, DetectionSettings, Detector, DetectorSettings, localise
+from exporter.detection.baseline import frame
 from exporter.detection.calibration import Calibration
 from exporter.detection.contract import faults
-from exporter.detection.baseline import frame
 from exporter.detection.detector import Detection
 from exporter.detection.explanation import explain_session, worded
 from exporter.detection.sessions import SessionModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -105,13 +106,24 @@ def test_lines_without_a_trace_have_counts_and_no_transitions() -> None:
     assert seen.counts["count"].sum() == len(CHECKOUT)
 
 
-def test_a_sampled_window_has_no_transitions() -> None:
+def test_of_a_sampled_window_lines_are_estimated_and_there_are_no_transitions_nor_sessions() -> None:
     part = reduced(CHECKOUT)
     mined = Miner("shop", MiningSettings()).mine(WINDOW, part)
-    sampled = Reduced(part.lines, part.shapes, part.names, part.exemplars, exact={WINDOW: 50})
-    seen = observe("shop", WINDOW, MINUTE, sampled, mined)
-    assert seen.sampled == len(CHECKOUT) / 50
+    seen = observe("shop", WINDOW, MINUTE, replace(part, sampled={WINDOW: 0.1}), mined)
+    whole = observe("shop", WINDOW, MINUTE, part, mined)
+    assert seen.sampled == 0.1
     assert seen.transitions.is_empty()
+    assert seen.sessions.is_empty()
+    assert seen.services["lines"].to_list() == [10 * lines for lines in whole.services["lines"]]
+    assert seen.counts["count"].to_list() == [10 * lines for lines in whole.counts["count"]]
+
+
+def test_lines_that_we_leave_out_do_not_make_a_window_a_sample() -> None:
+    part = reduced(CHECKOUT)
+    mined = Miner("shop", MiningSettings()).mine(WINDOW, part)
+    seen = observe("shop", WINDOW, MINUTE, replace(part, exact={WINDOW: 50}), mined)
+    assert seen.sampled == 1.0
+    assert not seen.transitions.is_empty()
 
 
 def test_bytes_give_back_the_same_observation_and_are_the_same_bytes() -> None:

@@ -440,7 +440,10 @@ class Detector:
         return self._pool_rows(observation.window, scores) if scores is not None else []
 
     def _pool_rows(self, window: int, scores: pl.DataFrame) -> list[Write]:
-        """Put the window's vectors into the pool; of too many, those with the smallest hashes stay."""
+        """Put the window's vectors into the pool; of too many, those with the smallest hashes stay.
+
+        Then what is kept of the window's scores is what services are ranked by.
+        """
         usable = scores.filter("known")
         fresh = {(window, row[0]): tuple(map(float, row[1:])) for row in usable.select("service", *COLUMNS).iter_rows()}
         for (start, service), values in fresh.items():
@@ -454,6 +457,7 @@ class Detector:
         writes = []
         if kept:
             writes.append(Write("detection_pool", ("source", "window", "service", "body"), tuple(kept)))
+        writes.append(self._scores_row(window, scores.select(list(SCORES))))
         lost = [(self.source, *key) for key in gone if key not in fresh]
         if lost:
             writes.append(Write("detection_pool", ("source", "window", "service"), tuple(lost), delete=True))

@@ -237,7 +237,8 @@ class History:
     def volumes(self, window: int, placed: Placed) -> dict[str, Volume]:
         """What the past expects of each service at this hour, and whether a settled window falls short of it.
 
-        Of several pasts the one that expects least counts.
+        Of this hour of earlier days and the last hours the one that expects less counts; all of the past only where
+        there is neither, for it has the nights too.
         """
         index = self.index
         places: Ints = np.flatnonzero(index.kind == base.VOLUME)
@@ -248,15 +249,17 @@ class History:
         # A gap of the source among the last windows says nothing about its services.
         spans = [[placed], recent] if len(recent) == RECENT else [[placed]]
         lines = [(len(span), self._lines(span)[places]) for span in spans]
-        for past, total in ((hour, self.windows_at(window)), (self.lately(), 0), (self.total(), 0)):
+        for past, everything in ((hour, False), (self.lately(), False), (self.total(), True)):
             if past is None:
                 continue
             there = past[places, base.WINDOWS] > 0
+            if everything:
+                there &= usual == np.inf
             mean, found = _short(past[places], lines)
             usual[there] = np.minimum(usual[there], mean[there])
             short[there] &= found[there]
-            if total:
-                share = np.where(there, np.minimum(share, past[places, base.WINDOWS] / total), 0.0)
+        if hour is not None:
+            share = hour[places, base.WINDOWS] / max(self.windows_at(window), 1)
         names = [index.services[number] for number in index.service[places].tolist()]
         rows = zip(names, usual.tolist(), share.tolist(), short.tolist(), strict=True)
         return {name: Volume(mean, often, low) for name, mean, often, low in rows if mean != np.inf}

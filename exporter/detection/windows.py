@@ -240,10 +240,18 @@ def _top(number: Ints, values: Floats, length: int) -> Floats:
     return np.asarray(sums / np.maximum(numbers, 1))
 
 
+COUNTS_SHARE = 0.3
+"""What a count says of its service beside order and pace: counts of lines and errors change in every caller too. At
+0.5 average precision on TrainTicket falls, at 0 a job that no longer runs is not seen in the shop."""
+
+
 def headline(scaled: Floats) -> Floats:
-    """What the strongest evidence alone says: a transition that changed, or a service that became slow throughout."""
+    """What the strongest evidence alone says: transitions that changed, a service slow throughout, or a count."""
     columns = dict(zip(FEATURES, scaled.T, strict=True))
-    return np.asarray(np.maximum((columns["step"] + columns["steps"]) / 2, columns["slow"]))
+    counts = np.maximum(np.maximum(columns["rate"], columns["missing"]), columns["errors"])
+    return np.asarray(
+        np.maximum(np.maximum((columns["step"] + columns["steps"]) / 2, columns["slow"]), COUNTS_SHARE * counts)
+    )
 
 
 PRIOR = Calibration(np.array([0.0]), np.array([1.0]), edge=0.7, edge_p=0.1, decay=5.0)

@@ -585,6 +585,8 @@ class _BlockOfCell:
 
     def _news(self, service: str, start: Floats) -> tuple[Statement, ...]:
         """Statements that the last releases have brought."""
+        if not start.size:
+            return ()
         releases = self.shop.releases_of(self.cell.names[service]) if service in self.cell.present else ()
         at = EPOCH + timedelta(seconds=self.start + float(start[0]))
         current = bisect_right([moment for _, moment in releases], at) - 1

@@ -39,6 +39,7 @@ class SimulatorSettings(Settings):
     late_window: Duration = timedelta(minutes=15)
     group_by: tuple[str, ...] = ("service",)
     sessions: None = None
+    max_lines_per_window: None = None
     link: str | None = None
 
     def shop(self) -> Shop:

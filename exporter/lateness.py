@@ -1,0 +1,118 @@
+"""How long after its own time a line could be read, where documents carry when they were ingested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from exporter.model import Check, Source, TimeRange, floor, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+QUANTILES = (0.5, 0.99)
+
+AHEAD = 0.0
+"""Stands for lines that were ingested before their own time: a clock is ahead, and how late they are is unknown."""
+
+SAMPLE_LINES = 5_000
+"""Lines of which `check-config --connect` measures the lateness."""
+
+_STEPS = 8
+"""Bounds in each doubling: a bound is at most 9 % above what it stands for."""
+
+_LEAST = 1 / 16
+_PROPOSED = timedelta(seconds=5)
+
+Lateness = Mapping[tuple[int, float], int]
+"""Lines by the start of their window, in seconds since the epoch, and the upper bound of their lateness in seconds."""
+
+
+def measure(page: pl.DataFrame, window: timedelta) -> Lateness:
+    """The lateness of the lines of a page that have both times."""
+    times = page.select("timestamp", "ingested_at").drop_nulls()
+    if times.is_empty():
+        return {}
+    seconds = (times["ingested_at"] - times["timestamp"]).to_numpy() / 1e9
+    bounds = np.exp2(np.ceil(np.log2(np.maximum(seconds, _LEAST)) * _STEPS) / _STEPS)
+    step = window // timedelta(seconds=1)
+    counted = (
+        pl.DataFrame(
+            {
+                "window": times["timestamp"] // (step * 1_000_000_000) * step,
+                "bound": np.where(seconds < 0, AHEAD, bounds),
+            }
+        )
+        .group_by("window", "bound")
+        .len()
+    )
+    return {(start, bound): lines for start, bound, lines in counted.iter_rows()}
+
+
+def quantile(parts: Iterable[Lateness], share: float) -> float | None:
+    """The seconds within which this share of the lines came; None where that is not known."""
+    counts: dict[float, int] = {}
+    for part in parts:
+        for (_, bound), lines in part.items():
+            if bound != AHEAD:
+                counts[bound] = counts.get(bound, 0) + lines
+    wanted = share * sum(counts.values())
+    seen = 0
+    for bound in sorted(counts):
+        seen += counts[bound]
+        if seen >= wanted:
+            return bound
+    return None
+
+
+def ahead(lateness: Lateness) -> int:
+    """Lines whose clock is ahead of that of the log store."""
+    return sum(lines for (_, bound), lines in lateness.items() if bound == AHEAD)
+
+
+async def check(settings: Any, source: Source, now: datetime) -> Check:
+    """The lateness of the newest lines that are old enough for late ones to be there, and what follows from it."""
+    found = await _sample(source, floor(now - settings.late_window, settings.window), settings.window)
+    if found is None:
+        return Check("lateness", True, "unknown: there was no line in the last day")
+    median, most = (quantile([found], share) for share in QUANTILES)
+    skewed = f"; {ahead(found)} lines were ingested before their own time: a clock is ahead" if ahead(found) else ""
+    if median is None or most is None:
+        untold = "lines carry no time of ingestion (`fields.ingested_at`)"
+        return Check("lateness", True, f"unknown: {untold}; late ones are counted as they come{skewed}")
+    offset = -(-timedelta(seconds=most) // _PROPOSED) * _PROPOSED
+    detail = f"half of the lines can be read after {median:.1f} s, 99 % after {most:.1f} s{skewed}"
+    if offset <= settings.query_offset:
+        return Check("lateness", True, f"{detail}; `query_offset: {format_duration(settings.query_offset)}` is enough")
+    wider = " and a `late_window` above it" if offset >= settings.late_window else ""
+    proposed = f"; `query_offset: {format_duration(offset)}`{wider} would spare reading windows again"
+    return Check("lateness", True, detail + proposed)
+
+
+async def _sample(source: Source, end: datetime, window: timedelta) -> Lateness | None:
+    """Of some thousand lines, in the newest windows before `end` that have any; None when there is none."""
+    counts = await source.count(TimeRange(floor(end - timedelta(days=1), window), end), window)
+    newest = sorted((start for start, lines in counts.items() if lines), reverse=True)
+    if not newest:
+        return None
+    start, lines = newest[0], 0
+    for start in newest:
+        lines += counts[start]
+        if lines >= SAMPLE_LINES or newest[0] - start >= timedelta(hours=1):
+            break
+    total: dict[tuple[int, float], int] = {}
+    seen = 0
+    pages: AsyncGenerator[pl.DataFrame, None] = source.query(TimeRange(start, newest[0] + window))  # type: ignore[assignment]
+    async with aclosing(pages):
+        async for page in pages:
+            for key, amount in measure(page, window).items():
+                total[key] = total.get(key, 0) + amount
+            seen += page.height
+            if seen >= SAMPLE_LINES:
+                break
+    return total

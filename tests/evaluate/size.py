@@ -1,0 +1,81 @@
+"""What is kept of the past of many services: the rows of an hour, and what they come to in two weeks."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from exporter import reduction
+from exporter.detection import TABLES, DetectionSettings, Detector
+from exporter.mining import TEMPLATES_SCHEMA, Mined
+from exporter.model import Write
+from exporter.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
+
+WINDOW = timedelta(minutes=1)
+LATE = timedelta(minutes=15)
+HOURS = 1
+START = int(datetime(2025, 3, 3, tzinfo=UTC).timestamp())
+
+
+def measure(services: int, templates: int, days: int) -> tuple[float, float]:
+    """Bytes of detection's rows after so many days, and seconds of processor time that a window takes to judge."""
+    chance = np.random.default_rng(0)
+    names = [f"service-{number}" for number in range(services)]
+    rates = chance.gamma(0.7, 4.0, (services, templates))
+    rows = sqlite3.connect(":memory:")
+    rows.executescript(TABLES)
+    detector = Detector("many", DetectionSettings(), WINDOW, LATE)
+    mined = Mined(pl.DataFrame(schema=TEMPLATES_SCHEMA))
+    begin = time.process_time()
+    windows = HOURS * 60 + int(LATE / WINDOW)
+    for number in range(windows):
+        window = START + number * 60
+        seen = _observation(window, names, chance.poisson(rates))
+        for found in (
+            detector.judge(seen, mined, reduction.empty().exemplars, late=False),
+            detector.settle(window - 15 * 60),
+        ):
+            for write in found.writes:
+                rows.executemany(_statement(write), write.rows)
+    spent = (time.process_time() - begin) / windows
+    blocks = _bytes(rows, "detection_blocks") / HOURS * 24 * days
+    scores = _bytes(rows, "detection_scores") / windows * 2 * 24 * 60
+    others = sum(_bytes(rows, name) for name in ("detection_observations", "detection_pool", "detection_services"))
+    return blocks + scores + others, spent
+
+
+def _observation(window: int, names: list[str], counts: np.ndarray) -> Observation:
+    lines = counts.sum(axis=1)
+    services = pl.DataFrame({"service": names, "lines": lines, "errors": 0, "warnings": 0, "traces": 0}, SERVICES)
+    place, template = np.nonzero(counts)
+    of = pl.DataFrame(
+        {
+            "service": [names[number] for number in place.tolist()],
+            "template": place * counts.shape[1] + template + 1,
+            "count": counts[place, template],
+            "traces": 0,
+            "severity": 9,
+            "first": window * 10**9,
+        },
+        COUNTS,
+    )
+    empty = pl.DataFrame(schema=TRANSITIONS), pl.DataFrame(schema=SESSIONS)
+    return Observation("many", window, WINDOW, services.filter(pl.col("lines") > 0), of, *empty)
+
+
+def _statement(write: Write) -> str:
+    if write.delete:
+        return f"DELETE FROM {write.table} WHERE {' AND '.join(f'{name} = ?' for name in write.columns)}"
+    marks = ", ".join("?" * len(write.columns))
+    return f"INSERT OR REPLACE INTO {write.table} ({', '.join(write.columns)}) VALUES ({marks})"
+
+
+def _bytes(rows: sqlite3.Connection, table: str) -> float:
+    """Of the values of a table; what SQLite adds for keys and pages is counted as a tenth."""
+    columns = [row[1] for row in rows.execute(f"PRAGMA table_info({table})")]
+    lengths = " + ".join(f"COALESCE(LENGTH(CAST({column} AS BLOB)), 0)" for column in columns)
+    return 1.1 * float(rows.execute(f"SELECT COALESCE(SUM({lengths}), 0) FROM {table}").fetchone()[0])
