@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ FAILING = 0.0004
 """Share of calls that fail at any time, for no reason that matters."""
 GLITCHES_PER_DAY = 2.0
 """Stretches of some seconds in which one service fails a little, and recovers by itself."""
+STATEMENT = 0.0002
+"""Seconds from one statement to the next."""
 TIMEOUT = 5.0
 SLOW = 1.0
 ROLLING = 40.0
@@ -472,8 +475,11 @@ class _BlockOfCell:
         cursor, broken, seen, loud, own, outgoing = self._suffer(call, start, replica)
         work = call.work.total_seconds() * self.chance.lognormal(0, 0.45, who.size)
 
+        place = count(1)
+
         def log(written: Statement, at: Ints, ms: Floats | None = None) -> None:
-            self._log(batch, call.service, written, at, who, cursor, replica, span, ms)
+            # One statement after the other, as a thread reaches them.
+            self._log(batch, call.service, written, at, who, cursor + STATEMENT * next(place), replica, span, ms)
 
         talking = np.flatnonzero(loud)
         for written in call.before:
@@ -493,7 +499,7 @@ class _BlockOfCell:
             log(written, np.flatnonzero(loud & broken), took)
         # A caller does not wait for ever.
         end = np.where(broken & (seen == SEEN.index("timeout")), np.minimum(cursor, start + TIMEOUT), cursor)
-        return end + 0.0008, broken, seen
+        return end + STATEMENT * (next(place) + 1), broken, seen
 
     def _suffer(
         self, call: Call, start: Floats, replica: Ints
@@ -729,7 +735,7 @@ class _BlockOfCell:
             at = at[self.chance.random(at.size) < written.chance]
             if not at.size:
                 return
-        times = cursor[at] + 0.0002 * (1 + len(batch.parts) % 4) + 0.0001 * self.chance.random(at.size)
+        times = cursor[at] + 0.5 * STATEMENT * self.chance.random(at.size)
         index = self.shop.index(self.cell.names[name], written)
         took = ms[at] if ms is not None else 20.0 + 1000 * self.chance.lognormal(0, 0.6, at.size)
         instance = self._instances(name, times, replica[at])
