@@ -43,9 +43,9 @@ RELEASE_BEFORE = timedelta(hours=1)
 MAX_THRESHOLD = 12.0
 """However noisy warm-up was: three windows of a one-in-ten-thousand score with errors open an incident."""
 
-QUIET = 0.3
-"""What an anomaly without warnings and errors weighs: most of them are releases that do things in another order.
-Chosen on fourteen days of the simulated shop, seed 0, where 0.3 to 0.4 hold the budget and lose no failure."""
+QUIET = 0.4
+"""What an anomaly without warnings and errors weighs: many of them are releases, and new habits of the users. Chosen on
+fourteen days of the simulated shop, seed 0 (0.4 to 0.6 lose no failure there); seed 1 was looked at afterwards."""
 
 _RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
 

@@ -238,28 +238,29 @@ class History:
         """What the past expects of each service at this hour, and whether a settled window falls short of it.
 
         Of this hour of earlier days and the last hours the one that expects less counts; all of the past only where
-        there is neither, for it has the nights too.
+        there is neither. What is beyond chance is told from the first of them that knows the service: the last hours
+        have the evening too, and all of the past the nights.
         """
         index = self.index
         places: Ints = np.flatnonzero(index.kind == base.VOLUME)
         hour = self.same_hour(window)
-        usual, share = np.full(len(places), np.inf), np.ones(len(places))
-        short = np.ones(len(places), np.bool_)
         recent = [*self.before(window), placed]
         # A gap of the source among the last windows says nothing about its services.
         spans = [[placed], recent] if len(recent) == RECENT else [[placed]]
         lines = [(len(span), self._lines(span)[places]) for span in spans]
+        usual = np.full(len(places), np.inf)
+        far = np.zeros((len(lines), len(places)), np.bool_)
         for past, everything in ((hour, False), (self.lately(), False), (self.total(), True)):
             if past is None:
                 continue
-            there = past[places, base.WINDOWS] > 0
-            if everything:
-                there &= usual == np.inf
-            mean, found = _short(past[places], lines)
+            new = (past[places, base.WINDOWS] > 0) & (usual == np.inf)
+            there = new if everything else past[places, base.WINDOWS] > 0
+            mean, found = _far_below(past[places], lines)
+            far[:, new] = found[:, new]
             usual[there] = np.minimum(usual[there], mean[there])
-            short[there] &= found[there]
-        if hour is not None:
-            share = hour[places, base.WINDOWS] / max(self.windows_at(window), 1)
+        few = np.array([seen < SHORT * number * usual for number, seen in lines])
+        short: Bools = np.any(few & far, axis=0)
+        share = np.ones(len(places)) if hour is None else hour[places, base.WINDOWS] / max(self.windows_at(window), 1)
         names = [index.services[number] for number in index.service[places].tolist()]
         rows = zip(names, usual.tolist(), share.tolist(), short.tolist(), strict=True)
         return {name: Volume(mean, often, low) for name, mean, often, low in rows if mean != np.inf}
@@ -281,18 +282,18 @@ class Volume:
     short: bool
 
 
-def _short(past: Ints, lines: Sequence[tuple[int, Ints]]) -> tuple[Floats, Bools]:
-    """Mean lines a window, and whether any of these numbers of windows has less than SHORT of it, beyond chance."""
+def _far_below(past: Ints, lines: Sequence[tuple[int, Ints]]) -> tuple[Floats, Bools]:
+    """Mean lines a window, and whether these numbers of windows have less than that beyond chance, a row for each."""
     windows, sums, squares = (past[:, column].astype(float) for column in (base.WINDOWS, base.SUM, base.SQUARES))
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = sums / windows
         extra = np.clip(np.nan_to_num((squares / windows - mean**2 - mean) / mean**2, posinf=0.0), 0.0, 1e6)
-        found = np.zeros(len(past), np.bool_)
-        for count, seen in lines:
-            expected = count * mean
+        rows = []
+        for number, seen in lines:
+            expected = number * mean
             z = 2 * (np.sqrt(seen + 0.375) - np.sqrt(expected + 0.375)) / np.sqrt(1 + extra * expected)
-            found |= (seen < SHORT * expected) & (z <= -SHORT_Z)
-    return mean, found
+            rows.append(z <= -SHORT_Z)
+    return mean, np.array(rows)
 
 
 def _no_sums() -> Ints:
