@@ -121,6 +121,16 @@ def _duration(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < (value := kind(text)) < float("inf"):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+    return convert
+
+
 def _load(options: argparse.Namespace) -> Config:
     from exporter.config import load
 
@@ -315,7 +325,7 @@ def _incidents(commands: Any) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     listing = _add(verbs, "list", "incidents, the newest first", "Incidents, the newest first.", _incidents_list)
     listing.add_argument("--status", choices=("firing", "resolved"))
-    listing.add_argument("--limit", type=int, default=20)
+    listing.add_argument("--limit", type=_above_zero(int), default=20)
     show = _add(verbs, "show", "one incident, whole", "One incident with its report and evidence.", _incidents_show)
     resolve = _add(
         verbs,
@@ -418,7 +428,9 @@ def _simulate(commands: Any) -> None:
     parser.add_argument("--format", choices=("ndjson", "text"), default="ndjson", help="of lines in a file (ndjson)")
     parser.add_argument("--elasticsearch", metavar="URL", help="write to this server instead")
     parser.add_argument("--index", default="shop-logs", help="index or data stream (shop-logs)")
-    parser.add_argument("--rate", type=float, metavar="LINES", help="lines a second of all services together")
+    parser.add_argument(
+        "--rate", type=_above_zero(float), metavar="LINES", help="lines a second of all services together"
+    )
     parser.add_argument("--history", type=_duration, default="3d", help="how much of the past to write first (3d)")
     parser.add_argument("--follow", action="store_true", help="then go on in real time until stopped")
     parser.add_argument("--seed", type=int, default=0)

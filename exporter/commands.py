@@ -151,6 +151,7 @@ async def analyze(options: Namespace) -> int:
     """Say what is unusual in files; 3 when something is and the caller wants to know by exit code."""
     from exporter import analyze as engine
     from exporter.config import explain
+    from exporter.reduction import session_pattern
 
     names = {name: getattr(options, name) for name in ("body", "timestamp", "severity", "service", "trace", "host")}
     given: dict[str, object] = {"fields": {name: value for name, value in names.items() if value}}
@@ -159,8 +160,12 @@ async def analyze(options: Namespace) -> int:
     try:
         files = resolve("integrations.file:FileSettings")(name="files", path=options.files, **given)
         settings = engine.AnalyzeSettings(window=options.window, session_pattern=options.session, top=options.top)
+        if options.session is not None:
+            session_pattern(options.session)
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, ""))) from error
+    except ValueError as error:
+        raise ConfigError(f"--session: {error}") from error
     found = await engine.analyze(resolve("integrations.file:read_pages")(options.files, files), settings)
     if options.format == "json":
         print(json.dumps(to_json(found), ensure_ascii=False))

@@ -53,7 +53,8 @@ class WarmupSettings(Settings):
     history: Duration = timedelta(days=7)
     """How far back the past is read at first start."""
     budget: Duration = timedelta(minutes=10)
-    """How long reading it may take; then the windows nearest to now have been taken."""
+    """How long reading it may take. Where all of it would take longer, half goes to the windows nearest to now, and the
+    rest to the same hour of earlier days, then to pieces between."""
 
 
 def _rate(value: object) -> float:
@@ -118,21 +119,47 @@ class Config(Settings):
 def load(path: Path) -> Config:
     """Read and validate a file. Raises ConfigError that names the path in the file, the value and the choices."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the configuration with -c FILE") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not text in UTF-8, at byte {error.start}; give YAML with -c FILE") from error
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: {_worded(error)}") from error
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path}: holds no settings; the shortest useful file is one source and one sink")
     return parse(raw, str(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that is there twice: the first would be lost without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.composer.ComposerError(
+                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return node
+
+
+def _worded(error: yaml.YAMLError) -> str:
+    """Where YAML goes wrong, and what is wrong there."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"not valid YAML: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return f"not valid YAML: {' '.join(str(error).split())}"
+
+
 def parse(raw: Mapping[str, Any], origin: str = "configuration") -> Config:
     """Validate what a file says. Raises ConfigError with every problem found, one a line."""
-    values = _with_environment(dict(raw), origin, "")
+    # A block of which every line is a comment says nothing.
+    values = {key: value for key, value in _with_environment(raw, origin, "").items() if value is not None}
     problems: list[str] = []
     values["sources"] = _several(values.get("sources"), SOURCES, "sources", problems)
     values["sinks"] = _several(values.get("sinks") or (), SINKS, "sinks", problems)
@@ -149,6 +176,7 @@ def parse(raw: Mapping[str, Any], origin: str = "configuration") -> Config:
             problems.extend(explain(error, ""))
         else:
             problems.extend(_duplicates("sources", config.sources) + _duplicates("sinks", config.sinks))
+            problems.extend(_session_patterns(config.sources))
     if problems or config is None:
         raise ConfigError("\n".join(f"{origin}: {problem}" for problem in problems))
     return config
@@ -163,7 +191,7 @@ def resolve(reference: str) -> Any:
 def _with_environment(value: Any, origin: str, path: str) -> Any:
     """`${NAME}` in any text becomes the environment's value; `$$` stands for a dollar."""
     if isinstance(value, Mapping):
-        return {k: _with_environment(v, origin, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+        return {str(k): _with_environment(v, origin, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [_with_environment(v, origin, f"{path}.{i}") for i, v in enumerate(value)]
     if not isinstance(value, str) or "$" not in value:
@@ -180,7 +208,7 @@ def _with_environment(value: Any, origin: str, path: str) -> Any:
 
 
 def _several(raw: Any, table: Mapping[str, str], path: str, problems: list[str]) -> tuple[Any, ...]:
-    if raw is None:
+    if raw is None or raw == []:
         problems.append(f"{path}: missing; name at least one, its type one of {_choices(table)}")
         return ()
     if not isinstance(raw, Sequence) or isinstance(raw, str):
@@ -190,9 +218,13 @@ def _several(raw: Any, table: Mapping[str, str], path: str, problems: list[str])
 
 
 def _one(raw: Any, table: Mapping[str, str], path: str, problems: list[str]) -> Any:
-    kind = raw.get("type") if isinstance(raw, Mapping) else None
-    if not isinstance(raw, Mapping) or not isinstance(kind, str) or kind not in table:
-        problems.append(f"{path}.type: {kind!r} is not one of {_choices(table)}")
+    if not isinstance(raw, Mapping):
+        problems.append(f"{path}: must be a block of settings with a type that is one of {_choices(table)}")
+        return None
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in table:
+        what = "missing; must be" if kind is None else f"{kind!r} is not"
+        problems.append(f"{path}.type: {what} one of {_choices(table)}")
         return None
     try:
         return resolve(table[kind])(**raw)
@@ -216,6 +248,8 @@ def explain(error: ValidationError, path: str) -> list[str]:
             message = "missing"
         else:
             message = item["msg"].removeprefix("Value error, ")
+            if item["type"] in ("model_type", "dict_type"):
+                message = "must be a block of settings, such as `{key: value}`"
             shown = item["input"]
             secret = any(word in place for word in ("key", "token", "password", "secret", "url"))
             if isinstance(shown, (str, int, float, bool)) and repr(shown) not in message and not secret:
@@ -231,6 +265,21 @@ def _duplicates(path: str, items: Sequence[Any]) -> list[str]:
         for index, name in enumerate(names)
         if name in names[:index]
     ]
+
+
+def _session_patterns(sources: Sequence[Any]) -> list[str]:
+    patterns = [(index, getattr(source.sessions, "pattern", None)) for index, source in enumerate(sources)]
+    problems = []
+    for index, pattern in patterns:
+        if pattern is not None:
+            # Imported here: it brings polars.
+            from exporter.reduction import session_pattern
+
+            try:
+                session_pattern(pattern)
+            except ValueError as error:
+                problems.append(f"sources.{index}.sessions.pattern: {error}")
+    return problems
 
 
 def effective(config: Config) -> str:

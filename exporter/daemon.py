@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from exporter.assembly import Assembly
 from exporter.lateness import QUANTILES
-from exporter.model import ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
+from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
 from exporter.operations import Operations
 from exporter.pipeline import SourcePipeline, decision, grouped_through, seconds
 from exporter.telemetry import PrometheusTelemetry
@@ -84,7 +84,7 @@ class Daemon(Operations):
         except TransientError as error:
             outcome = "transient"
             await self._failed(polling, str(error), now, until)
-        except PermanentError as error:
+        except (PermanentError, ConfigError) as error:
             outcome = "permanent"
             await self._failed(polling, str(error), now, until)
         except StateError:

@@ -79,7 +79,11 @@ async def check(settings: Any, source: Source, now: datetime) -> Check:
     """The lateness of the newest lines that are old enough for late ones to be there, and what follows from it."""
     found = await _sample(source, floor(now - settings.late_window, settings.window), settings.window)
     if found is None:
-        return Check("lateness", True, "unknown: there was no line in the last day")
+        return Check(
+            "lateness",
+            True,
+            f"unknown: no line of the last day is older than `late_window`, {format_duration(settings.late_window)}",
+        )
     median, most = (quantile([found], share) for share in QUANTILES)
     skewed = f"; {ahead(found)} lines were ingested before their own time: a clock is ahead" if ahead(found) else ""
     if median is None or most is None:

@@ -291,7 +291,8 @@ def _steps(
         )
     )
     if not incident.fix:
-        steps.append(Claim(f"Tell what fixed it, for next time: {OWN_NAME} incidents resolve {incident.id} --fix TEXT"))
+        command = f"{OWN_NAME} incidents resolve {incident.id} --fix TEXT -c FILE"
+        steps.append(Claim(f"Tell what fixed it, for next time: {command}"))
     return tuple(steps)
 
 

@@ -94,10 +94,12 @@ class Rows:
 
     def _reader(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
-            self._local.connection = sqlite3.connect(
+            opened = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
             )
-            self._readers.append(self._local.connection)
+            self._readers.append(opened)
+            _known_version(opened, self.path)
+            self._local.connection = opened
         connection: sqlite3.Connection = self._local.connection
         return connection
 
@@ -239,13 +241,18 @@ def _tables(definitions: Iterable[str]) -> list[str]:
     return names
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _known_version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise StateError(
             f"state file {path} has version {version}, this program knows up to {len(MIGRATIONS)}: "
             "it was written by a newer release; run that release, or give another `state:` path"
         )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = _known_version(connection, path)
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 

@@ -12,6 +12,7 @@ import polars as pl
 from exporter.model import (
     EPOCH,
     Check,
+    ExporterError,
     TimeRange,
     TransientError,
     from_nanoseconds,
@@ -40,6 +41,7 @@ class MemorySource:
         self.page_size = page_size
         self.seed = seed
         self.fail_next = 0
+        self.failure: ExporterError = TransientError("the server answers 503")
         self.queries: list[TimeRange] = []
 
     def _between(self, time_range: TimeRange) -> pl.DataFrame:
@@ -50,7 +52,7 @@ class MemorySource:
         self.queries.append(time_range)
         if self.fail_next:
             self.fail_next -= 1
-            raise TransientError("the server answers 503")
+            raise self.failure
         found = self._between(time_range)
         if self.seed is not None:
             order = list(range(found.height))

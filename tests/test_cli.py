@@ -124,6 +124,22 @@ def test_analyze_of_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("analyze", "-", "--session", "order=("), "--session: not a regular expression"),
+        (("simulate", "--rate", "0"), "'0' is not a number above 0"),
+        (("simulate", "--rate", "-5"), "'-5' is not a number above 0"),
+        (("incidents", "list", "-c", "exporter.yml", "--limit", "no"), "'no' is not a number above 0"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_would_do(arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.timeout(120)
 def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: Path) -> None:
     port = free_port()

@@ -24,7 +24,7 @@ def with_(path: str, value: Any) -> dict[str, Any]:
     *parents, last = path.split(".")
     for part in parents:
         place = place[int(part)] if part.isdigit() else place.setdefault(part, {})
-    place[last] = value
+    place[int(last) if last.isdigit() else last] = value
     return raw
 
 
@@ -50,7 +50,11 @@ def test_one_source_and_one_sink_are_enough() -> None:
         ("memory", {"type": "redis"}, "memory.type: 'redis' is not one of 'elasticsearch', 'local'"),
         ("llm", {"type": "oracle"}, "llm.type: 'oracle' is not one of 'openai'"),
         ("external_labels", {"1st": "x"}, "external_labels: '1st' is not a label name"),
-        ("sources", [], "sources"),
+        ("sources", [], "sources: missing; name at least one"),
+        ("sources.0", "shop", "sources.0: must be a block of settings with a type that is one of 'elasticsearch'"),
+        ("sources.0.type", None, "sources.0.type: missing; must be one of 'elasticsearch'"),
+        ("sources.0.sessions", {"pattern": "order=("}, "sources.0.sessions.pattern: not a regular expression"),
+        ("warmup", "5m", "warmup: '5m': must be a block of settings"),
         ("readers", 0, "readers: 0: "),
     ],
 )
@@ -94,12 +98,37 @@ def test_the_effective_configuration_can_be_read_again(tmp_path: Path) -> None:
     assert load(path).sources[0].name == "shop"
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "state"])
-def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "holds no settings"),
+        (b"- a\n- b\n", "holds no settings"),
+        (b"state", "holds no settings"),
+        (b"a: [", "line 1, column 5: expected the node content"),
+        (b"\xff\xfes", "not text in UTF-8, at byte 0"),
+        (b"state: a\nsinks: []\nstate: b\n", "line 3, column 1: the key 'state' is there twice"),
+        (b"sources: [{type: file, name: a, name: b}]", "the key 'name' is there twice"),
+        (b"sources: [{type: file, name: a, path: b}]\n1: 2", "1: unknown key"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "exporter.yml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=str(path)):
+    path.write_bytes(text)
+    with pytest.raises(ConfigError) as error:
         load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
+def test_a_block_without_any_setting_says_nothing() -> None:
+    assert parse({**SHORTEST, "warmup": None, "web": None, "llm": None}) == parse(SHORTEST)
+
+
+def test_what_yaml_merges_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "exporter.yml"
+    base = "{type: file, name: a, path: b}"
+    path.write_text(f"sources:\n  - &first {base}\n  - &second {{<<: *first, name: b}}\n  - {{<<: *second, name: c}}\n")
+    assert [source.name for source in load(path).sources] == ["a", "b", "c"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from exporter.assembly import assemble
 from exporter.config import Config, parse
 from exporter.daemon import GIVE_UP_AFTER, Daemon
-from exporter.model import Sink
+from exporter.model import ConfigError, Sink
 from exporter.pipeline import grouped_through, incident_list, seconds
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.backend import AlertTrigger
@@ -158,6 +158,22 @@ async def test_a_source_that_fails_loses_nothing_and_is_tried_again(tmp_path: Pa
         assert (
             daemon.telemetry.value("log_anomaly_exporter_source_polls_total", source="shop", outcome="transient") == 1
         )
+
+
+async def test_a_secret_that_has_gone_is_a_refusal_that_is_tried_again(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(80))
+    source.failure = ConfigError("secret file /run/secrets/key: No such file or directory")
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment += 5 * MINUTE
+        source.fail_next = 1
+        await daemon.once()
+        assert daemon.pollings[0].detail == "secret file /run/secrets/key: No such file or directory"
+        polls = "log_anomaly_exporter_source_polls_total"
+        assert daemon.telemetry.value(polls, source="shop", outcome="permanent") == 1
+        await daemon.once()
+        assert not daemon.pollings[0].detail
 
 
 async def test_a_stalled_source_holds_the_others_back_no_longer_than_stall_after(tmp_path: Path) -> None:

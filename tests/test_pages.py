@@ -115,7 +115,8 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "Look at db-payments",
         "Receipts are no longer sent",
         "remaining connection slots are reserved",
-        "log-anomaly-exporter incidents resolve 3f9a1c0de47b2856",
+        'log-anomaly-exporter incidents resolve 3f9a1c0de47b2856 --fix "…" -c exporter.yml',
+        "new kind of line",
         "401: the collector refuses the token",
     ):
         assert said in text, said
@@ -314,7 +315,7 @@ def bare(**changes: Any) -> Incident:
     [
         (IncidentRecord(bare()), "The report is being written."),
         (IncidentRecord(bare(merged_into="91c2d0aa")), 'href="../incidents/91c2d0aa"'),
-        (IncidentRecord(bare(sampled=0.25)), "Only 25 % of the lines were read"),
+        (IncidentRecord(bare(sampled=0.25)), "In at least one window only 25% of the lines were read"),
         (IncidentRecord(bare(fix="Restarted it")), "Restarted it"),
         (IncidentRecord(bare(reopened=2)), "reopened 2×"),
         (IncidentRecord(bare(status="resolved", ends_at=at(5))), "Lasted"),

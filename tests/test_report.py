@@ -111,7 +111,7 @@ def test_the_report_without_a_model_is_complete() -> None:
     assert "https://kibana.example.org/x" in steps
     assert "Follow trace 4bf92f3577b3" in steps
     assert "Compare releases" in steps
-    assert "incidents resolve 3f9a1c0de47b2856 --fix" in steps
+    assert "incidents resolve 3f9a1c0de47b2856 --fix TEXT -c FILE" in steps
 
 
 def test_every_citation_exists() -> None:

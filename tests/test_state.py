@@ -81,6 +81,8 @@ def test_a_file_of_a_newer_version_is_refused_with_the_remedy(tmp_path: Path) ->
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(StateError, match="newer release"):
         State(path)
+    with pytest.raises(StateError, match="newer release"):
+        Rows(path).read_now("SELECT * FROM meta")
     connection.close()
 
 
