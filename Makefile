@@ -21,8 +21,11 @@ endif
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Each process starts the servers that its tests ask for (about 2 GB with all of them).
+PROCESSES ?= 2
+
 test: $(TESTABLE) provision lint ## check the code and run all tests (ARGS="-k loki" goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 demo: $(VENV)/.installed ## see it work, with no server and nothing to configure
 	$(BIN)/log-anomaly-exporter demo $(ARGS)
