@@ -18,8 +18,8 @@ from pydantic import Field, field_validator
 
 from exporter import masks
 from exporter.masks import KEEP_KEYS, WILDCARD, MaskSettings
-from exporter.model import Duration, Reduced, Settings, SqlValue, Write, stable_key
-from exporter.reduction import frame_of
+from exporter.model import Duration, Reduced, SqlValue, Write, stable_key
+from exporter.reduction import LineSettings, frame_of
 from exporter.template_counts import Row, TemplateCounts
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ _FAILURE = re.compile(
 )
 
 
-class MiningSettings(Settings):
+class MiningSettings(LineSettings):
     """How lines become templates, and the limits of a service. Drain's own settings are fixed: they are measured."""
 
     masks: MaskSettings = MaskSettings()
@@ -85,14 +85,8 @@ class MiningSettings(Settings):
     """Templates of a service."""
     novelty_budget: int = Field(default=2_000, ge=1, le=100_000)
     """New shapes of a service that are learnt in one window; the others wait for the next."""
-    max_line_chars: int = Field(default=4_096, ge=64, le=65_536)
-    """Characters of a line that are looked at."""
     max_tokens: int = Field(default=128, ge=8, le=1_024)
     """Tokens of a line that are looked at."""
-    multiline: bool = True
-    """Whether a line may continue the one before it: frames of a stack trace are neither counted nor mined."""
-    drop_stack_frames: bool = True
-    """Whether a trace inside one record loses its frames first."""
     template_retention: Duration = timedelta(days=30)
     """A template that is unseen for so long leaves the tree; it comes back under its id."""
 

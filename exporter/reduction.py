@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,6 @@ from exporter.masks import shapes_of
 from exporter.messages import Messages
 from exporter.model import Duration, Reduced, Settings, Severity, line_schema, page_schema, stable_key
 from exporter.redaction import RedactionSettings, Redactor
-
-if TYPE_CHECKING:
-    from exporter.mining import MiningSettings
 
 UInt64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
@@ -74,16 +71,23 @@ _ORDER = (
 _SEED = secrets.randbits(63)
 
 
-class ReductionSettings(Settings):
+class LineSettings(Settings):
+    """What of a line is looked at."""
+
+    max_line_chars: int = Field(default=4_096, ge=64, le=65_536)
+    """Characters of a line that are looked at."""
+    multiline: bool = True
+    """Whether a line may continue the one before it: frames of a stack trace are neither counted nor mined."""
+    drop_stack_frames: bool = True
+    """Whether a trace inside one record loses its frames first."""
+
+
+class ReductionSettings(LineSettings):
     """What `reduce` needs to know of a source."""
 
     window: Duration = timedelta(seconds=60)
     session_pattern: str | None = None
     """Where the source gives no session: a regular expression; its first group is the key."""
-    max_line_chars: int = 4096
-    multiline: bool = True
-    """Whether a line may continue the one before it."""
-    drop_stack_frames: bool = True
     redaction: RedactionSettings = RedactionSettings()
     redaction_key: bytes = Field(default=b"", repr=False, exclude=True)
     """Of the installation; without one, a key of this process alone."""
@@ -94,15 +98,13 @@ class ReductionSettings(Settings):
         return session_pattern(value) if value is not None else None
 
     @classmethod
-    def of(cls, source: Any, mining: MiningSettings, redaction: RedactionSettings, key: bytes) -> ReductionSettings:
+    def of(cls, source: Any, lines: LineSettings, redaction: RedactionSettings, key: bytes) -> ReductionSettings:
         """What a source's, the miner's and the redactor's configuration say."""
         sessions = getattr(source, "sessions", None)
         return cls(
             window=source.window,
             session_pattern=getattr(sessions, "pattern", None),
-            max_line_chars=mining.max_line_chars,
-            multiline=mining.multiline,
-            drop_stack_frames=mining.drop_stack_frames,
+            **{name: getattr(lines, name) for name in LineSettings.model_fields},
             redaction=redaction,
             redaction_key=key,
         )
