@@ -34,7 +34,7 @@ from exporter.state import Rows, State, meta_write
 
 T = TypeVar("T")
 
-LINES_PER_CHUNK = 300_000
+LINES_PER_CHUNK = 100_000
 """Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
 
 MAX_WINDOWS_PER_CHUNK = 240

@@ -431,7 +431,12 @@ def _exemplars(page: pl.DataFrame, lines: pl.DataFrame, settings: ReductionSetti
         rows = picked["row"].to_numpy()
     bodies = page["body"].gather(rows).str.head(_BEFORE_REDACTION)
     redacted = _redactor(settings.redaction, settings.redaction_key).redact_series(bodies)
-    return picked.with_columns(redacted.alias("body")).select(*_EXEMPLAR_COLUMNS)
+    return _detached(picked.with_columns(redacted.alias("body")).select(*_EXEMPLAR_COLUMNS))
+
+
+def _detached(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with texts of its own: the few rows that are gathered from a page hold on to all texts of the page."""
+    return frame.with_columns(pl.col(pl.String) + "")
 
 
 _OF_PAGE = ("service", "timestamp", "sequence", "id", "trace", "host", "stream")

@@ -68,6 +68,8 @@ class ElasticsearchSettings(SourceSettings):
     """Seconds."""
     slices: int = Field(default=2, ge=1, le=16)
     """Parts of a range that are read at the same time."""
+    page_size: int = Field(default=2000, ge=1, le=10_000)
+    """Lines asked for at once; documents in flight are most of the memory that reading takes."""
 
     @field_validator("hosts")
     @classmethod
