@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field
 
 from exporter.model import (
     EPOCH,
     Check,
-    ConfigError,
     Context,
     ExporterError,
     PermanentError,
     TimeRange,
     TransientError,
-    read_secret,
 )
-from integrations._http import TlsSettings, pause, retry_after
+from integrations._elasticsearch import ConnectionSettings, explained, reason
+from integrations._http import pause
 from integrations._source import EARLIEST, Decoder, SourceSettings, lookup
 
 if TYPE_CHECKING:
@@ -41,50 +37,19 @@ MAX_BUCKETS = 10_000
 
 FORMAT = "strict_date_optional_time_nanos"
 
-# Spans of every request would fill the trace backend of whoever has a tracer set up.
-os.environ.setdefault("OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_ENABLED", "false")
 
-
-class ElasticsearchSettings(SourceSettings):
-    """An Elasticsearch of version 8 or 9, self-hosted or in the cloud."""
+class ElasticsearchSettings(ConnectionSettings, SourceSettings):
+    """Indices of an Elasticsearch that hold logs."""
 
     type: Literal["elasticsearch"] = "elasticsearch"
-    hosts: tuple[str, ...] = Field(min_length=1)
-    """URLs, tried in turn."""
     index: str | tuple[str, ...] = "filebeat-*"
     """Index patterns, aliases or data streams."""
     query: dict[str, Any] | None = None
     """A further query (Query DSL) that lines must match."""
-    api_key: SecretStr | None = None
-    """As Kibana shows it, encoded."""
-    api_key_file: Path | None = None
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
-    tls: TlsSettings = TlsSettings()
-    request_timeout: float = Field(default=30.0, gt=0)
-    """Seconds."""
     slices: int = Field(default=2, ge=1, le=16)
     """Parts of a range that are read at the same time."""
     page_size: int = Field(default=2000, ge=1, le=10_000)
     """Lines asked for at once; documents in flight are most of the memory that reading takes."""
-
-    @field_validator("hosts")
-    @classmethod
-    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if not host.startswith(("http://", "https://")):
-                raise ValueError(f"{host!r} is not a URL; write https://host:9200")
-        return value
-
-    @model_validator(mode="after")
-    def _one_way(self) -> ElasticsearchSettings:
-        ways = [self.api_key or self.api_key_file, self.username, self.bearer_token or self.bearer_token_file]
-        if sum(1 for way in ways if way) > 1:
-            raise ValueError("give one of api_key, username and password, or bearer_token")
-        return self
 
     def index_list(self) -> str:
         """The patterns as the API takes them."""
@@ -92,31 +57,6 @@ class ElasticsearchSettings(SourceSettings):
 
     def build(self, context: Context) -> ElasticsearchSource:
         return ElasticsearchSource(self, context)
-
-    def client(self) -> AsyncElasticsearch:
-        """Raises ConfigError when the settings do not go together."""
-        from elasticsearch import AsyncElasticsearch, OrjsonSerializer
-
-        options: dict[str, Any] = {
-            # Retries of this client have no pause between them; ours have.
-            "max_retries": 0,
-            "retry_on_timeout": False,
-            "request_timeout": self.request_timeout,
-            "serializer": OrjsonSerializer(),
-        }
-        if any(host.startswith("https://") for host in self.hosts):
-            options["ssl_context"] = self.tls.context()
-            options["ssl_show_warn"] = False
-        if key := read_secret(self.api_key, self.api_key_file):
-            options["api_key"] = key
-        elif token := read_secret(self.bearer_token, self.bearer_token_file):
-            options["bearer_auth"] = token
-        elif self.username:
-            options["basic_auth"] = (self.username, read_secret(self.password, self.password_file) or "")
-        try:
-            return AsyncElasticsearch(list(self.hosts), **options)
-        except (ValueError, ssl.SSLError) as error:
-            raise ConfigError(f"source {self.name}: {error}") from error
 
 
 class ElasticsearchSource:
@@ -283,7 +223,7 @@ class ElasticsearchSource:
 
     def _connection(self) -> AsyncElasticsearch:
         if self._client is None:
-            self._client = self._settings.client()
+            self._client = self._settings.client(f"source {self.name}")
         return self._client
 
     def _filter(self, time_range: TimeRange) -> dict[str, Any]:
@@ -352,38 +292,22 @@ class ElasticsearchSource:
         raise AssertionError("unreachable")
 
     async def _explained(self, call: Any) -> Any:
-        from elastic_transport import TlsError
-        from elasticsearch import ApiError, TransportError, UnsupportedProductError
-
         try:
             return await call()
-        except UnsupportedProductError as error:
-            raise PermanentError(
-                f"source {self.name}: what answers is no Elasticsearch (the header X-Elastic-Product is missing): "
-                "OpenSearch is not supported by this source, and a proxy must pass the header on"
-            ) from error
-        except TlsError as error:
-            raise PermanentError(f"source {self.name}: TLS failed, give tls.ca_file: {error.message}") from error
-        except ApiError as error:
-            self._raise(error)
-        except TransportError as error:
-            raise TransientError(f"source {self.name}: {_inner(error)}") from error
+        except Exception as error:
+            if getattr(error, "status_code", None) == 401:
+                # A secret in a file may have been replaced: the next try reads it again.
+                await self.close()
+            raise self._ours(error) from error
 
-    def _raise(self, error: Any) -> NoReturn:
-        """An error by what can be done about it."""
-        status, reason = error.status_code, _reason_of(error)
-        place = f"source {self.name}: {status} {reason}"
-        if status == 404 and "search_context_missing" in str(error.body):
-            raise Restart(f"{place}; the point in time has expired, the range is read again") from error
-        if status in (408, 429) or status >= 500:
-            raise TransientError(place, retry_after(dict(error.meta.headers))) from error
-        if status in (401, 403):
-            raise PermanentError(f"{place}\n{_grant(self._settings.index_list())}") from error
-        if status == 400 and "media_type_header_exception" in str(error.body):
-            raise PermanentError(f"{place}; servers of version 8 and 9 are supported, this is an older one") from error
-        if status == 404:
-            raise PermanentError(f"{place}; index {self._settings.index_list()!r} does not exist") from error
-        raise PermanentError(place) from error
+    def _ours(self, error: Any) -> ExporterError:
+        place, index = f"source {self.name}", self._settings.index_list()
+        if getattr(error, "status_code", None) == 404:
+            place = f"{place}: 404 {reason(error)}"
+            if "search_context_missing" in str(error.body):
+                return Restart(f"{place}; the point in time has expired, the range is read again")
+            return PermanentError(f"{place}; index {index!r} does not exist")
+        return explained(error, place, _grant(index))
 
 
 class Restart(TransientError):
@@ -396,21 +320,6 @@ def _first_values(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _reason_of(error: Any) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    cause = body.get("error", {})
-    if isinstance(cause, dict):
-        root = (cause.get("root_cause") or [cause])[0]
-        return f"{root.get('type', '')}: {root.get('reason', '')}"[:300].strip(": ")
-    return str(cause)[:300] or str(error)[:300]
-
-
-def _inner(error: Any) -> str:
-    """The client's words, without the node's address and its credentials."""
-    names = [type(inner).__name__ for inner in getattr(error, "errors", ())]
-    return f"no answer ({', '.join(dict.fromkeys(names)) or type(error).__name__})"
 
 
 def _grant(index: str) -> str:

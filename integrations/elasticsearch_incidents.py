@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from exporter.model import (
     Check,
-    ConfigError,
     Context,
     Duration,
     ExporterError,
@@ -23,10 +20,9 @@ from exporter.model import (
     PermanentError,
     TransientError,
     from_json,
-    read_secret,
     to_json,
 )
-from integrations._http import TlsSettings
+from integrations._elasticsearch import ConnectionSettings, explained
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
@@ -56,33 +52,15 @@ PROPERTIES: Mapping[str, Any] = {
 }
 
 
-class ElasticsearchIncidentsSettings(MemorySettings):
+class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
     """Memory in Elasticsearch 8.14 or later, or 9: shared by installations, kept where the logs are."""
 
     type: Literal["elasticsearch"]
-    hosts: tuple[str, ...] = Field(min_length=1)
-    """Such as `https://es:9200`; several nodes of one cluster."""
     index: str = Field(default="lae-incidents", pattern=r"^[a-z0-9][a-z0-9._-]{0,200}$")
     """The alias of the index; the index itself has a version after it."""
     bootstrap: bool = True
     """Create the index when it is missing, and a field for vectors of a new length."""
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    tls: TlsSettings = TlsSettings()
     timeout: Duration = timedelta(seconds=10)
-
-    @field_validator("hosts")
-    @classmethod
-    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if not re.fullmatch(r"https?://[^/@\s]+:\d+(?:/\S*)?", host):
-                raise ValueError("each host is a URL with its port, without user or password, such as https://es:9200")
-        return value
 
     @field_validator("index")
     @classmethod
@@ -92,19 +70,6 @@ class ElasticsearchIncidentsSettings(MemorySettings):
                 "names like logs-* belong to templates of Elasticsearch itself; take another, such as lae-incidents"
             )
         return value
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> ElasticsearchIncidentsSettings:
-        pairs = {"api_key": self.api_key, "bearer_token": self.bearer_token, "password": self.password}
-        for name, inline in pairs.items():
-            if inline and getattr(self, f"{name}_file"):
-                raise ValueError(f"{name} and {name}_file are both given; give one of them")
-        ways = [self.api_key or self.api_key_file, self.bearer_token or self.bearer_token_file, self.username]
-        if sum(way is not None for way in ways) > 1:
-            raise ValueError("more than one of api_key, bearer_token and username is given; give one of them")
-        if bool(self.username) != bool(self.password or self.password_file):
-            raise ValueError("username and password go together")
-        return self
 
     def build(self, context: Context) -> ElasticsearchIncidents:
         return ElasticsearchIncidents(self)
@@ -328,69 +293,14 @@ class ElasticsearchIncidents:
         except Exception as error:
             raise self._explained(error) from error
 
-    def _explained(self, error: Exception) -> Exception:
+    def _explained(self, error: Exception) -> ExporterError:
         """What went wrong, as one of our errors, with the remedy."""
-        from elastic_transport import TlsError
-        from elasticsearch import ApiError, TransportError, UnsupportedProductError
-
-        place = f"memory: Elasticsearch at {', '.join(self._settings.hosts)}"
-        if isinstance(error, (ExporterError, asyncio.CancelledError)):
-            return error
-        if isinstance(error, UnsupportedProductError):
-            return PermanentError(
-                f"{place} does not answer as Elasticsearch does: a proxy or login page, or OpenSearch"
-            )
-        if isinstance(error, TlsError):
-            return PermanentError(
-                f"{place}: TLS failed ({error.message}); set tls.ca_file to the authority's certificate"
-            )
-        if isinstance(error, TransportError):
-            return TransientError(f"{place} cannot be reached ({type(error).__name__}); check hosts and the network")
-        if not isinstance(error, ApiError):
-            return PermanentError(f"{place}: {type(error).__name__}: {error}")
-        status, reason = error.meta.status, str(error.error)[:200]
-        if status == 401:
-            return PermanentError(f"{place}: 401, not authenticated; check api_key, username or bearer_token")
-        if status == 403:
-            return PermanentError(f"{place}: 403, not allowed; {self._remedy()}")
-        if "media_type_header_exception" in reason:
-            return PermanentError(f"{place}: the server is older than 8; upgrade it")
-        if status in (408, 429) or status >= 500:
-            return TransientError(f"{place}: {status}, {reason}")
-        return PermanentError(f"{place}: {status}, {reason}")
+        return explained(error, f"memory: Elasticsearch at {', '.join(self._settings.hosts)}", self._remedy())
 
     def _client(self) -> AsyncElasticsearch:
         if self._connection is None:
-            # Otherwise the client makes a span of every request in the process's own traces.
-            os.environ.setdefault("OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_ENABLED", "false")
-            from elasticsearch import AsyncElasticsearch, OrjsonSerializer
-
-            self._connection = AsyncElasticsearch(
-                list(self._settings.hosts),
-                serializer=OrjsonSerializer(),
-                request_timeout=self._settings.timeout.total_seconds(),
-                # The client repeats at once, four times in as many milliseconds; who calls waits longer.
-                max_retries=0,
-                retry_on_timeout=False,
-                **self._way_in(),
-            )
+            self._connection = self._settings.client("memory")
         return self._connection
-
-    def _way_in(self) -> dict[str, Any]:
-        given = self._settings
-        options: dict[str, Any] = {}
-        try:
-            if key := read_secret(given.api_key, given.api_key_file):
-                options["api_key"] = key
-            if token := read_secret(given.bearer_token, given.bearer_token_file):
-                options["bearer_auth"] = token
-            if given.username:
-                options["basic_auth"] = (given.username, read_secret(given.password, given.password_file) or "")
-            if any(host.startswith("https://") for host in given.hosts):
-                options["ssl_context"] = given.tls.context()
-        except ConfigError as error:
-            raise PermanentError(f"memory: {error}") from error
-        return options
 
 
 def field_of(dimensions: int) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from aiohttp import web
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
 from exporter.model import Context, NoTelemetry, PermanentError, Severity, TimeRange, TransientError, nanoseconds
 from integrations.elasticsearch import ElasticsearchSettings, ElasticsearchSource
+from tests.fakes.serving import serving
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -185,10 +188,31 @@ async def test_a_pattern_that_matches_no_index_says_so(elasticsearch_url: str, u
 
 
 async def test_a_server_that_cannot_be_reached_is_transient_and_named() -> None:
-    shop = source("http://127.0.0.1:9", "logs-*", request_timeout=0.2)
+    shop = source("http://127.0.0.1:9", "logs-*", timeout=timedelta(seconds=0.2))
     with pytest.raises(TransientError, match="source shop: no answer"):
         await shop.count(RANGE, HOUR)
     await shop.close()
+
+
+async def test_a_secret_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("b2xkOm9sZA==")
+
+    async def answer(request: web.Request) -> web.Response:
+        known = request.headers["Authorization"] == "ApiKey bmV3Om5ldw=="
+        body = {"error": {"type": "security_exception", "reason": "no"}} if not known else {"_shards": {"total": 0}}
+        return web.json_response(body, status=200 if known else 401, headers={"X-Elastic-Product": "Elasticsearch"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as url:
+        shop = source(url, "logs-*", api_key_file=key)
+        with pytest.raises(PermanentError, match=r"source shop: 401 .*check api_key"):
+            await read(shop)
+        key.write_text("bmV3Om5ldw==")
+        with pytest.raises(PermanentError, match="matches no index"):
+            await read(shop)
+        await shop.close()
 
 
 async def test_a_reader_that_stops_early_leaves_nothing_running(elasticsearch_url: str, unique_name: str) -> None:

@@ -95,8 +95,8 @@ def fill_loki(url: str, name: str) -> None:
 
 
 def elasticsearch(url: str, name: str, clock: Clock, timeout: float) -> Source:
-    hosts = (url,)
-    settings = ElasticsearchSettings(name="shop", hosts=hosts, index=name, page_size=PAGE, request_timeout=timeout)
+    hosts, limit = (url,), timedelta(seconds=timeout)
+    settings = ElasticsearchSettings(name="shop", hosts=hosts, index=name, page_size=PAGE, timeout=limit)
     return settings.build(Context(clock=clock))
 
 
