@@ -10,7 +10,6 @@ from itertools import groupby
 
 from pydantic import Field
 
-from exporter.detection.detector import Release
 from exporter.model import (
     OWN_NAME,
     Anomaly,
@@ -62,6 +61,15 @@ class IncidentSettings(Settings):
     join_within: Duration = timedelta(minutes=5)
     """Anomalies of another service join an incident that began at most this long before or after; later ones only
     when they share a trace or a host with it."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A new version of a service, told to us; `service` may be empty: all of them."""
+
+    service: str
+    version: str
+    at: datetime
 
 
 @dataclass(frozen=True)

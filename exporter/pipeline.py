@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from exporter import incidents, lateness, reduction, sampling
 from exporter.detection import Detection, Detector
-from exporter.detection.detector import Release
-from exporter.incidents import Cluster, IncidentSettings, Localise, Told
+from exporter.incidents import RELEASE_BEFORE, Cluster, IncidentSettings, Localise, Release, Told
 from exporter.mining import Miner
 from exporter.model import (
     EPOCH,
@@ -50,9 +49,6 @@ COMPARED_AGAIN = 4
 
 LATENESS_OVER = timedelta(hours=1)
 """Event time whose lines say how late lines are."""
-
-RELEASE_MATTERS = timedelta(hours=2)
-"""How long after a deployment what is unusual may come from it."""
 
 
 def seconds(moment: datetime) -> int:
@@ -113,11 +109,11 @@ class Brain:
         self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
         """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
 
-    def judge(self, window: int, reduced: Reduced, late: bool = False, releases: Sequence[Release] = ()) -> Judgement:
+    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
         """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
         mined = self.miner.mine(window, reduced)
         observation = observe(self.source, window, self.window, reduced, mined)
-        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late, changes=releases)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
         own = Judgement((*mined.writes, *detection.writes), detection.anomalies, (detection,), mined.dropped)
         return own if late else _together(own, self.settle(window))
 
@@ -248,14 +244,12 @@ class SourcePipeline:
             time_range = sampling.at_once(time_range, self.window, counts, self._limit, LINES_PER_CHUNK)
         by_window = await self._read(time_range, counts)
         brain = await self.brain()
-        releases = await known_releases(self._state, time_range)
         judged: list[tuple[int, Reduced, Judgement]] = []
         for start in time_range.windows(self.window):
             window = seconds(start)
             reduced = by_window.pop(window, None) or reduction.empty()
             began = time.monotonic()
-            recent = [r for r in releases if start - RELEASE_MATTERS <= r.at < start + self.window]
-            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, False, recent))
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced))
             self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
             judged.append((window, reduced, judgement))
             if self.stopping:
@@ -391,8 +385,7 @@ class SourcePipeline:
         reduced = (await self._read(time_range, {moment(window): counted})).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
         brain = await self.brain()
-        releases = await known_releases(self._state, time_range)
-        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, True, releases))
+        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, late=True))
         await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
         self._telemetry.count("source_late_windows", source=self.name)
 
@@ -508,9 +501,9 @@ def decision(source: str, span: TimeRange, kind: str, detail: str, now: datetime
 
 
 async def known_releases(state: Rows, span: TimeRange) -> list[Release]:
-    """Deployments that we were told of, from a while before a range to its end."""
+    """Deployments that we were told of, from as long before a range as they stand on timelines to its end."""
     query = "SELECT service, version, at FROM changes WHERE at >= ? AND at < ? ORDER BY at, service"
-    rows = await state.read(query, (seconds(span.start - RELEASE_MATTERS), seconds(span.end)))
+    rows = await state.read(query, (seconds(span.start - RELEASE_BEFORE), seconds(span.end)))
     return [Release(service, version, moment(at)) for service, version, at in rows]
 
 

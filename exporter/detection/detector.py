@@ -83,15 +83,6 @@ class Detection:
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Release:
-    """A new version of a service, told to us; `service` may be empty: all of them."""
-
-    service: str
-    version: str
-    at: datetime
-
-
 class Detector:
     """Everything learnt about one source."""
 
@@ -183,7 +174,6 @@ class Detector:
         exemplars: pl.DataFrame,
         late: bool,
         learn: bool = True,
-        changes: Sequence[Release] = (),
     ) -> Detection:
         """What is unusual in a window, and in the sessions that are idle at its end."""
         writes: list[Write] = []
