@@ -27,7 +27,8 @@ STOP_WITHIN = timedelta(seconds=8)
 """How long work in hand may take after SIGTERM; orchestrators kill after ten seconds or more."""
 
 GIVE_UP_AFTER = timedelta(hours=1)
-"""A window that could not be read for this long is recorded as a gap, so that detection goes on."""
+ATTEMPTS = 5
+"""A window that could not be read for this long, and in so many polls, is recorded as a gap: detection goes on."""
 
 SILENT_FOR = timedelta(minutes=10)
 """Jobs tick every second, and the longest is bounded: after this the process hangs."""
@@ -45,6 +46,7 @@ class Polling:
     state: Literal["warming_up", "ready", "stalled"] = "warming_up"
     answered_at: datetime | None = None
     failing_since: datetime | None = None
+    failed: int = 0
     detail: str = ""
 
 
@@ -109,7 +111,8 @@ class Daemon(Operations):
     async def _begin(self, polling: Polling, until: datetime, now: datetime) -> None:
         """First start: fix, on the record, which windows warm-up takes."""
         pipeline = polling.pipeline
-        chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup)
+        most = polling.settings.max_lines_per_window
+        chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup, most)
         planned = [decision(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
         await pipeline.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
         log.info("%s: learning before the first alarm: %s", pipeline.name, chosen)
@@ -117,6 +120,7 @@ class Daemon(Operations):
     async def _answered(self, polling: Polling, now: datetime) -> None:
         polling.answered_at = now
         polling.failing_since = None
+        polling.failed = 0
         polling.detail = ""
         if polling.state == "stalled":
             log.info("%s: answers again", polling.pipeline.name)
@@ -127,6 +131,7 @@ class Daemon(Operations):
         """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
         polling.detail = reason
         polling.failing_since = polling.failing_since or now
+        polling.failed += 1
         failing = now - polling.failing_since
         log.warning("%s: poll failed, will try again: %s", polling.pipeline.name, reason)
         checkpoint = await polling.pipeline.checkpoint()
@@ -135,7 +140,8 @@ class Daemon(Operations):
             since = checkpoint.read_through if checkpoint else until
             span = TimeRange(since, max(until, since))
             await self.assembly.state.write([decision(polling.pipeline.name, span, "stalled", reason, now)])
-        if checkpoint and failing >= GIVE_UP_AFTER and checkpoint.read_through < until:
+        given_up = failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS
+        if checkpoint and given_up and checkpoint.read_through < until:
             window_end = checkpoint.read_through + polling.pipeline.window
             await polling.pipeline.skip(window_end, "gap", reason, now)
 

@@ -81,14 +81,20 @@ class Plan:
 async def predict(config: Config, settings: Any, source: Source, now: datetime) -> Check:
     """What a first start now would read of a source, and how long that takes."""
     reduction = ReductionSettings.of(settings, config.mining, config.redaction, key=b"")
-    chosen = await plan(source, reduction, floor(now - settings.query_offset, settings.window), config.warmup)
+    until = floor(now - settings.query_offset, settings.window)
+    chosen = await plan(source, reduction, until, config.warmup, settings.max_lines_per_window)
     # A source that has no past yet is no mistake; one whose past cannot be learnt from is.
     ok = bool(chosen.ranges) or not chosen.held
     return Check("warm-up", ok, str(chosen), "" if ok else "Give `warmup.budget` more time.")
 
 
-async def plan(source: Source, reduction: ReductionSettings, until: datetime, settings: WarmupSettings) -> Plan:
-    """What warm-up up to `until` takes; the source is asked for its counts, and timed on its newest lines."""
+async def plan(
+    source: Source, reduction: ReductionSettings, until: datetime, settings: WarmupSettings, most: int | None = None
+) -> Plan:
+    """What warm-up up to `until` takes, of each window `most` lines.
+
+    The source is asked for its counts, and timed on its newest lines.
+    """
     start = floor(until - settings.history, reduction.window)
     counts: dict[datetime, int] = {}
     for day in TimeRange(start, until).split(COUNT_STEP):
@@ -98,12 +104,13 @@ async def plan(source: Source, reduction: ReductionSettings, until: datetime, se
     span = TimeRange(min(counts), until)
     lines = np.array([counts.get(window, 0) for window in span.windows(reduction.window)], np.int64)
     rate = await _lines_per_second(source, reduction, lines, span)
-    costs = lines / rate + np.where(lines > 0, JUDGED_WINDOW.total_seconds(), EMPTY_WINDOW.total_seconds())
+    read = lines if most is None else np.minimum(lines, most)
+    costs = read / rate + np.where(lines > 0, JUDGED_WINDOW.total_seconds(), EMPTY_WINDOW.total_seconds())
     taken = choose(costs, reduction.window, settings.budget)
     first = int(taken.argmax())
     lasts = timedelta(seconds=_cost(costs[first:], taken[first:]))
     ranges = _ranges(taken, span.start, reduction.window)
-    return Plan(ranges, int(lines[taken].sum()), int(lines.sum()), settings.history, settings.budget, lasts)
+    return Plan(ranges, int(read[taken].sum()), int(lines.sum()), settings.history, settings.budget, lasts)
 
 
 def choose(costs: Seconds, window: timedelta, budget: timedelta) -> Mask:
@@ -164,15 +171,15 @@ def _ranges(taken: Mask, start: datetime, window: timedelta) -> tuple[TimeRange,
 async def _lines_per_second(
     source: Source, reduction: ReductionSettings, lines: npt.NDArray[np.int64], span: TimeRange
 ) -> float:
-    """How fast the newest lines are read and judged: of one window at least, of `STRETCH` at most."""
+    """How fast the newest lines are read and judged: `SAMPLE_LINES` of them, and those of `STRETCH` at most."""
     newest = int(np.flatnonzero(lines)[-1])
     end = span.start + (newest + 1) * reduction.window
     # Once for nothing: the first reading connects, imports and compiles.
-    await read_and_reduce(source, TimeRange(end - reduction.window, end), reduction)
+    await read_and_reduce(source, TimeRange(end - reduction.window, end), reduction, SAMPLE_LINES)
     sums = lines[newest::-1].cumsum()[: max(1, STRETCH // reduction.window)]
     size = min(int(np.searchsorted(sums, SAMPLE_LINES)) + 1, len(sums))
     began = time.monotonic()
-    reduced = await read_and_reduce(source, TimeRange(end - size * reduction.window, end), reduction)
+    reduced = await read_and_reduce(source, TimeRange(end - size * reduction.window, end), reduction, SAMPLE_LINES)
     return max(reduced.lines.height, 1) / (max(time.monotonic() - began, 1e-3) * JUDGE_SHARE)
 
 

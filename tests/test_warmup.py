@@ -153,6 +153,26 @@ async def test_a_plan_says_what_is_read_and_for_how_long(tmp_path: Path, monkeyp
     assert "around 00:00 UTC of 3 earlier days" in str(found)
 
 
+async def test_a_window_that_is_sampled_costs_what_is_read_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"timestamp": at(600 * n), "service": "orders", "body": f"served {k}"} for n in range(432) for k in range(5)
+    ]
+    source, settings = MemorySource(page(rows)), tight(monkeypatch)
+    assembly = parts(tmp_path, source)
+    try:
+        pipeline = assembly.pipelines[0]
+        whole = await planned(source, settings, pipeline)
+        sampled = await plan(source, pipeline.settings, START + 3 * DAY, settings, most=1)
+    finally:
+        await assembly.close()
+    assert sum((r.duration for r in sampled.ranges), timedelta(0)) > sum(
+        (r.duration for r in whole.ranges), timedelta(0)
+    )
+    assert sampled.lasts <= timedelta(seconds=200)
+
+
 async def test_the_speed_of_a_source_is_measured_on_its_newest_lines(tmp_path: Path) -> None:
     source = three_days()
     assembly = parts(tmp_path, source)
