@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -126,7 +127,7 @@ def interval_metrics(
     """The metrics of labelled intervals. `rankings` holds the services ranked within each interval, in order."""
     overlapping = [[a for a in alarms if _overlaps(i, a, tolerance)] for i in intervals]
     false = [a for a in alarms if not any(_overlaps(i, a, tolerance) for i in intervals)]
-    delays = [min(_delay(i, a) for a in found) for i, found in zip(intervals, overlapping, strict=True) if found]
+    delays = _delays(intervals, alarms, tolerance)
     causes = [i.service for i in intervals]
     told = [_suspects(found) for found in overlapping]
     return {
@@ -143,8 +144,22 @@ def _overlaps(interval: Interval, alarm: Alarm, tolerance: timedelta) -> bool:
     return interval.overlaps(alarm.incident.starts_at, alarm.incident.last_seen, tolerance)
 
 
-def _delay(interval: Interval, alarm: Alarm) -> float:
-    return max(0.0, (alarm.opened_at - interval.start).total_seconds())
+def _delays(intervals: Sequence[Interval], alarms: Sequence[Alarm], tolerance: timedelta) -> list[float]:
+    """Seconds from the start of an interval to its first alarm.
+
+    An alarm is that of the one interval whose start is nearest to its opening: one that goes on through later
+    intervals says nothing of how soon those were told, nor does one that was open long before.
+    """
+    first: dict[Interval, float] = {}
+    for alarm in alarms:
+        near = [interval for interval in intervals if _overlaps(interval, alarm, tolerance)]
+        if not near:
+            continue
+        own = min(near, key=lambda interval: abs(alarm.opened_at - interval.start))
+        delay = alarm.opened_at - own.start
+        if delay >= -tolerance:
+            first[own] = min(first.get(own, math.inf), max(0.0, delay.total_seconds()))
+    return list(first.values())
 
 
 def _suspects(alarms: Sequence[Alarm]) -> list[str]:

@@ -70,6 +70,13 @@ def test_intervals_are_found_within_the_tolerance_and_others_are_false() -> None
     assert metrics["diagnosis"] == {"as@1": 0.0, "as@3": 0.5, "as@5": 0.5}
 
 
+def test_an_alarm_tells_how_soon_its_own_interval_was_told_and_no_other() -> None:
+    faults = [Interval(NOON + n * MINUTE, NOON + (n + 2) * MINUTE, "payments") for n in (0, 10, 20)]
+    through = alarm(1, "payments", length=30)
+    assert interval_metrics(faults, [through], [[]] * 3, [], days=1.0)["median_delay_seconds"] == 120.0
+    assert interval_metrics(faults[2:], [through], [[]], [], days=1.0)["median_delay_seconds"] is None
+
+
 def test_a_cause_that_is_not_ranked_is_a_miss() -> None:
     assert hits(["a"], [["b", "c"]]) == {"as@1": 0.0, "as@3": 0.0, "as@5": 0.0}
 
