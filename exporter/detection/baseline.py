@@ -96,7 +96,7 @@ class Index:
         self.services: list[str] = []
         self._places: dict[Key, int] = {}
         self._numbers: dict[str, int] = {}
-        self._columns = np.zeros((3, 64), np.int64)
+        self._columns = np.zeros((5, 64), np.int64)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -116,6 +116,13 @@ class Index:
         """The place of what each is counted against; its own where there is nothing."""
         return self._columns[2, : len(self.keys)]
 
+    def counting(self, templates: Iterable[int]) -> Ints:
+        """The places of all that counts one of these templates."""
+        kind, _, _, a, b = self._columns[:, : len(self.keys)]
+        wanted = np.array(sorted(templates), np.int64)
+        first = np.isin(kind, sorted(_TEMPLATED)) & np.isin(a, wanted)
+        return np.flatnonzero(first | np.isin(kind, sorted(_PAIRED)) & np.isin(b, wanted))
+
     def places(self, keys: Iterable[Key]) -> Ints:
         """The places of these, new ones where they have none."""
         known = self._places
@@ -130,7 +137,7 @@ class Index:
         return self._numbers.get(service)
 
     def _add(self, key: Key) -> int:
-        service, kind, a, _ = key
+        service, kind, a, b = key
         base = {TEMPLATE: (service, EXPOSURE, 0, 0), EDGE: (service, PREVIOUS, a, 0), ERRORS: (service, VOLUME, 0, 0)}
         against = int(self.places([base[kind]])[0]) if kind in base else len(self.keys)
         place = self._places[key] = len(self.keys)
@@ -140,7 +147,7 @@ class Index:
             self.services.append(service)
         if place >= self._columns.shape[1]:
             self._columns = np.hstack([self._columns, np.zeros_like(self._columns)])
-        self._columns[:, place] = kind, self._numbers[service], against
+        self._columns[:, place] = kind, self._numbers[service], against, a, b
         return place
 
 

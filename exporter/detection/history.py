@@ -104,32 +104,45 @@ class History:
     def _compact(self) -> None:
         """Places of what is in no window any more are given up once they are half of all."""
         live = np.count_nonzero(self._total[: len(self.index), base.WINDOWS])
-        if len(self.index) > 2 * live + 1000:
-            self._remap({})
+        if len(self.index) <= 2 * live + 1000:
+            return
+        old, used = self.index, self.total()[:, base.WINDOWS] > 0
+        for one in (*self._recent.values(), *self._running.values()):
+            used[one.places] = True
+        kept = np.flatnonzero(used)
+        self.index = Index()
+        target = np.zeros(len(old), np.int64)
+        target[kept] = self.index.places([old.keys[place] for place in kept.tolist()])
+        self._total = self._total[kept]
+        self._replace(target)
+        self._cached = {}
 
     def rename(self, moves: Mapping[int, int], all_moves: Mapping[int, int]) -> None:
         """Sums of merged templates move; blocks are moved whenever they are read."""
         self._renames = all_moves
-        self._remap(moves)
+        source = self.index.counting(moves)
+        keys = [base.moved(self.index.keys[place], moves) for place in source.tolist()]
+        target = np.arange(len(self.index))
+        target[source] = self.index.places(keys)
+        self._total = self._moved(self._total, source, target[source])
+        self._cached = {name: self._moved(sums, source, target[source]) for name, sums in self._cached.items()}
+        self._replace(target)
 
-    def _remap(self, moves: Mapping[int, int]) -> None:
-        """Give new places to all that counts."""
-        old, sums = self.index, base.widened(self._total, len(self.index))
-        windows = {**self._recent, **self._running}
-        used = np.zeros(len(old), np.bool_)
-        used[sums[: len(old), base.WINDOWS] > 0] = True
-        for one in windows.values():
-            used[one.places] = True
-        live = np.flatnonzero(used)
-        self.index = Index()
-        target = np.zeros(len(old), np.int64)
-        target[live] = self.index.places([base.moved(old.keys[place], moves) for place in live.tolist()])
-        self._total = np.zeros((len(self.index), 4), np.int64)
-        np.add.at(self._total, target[live], sums[live])
-        fresh = {start: Placed(target[one.places], one.count, one.exposure) for start, one in windows.items()}
+    def _moved(self, sums: Ints, source: Ints, target: Ints) -> Ints:
+        sums = base.widened(sums, len(self.index))
+        values = sums[source]
+        sums[source] = 0
+        np.add.at(sums, target, values)
+        return sums
+
+    def _replace(self, target: Ints) -> None:
+        """Give the numbers of the windows that are held their new places."""
+        fresh = {
+            start: Placed(target[one.places], one.count, one.exposure)
+            for start, one in {**self._recent, **self._running}.items()
+        }
         self._running = {start: fresh[start] for start in self._running}
         self._recent = {start: fresh[start] for start in self._recent}
-        self._cached = {}
 
     def load(
         self, blocks: Sequence[tuple[SqlValue, ...]], settled: Sequence[Observation], renames: Mapping[int, int]

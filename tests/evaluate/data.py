@@ -71,8 +71,10 @@ def train_ticket_labels(data: Path) -> Labels:
     return Labels(intervals=tuple(sorted(rows, key=lambda row: row.start)[WARMUP_FAULTS:]))
 
 
-def simulator_config(services: int, days: float, failures: bool, seed: int, rate: float | None = None) -> Config:
-    """The simulated shop: daily rhythm, releases, cron jobs and noise; with or without one failure of each kind."""
+def simulator_config(
+    services: int, days: float, failures: bool, seed: int, rate: float | None = None, releases: bool = True
+) -> Config:
+    """The simulated shop: daily rhythm, cron jobs and noise, with or without releases and one failure of each kind."""
     source: dict[str, Any] = {
         "type": "simulator",
         "name": "shop",
@@ -80,6 +82,7 @@ def simulator_config(services: int, days: float, failures: bool, seed: int, rate
         "seed": seed,
         "duration": f"{int(days * 24)}h",
         "failures": failures,
+        "releases": releases,
     }
     if rate is not None:
         source["rate"] = rate
