@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,10 @@ MAX_THRESHOLD = 12.0
 QUIET = 0.4
 """What an anomaly without warnings and errors weighs: many of them are releases, and new habits of the users. Chosen on
 fourteen days of the simulated shop, seed 0 (0.4 to 0.6 lose no failure there); seed 1 was looked at afterwards."""
+
+NAMED = 0.5
+"""Share of a suspect's weight that goes to the services which its failing lines name. Chosen on fourteen days of the
+simulated shop, seed 0: the cause is first for 18 of 20 failures instead of 16 (seed 1: 17 of 19 instead of 15)."""
 
 _RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
 
@@ -273,7 +278,8 @@ class _Tracker:
         before = cluster.incident
         if before is None or change != "resolved":
             span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
-            suspects = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
+            ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
+            suspects = with_named(ranked, cluster.evidence)
         else:
             suspects = before.suspects
         incident = _incident(cluster, before, suspects, at, change, self.labels)
@@ -308,6 +314,45 @@ def first_movers(cluster: Cluster) -> tuple[Suspect, ...]:
     return tuple(
         Suspect(service, weights[service] / total, _reason(first[service], start), first[service]) for service in ranked
     )
+
+
+def with_named(suspects: Sequence[Suspect], evidence: Iterable[Evidence]) -> tuple[Suspect, ...]:
+    """Move weight from who complains to whom it complains of: a caller's failing lines name the service it called.
+
+    Two that name each other move nothing, and no line can move more than NAMED of its own service's weight.
+    """
+    named = _names_in(evidence, [suspect.service for suspect in suspects])
+    weights = {suspect.service: suspect.weight for suspect in suspects}
+    by: dict[str, list[str]] = {}
+    for suspect in suspects:
+        others = sorted(n for n in named.get(suspect.service, ()) if suspect.service not in named.get(n, ()))
+        for other in others:
+            share = suspect.weight * NAMED / len(others)
+            weights[suspect.service] -= share
+            weights[other] += share
+            by.setdefault(other, []).append(suspect.service)
+    ranked = sorted(suspects, key=lambda s: (-weights[s.service], -s.weight, s.service))
+    return tuple(
+        replace(s, weight=weights[s.service], reason=_with_namers(s.reason, by.get(s.service, ()))) for s in ranked
+    )
+
+
+def _names_in(evidence: Iterable[Evidence], services: Sequence[str]) -> dict[str, set[str]]:
+    """Which other services the warnings and errors of each service name."""
+    longest_first = sorted(services, key=lambda name: (-len(name), name))
+    name = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
+    found: dict[str, set[str]] = {}
+    for line in evidence:
+        if line.severity >= Severity.WARN:
+            found.setdefault(line.service, set()).update({*name.findall(line.body)} - {line.service})
+    return found
+
+
+def _with_namers(reason: str, by: Sequence[str]) -> str:
+    if not by:
+        return reason
+    more = f" and {len(by) - 2} more" if len(by) > 2 else ""
+    return f"{reason}; named by failing lines of {', '.join(by[:2])}{more}"
 
 
 def _reason(first: datetime, start: datetime) -> str:
@@ -436,6 +481,7 @@ def _incident(
     external: Mapping[str, str],
 ) -> Incident:
     cause = suspects[0].service if suspects else cluster.members[0].service
+    contributions = _by_suspicion(cluster.contributions, suspects)
     severity = _severity(cluster)
     if before and _RANKS[before.severity] > _RANKS[severity]:
         severity = before.severity
@@ -453,7 +499,7 @@ def _incident(
         retired = (*retired, before.labels)
     return Incident(
         id=cluster.id,
-        fingerprint=before.fingerprint if before else fingerprint(cause, cluster.contributions),
+        fingerprint=before.fingerprint if before else fingerprint(cause, contributions),
         revision=before.revision if before else 0,
         status="resolved" if cluster.status == "resolved" else "firing",
         severity=severity,
@@ -465,7 +511,7 @@ def _incident(
         updated_at=at,
         ends_at=cluster.ends_at,
         labels=labels,
-        contributions=cluster.contributions,
+        contributions=contributions,
         evidence=cluster.evidence,
         suspects=suspects,
         timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)),
@@ -476,6 +522,12 @@ def _incident(
         anomalies=cluster.anomalies,
         sampled=cluster.sampled,
     )
+
+
+def _by_suspicion(contributions: Iterable[Contribution], suspects: Iterable[Suspect]) -> tuple[Contribution, ...]:
+    """What speaks most of the likely causes first; symptoms elsewhere may be as strong."""
+    weights = {suspect.service: suspect.weight for suspect in suspects}
+    return tuple(sorted(contributions, key=lambda c: -c.share * weights.get(c.service, 0.0)))
 
 
 def _visible(incident: Incident) -> tuple[object, ...]:
@@ -496,7 +548,8 @@ def from_alert(
         cluster = replace(cluster, members=(Member("", service or name, at, at, 0, 0.0, (), Severity.UNSPECIFIED),))
     entry = TimelineEntry(at, f"alert {name} fired", service)
     cluster = replace(cluster, timeline=_bounded(cluster.timeline, entry))
-    incident = _incident(cluster, None, first_movers(cluster), at, "opened", external)
+    suspects = with_named(first_movers(cluster), cluster.evidence)
+    incident = _incident(cluster, None, suspects, at, "opened", external)
     sources = tuple(source for source in incident.sources if source)
     return Told(replace(incident, revision=1, trigger=f"alert {name}", sources=sources), "opened", at, cluster.strength)
 

@@ -18,8 +18,9 @@ from exporter.incidents import (
     alarm_threshold,
     from_alert,
     resolved_by_hand,
+    with_named,
 )
-from exporter.model import Anomaly, Contribution, Evidence, Severity
+from exporter.model import Anomaly, Contribution, Evidence, Severity, Suspect, evidence_id
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -172,3 +173,31 @@ def test_any_division_of_time_tells_the_same(anomalies: list[Anomaly], cuts: lis
         told += news
         before = until
     assert told == whole
+
+
+def complaint(service: str, body: str, severity: int = Severity.ERROR) -> Evidence:
+    return Evidence(evidence_id("shop", f"{service}/{body}"), "shop", service, START, body, severity)
+
+
+SUSPECTS = (Suspect("orders", 0.5, "changed"), Suspect("payments", 0.3, "slow"), Suspect("pay", 0.2, "slow"))
+
+
+def test_a_service_that_failing_lines_of_others_name_is_suspected_more() -> None:
+    ranked = with_named(SUSPECTS, [complaint("orders", "Call to payments failed: 503")])
+    assert [(s.service, round(s.weight, 2)) for s in ranked] == [("payments", 0.55), ("orders", 0.25), ("pay", 0.2)]
+    assert ranked[0].reason == "slow; named by failing lines of orders"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [complaint("orders", "called payments", Severity.INFO)],
+        [complaint("orders", "payments failed"), complaint("payments", "lost the connection of orders")],
+        [complaint("orders", "orders failed, see prepay and pay-later")],
+        [complaint("elsewhere", "payments failed")],
+        [],
+    ],
+)
+def test_lines_that_blame_nobody_else_change_no_ranking(lines: list[Evidence]) -> None:
+    assert with_named(SUSPECTS, lines) == SUSPECTS
+    assert with_named((), lines) == ()
