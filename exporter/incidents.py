@@ -110,10 +110,14 @@ class Cluster:
     sampled: float = 1.0
     timeline: tuple[TimelineEntry, ...] = ()
 
-    @property
-    def strength(self) -> float:
-        """Persistence, breadth and score in one number: the sum over services of their strongest windows."""
-        return sum(sum(member.surprises) for member in self.members)
+    def strength(self, services: int = 1) -> float:
+        """Persistence, breadth and score in one number: the sum over services of their strongest windows.
+
+        Of many services some are always unusual at the same time: each but the first counts for what it has beyond
+        the choice among them, as a scan statistic pays for the subsets that it may choose (Bonferroni).
+        """
+        first, *others = sorted((sum(member.surprises) for member in self.members), reverse=True)
+        return first + sum(max(0.0, other - math.log10(services)) for other in others)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def advance(
     labels: Mapping[str, str],
     localise: Localise | None = None,
     releases: Sequence[Release] = (),
+    services: int = 1,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
@@ -154,7 +159,7 @@ def advance(
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
     tracker = _Tracker(
-        {cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise, tuple(releases)
+        {cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise, tuple(releases), services
     )
     ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
     for reached, batch in groupby(ordered, key=lambda a: a.reached):
@@ -165,7 +170,12 @@ def advance(
 
 
 def alarm_threshold(
-    anomalies: Iterable[Anomaly], days: float, budget: float, settings: IncidentSettings, tests_a_day: float
+    anomalies: Iterable[Anomaly],
+    days: float,
+    budget: float,
+    settings: IncidentSettings,
+    tests_a_day: float,
+    services: int = 1,
 ) -> float:
     """The strength from which an incident opens, so that at most `budget` a day do.
 
@@ -176,7 +186,7 @@ def alarm_threshold(
     least = max(MIN_STRENGTH, math.log10(max(tests_a_day / budget, 1.0)))
     if days < 0.5:
         return least
-    _, told = advance((), anomalies, datetime.max.replace(tzinfo=UTC), settings, least, {})
+    _, told = advance((), anomalies, datetime.max.replace(tzinfo=UTC), settings, least, {}, services=services)
     peaks: dict[str, float] = {}
     for item in told:
         peaks[item.incident.id] = max(peaks.get(item.incident.id, 0.0), item.strength)
@@ -196,8 +206,10 @@ class _Tracker:
         labels: Mapping[str, str],
         localise: Localise | None,
         releases: tuple[Release, ...],
+        services: int,
     ) -> None:
         self.releases = releases
+        self.services = services
         self.clusters = clusters
         self.settings = settings
         self.threshold = threshold
@@ -251,13 +263,21 @@ class _Tracker:
             return False
         if own or (cluster.status == "resolved" and anomaly.ends_at > cluster.last_seen):
             return own
-        shared = not set(cluster.traces).isdisjoint(anomaly.traces) or not set(cluster.hosts).isdisjoint(anomaly.hosts)
-        return shared or anomaly.window <= cluster.starts_at + margin
+        # Where a failure has many hosts, as where they are shared by all, having one of them says nothing.
+        one_host = len(cluster.hosts) == 1 and set(cluster.hosts) == set(anomaly.hosts)
+        if one_host or not set(cluster.traces).isdisjoint(anomaly.traces):
+            return True
+        return anomaly.window <= cluster.starts_at + margin and self._no_chance(anomaly)
+
+    def _no_chance(self, anomaly: Anomaly) -> bool:
+        """Whether less than one service is expected to be so unusual by chance in the time in which others join."""
+        windows = 2 * self.settings.join_within / max(anomaly.duration, timedelta(minutes=1))
+        return (1.0 - anomaly.score) * self.services * windows < 1.0
 
     def _judge(self, cluster: Cluster, now: datetime) -> None:
         if cluster.incident is None:
             lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
-            if lasted and cluster.strength >= self.threshold:
+            if lasted and cluster.strength(self.services) >= self.threshold:
                 self._tell(replace(cluster, status="firing"), "opened", now)
         elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
@@ -285,7 +305,7 @@ class _Tracker:
         incident = _incident(cluster, before, suspects, at, change, self.labels)
         if before is None or _visible(before) != _visible(incident):
             incident = replace(incident, revision=(before.revision if before else 0) + 1)
-            self.told.append(Told(incident, change, at, cluster.strength))
+            self.told.append(Told(incident, change, at, cluster.strength(self.services)))
         self.clusters[cluster.id] = replace(cluster, incident=incident)
 
     def _with_releases(self, cluster: Cluster) -> Cluster:
@@ -460,7 +480,7 @@ def _severity(cluster: Cluster) -> IncidentSeverity:
     failing = {m.service for m in cluster.members if m.severity >= Severity.ERROR}
     if any(m.severity >= Severity.FATAL for m in cluster.members) or len(failing) >= 3:
         return "critical"
-    if failing or cluster.strength >= 3 * MIN_STRENGTH:
+    if failing or cluster.strength() >= 3 * MIN_STRENGTH:
         return "warning"
     return "info"
 
@@ -551,7 +571,9 @@ def from_alert(
     suspects = with_named(first_movers(cluster), cluster.evidence)
     incident = _incident(cluster, None, suspects, at, "opened", external)
     sources = tuple(source for source in incident.sources if source)
-    return Told(replace(incident, revision=1, trigger=f"alert {name}", sources=sources), "opened", at, cluster.strength)
+    return Told(
+        replace(incident, revision=1, trigger=f"alert {name}", sources=sources), "opened", at, cluster.strength()
+    )
 
 
 def with_alert(incident: Incident, name: str, service: str, at: datetime) -> Told:

@@ -552,6 +552,7 @@ class Grouper:
                 self._labels,
                 self._localise,
                 releases,
+                await self._services(),
             )
             writes = [*cluster_writes(clusters, alive, told), *map(news, told)]
             await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])
@@ -571,6 +572,10 @@ class Grouper:
         value = await self._state.meta("alarm_threshold")
         return float(value) if value is not None else incidents.MIN_STRENGTH
 
+    async def _services(self) -> int:
+        """How many services there are among which some are always unusual, as warm-up has seen them."""
+        return int(await self._state.meta("alarm_services") or 1)
+
     async def calibrate(self, budget: float) -> float:
         """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day.
 
@@ -579,9 +584,13 @@ class Grouper:
         cold_until, days = await self._representative()
         query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
         quiet = [loads(Anomaly, body) for (body,) in await self._state.read(query, (cold_until,))]
-        tests = await self._tests_a_day()
-        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests)
-        await self._state.write([meta_write("alarm_threshold", repr(threshold))])
+        known = await self._known_services()
+        tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
+        services = sum(known.values())
+        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests, services)
+        await self._state.write(
+            [meta_write("alarm_threshold", repr(threshold)), meta_write("alarm_services", str(services))]
+        )
         return threshold
 
     async def _representative(self) -> tuple[int, float]:
@@ -601,12 +610,11 @@ class Grouper:
             longest = max(longest, total * (1 - COLD_SHARE))
         return cold_until, longest / 86400
 
-    async def _tests_a_day(self) -> float:
-        """Windows of services that are judged in a day, as far as warm-up has seen services."""
-        known = dict(await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source"))
-        day = timedelta(days=1)
-        tests = [max(int(known.get(name, 0)), FEW_SERVICES) * (day / step) for name, step in self._windows.items()]
-        return float(sum(tests))
+    async def _known_services(self) -> dict[str, int]:
+        """Services of each source, as far as warm-up has seen them."""
+        rows = await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source")
+        known = {str(source): int(count or 0) for source, count in rows}
+        return {name: max(known.get(name, 0), FEW_SERVICES) for name in self._windows}
 
 
 def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:

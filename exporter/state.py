@@ -265,7 +265,7 @@ def _rebuild(
         INSERT OR REPLACE INTO meta VALUES ('derived', {_quoted(json.dumps(list(tables)))});
         INSERT OR REPLACE INTO meta VALUES ('fingerprint', {_quoted(mark)});
     """
-    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key = 'alarm_threshold';"
+    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key IN ('alarm_threshold', 'alarm_services');"
     connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -201,3 +202,31 @@ def test_a_service_that_failing_lines_of_others_name_is_suspected_more() -> None
 def test_lines_that_blame_nobody_else_change_no_ranking(lines: list[Evidence]) -> None:
     assert with_named(SUSPECTS, lines) == SUSPECTS
     assert with_named((), lines) == ()
+
+
+def clusters_of(found: Iterable[Anomaly], services: int) -> list[tuple[str, ...]]:
+    alive, _ = advance((), found, START + 10 * MINUTE, SETTINGS, 2.0, {}, services=services)
+    return sorted(tuple(sorted(m.service for m in cluster.members)) for cluster in alive.values())
+
+
+def test_where_many_services_are_some_are_unusual_together_by_chance() -> None:
+    found = [anomaly(0, "orders"), anomaly(1, "payments")]
+    assert clusters_of(found, services=12) == [("orders", "payments")]
+    assert clusters_of(found, services=500) == [("orders",), ("payments",)]
+    assert clusters_of([anomaly(0, "orders"), anomaly(1, "payments", score=0.999999)], services=500) == [
+        ("orders", "payments")
+    ]
+
+
+def test_another_service_adds_what_it_has_beyond_the_choice_among_all() -> None:
+    alive, _ = advance((), [anomaly(0, "orders"), anomaly(0, "payments")], START, SETTINGS, 2.0, {})
+    [cluster] = alive.values()
+    assert [cluster.strength(n) for n in (1, 10, 1000, 10**6)] == pytest.approx([6.0, 5.0, 3.0, 3.0])
+
+
+def test_one_host_joins_what_comes_later_and_one_of_many_does_not() -> None:
+    found = [anomaly(0, "orders"), anomaly(1, "payments"), anomaly(4, "orders"), anomaly(6, "users")]
+    on = [replace(one, hosts=("node-6",)) for one in found]
+    assert clusters_of(on, services=12) == [("orders", "payments", "users")]
+    several = [replace(one, hosts=("node-7",)) if one.service == "payments" else one for one in on]
+    assert clusters_of(several, services=12) == [("orders", "payments"), ("users",)]

@@ -88,7 +88,9 @@ async def rows(assembly: Assembly) -> Table:
     tables = [name for (name,) in await state.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
     clock = {"decisions", "meta", "documents", "reports", "deliveries"}
     found = {name: await state.read(f"SELECT * FROM {name}") for name in sorted(tables) if name not in clock}
-    found["meta"] = await state.read("SELECT * FROM meta WHERE key IN ('alarm_threshold', 'grouped_through')")
+    found["meta"] = await state.read(
+        "SELECT * FROM meta WHERE key IN ('alarm_threshold', 'alarm_services', 'grouped_through')"
+    )
     return found
 
 
