@@ -42,6 +42,9 @@ that was not read say nothing about absence."""
 SAMPLE_LINES = 50_000
 """Lines that are read to learn how fast a source is: more than lie in one block of a file, which may be cached."""
 
+MOST_PIECES = 50_000
+"""Pieces of history that a plan looks at: single windows for a month of minutes, several windows each beyond that."""
+
 COUNT_STEP = timedelta(days=1)
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -91,37 +94,44 @@ async def predict(config: Config, settings: Any, source: Source, now: datetime) 
 async def plan(
     source: Source, reduction: ReductionSettings, until: datetime, settings: WarmupSettings, most: int | None = None
 ) -> Plan:
-    """What warm-up up to `until` takes, of each window `most` lines.
+    """What warm-up up to `until` takes, of each window `most` lines at most.
 
-    The source is asked for its counts, and timed on its newest lines.
+    The source is asked for its counts, and timed on its newest lines. A history of very many windows is looked at in
+    pieces of several; what a piece costs is then an upper bound, for how its lines lie in its windows is not known.
     """
-    start = floor(until - settings.history, reduction.window)
+    windows = -(-settings.history // (MOST_PIECES * reduction.window)) or 1
+    piece = windows * reduction.window
+    start = floor(until - settings.history, piece)
     counts: dict[datetime, int] = {}
-    for day in TimeRange(start, until).split(COUNT_STEP):
-        counts.update({w: n for w, n in (await source.count(day, reduction.window)).items() if n})
+    for part in TimeRange(start, until).split(max(COUNT_STEP // piece, 1) * piece):
+        counts.update({at: n for at, n in (await source.count(part, piece)).items() if n})
     if not counts:
         return Plan((), 0, 0, settings.history, settings.budget, timedelta(0))
     span = TimeRange(min(counts), until)
-    lines = np.array([counts.get(window, 0) for window in span.windows(reduction.window)], np.int64)
-    rate = await _lines_per_second(source, reduction, lines, span)
-    read = lines if most is None else np.minimum(lines, most)
-    costs = read / rate + np.where(lines > 0, JUDGED_WINDOW.total_seconds(), EMPTY_WINDOW.total_seconds())
-    taken = choose(costs, reduction.window, settings.budget)
+    lines = np.array([counts.get(at, 0) for at in span.windows(piece)], np.int64)
+    rate = await _lines_per_second(source, reduction, lines, span, piece)
+    read = lines if most is None else np.minimum(lines, windows * most)
+    judged = np.minimum(lines, windows)
+    costs = read / rate + judged * JUDGED_WINDOW.total_seconds() + (windows - judged) * EMPTY_WINDOW.total_seconds()
+    passed = windows * PASSED_WINDOW.total_seconds()
+    taken = choose(costs, piece, settings.budget, passed)
     first = int(taken.argmax())
-    lasts = timedelta(seconds=_cost(costs[first:], taken[first:]))
-    ranges = _ranges(taken, span.start, reduction.window)
+    lasts = timedelta(seconds=_cost(costs[first:], taken[first:], passed))
+    ranges = _ranges(taken, span, piece)
     return Plan(ranges, int(read[taken].sum()), int(lines.sum()), settings.history, settings.budget, lasts)
 
 
-def choose(costs: Seconds, window: timedelta, budget: timedelta) -> Mask:
+def choose(costs: Seconds, window: timedelta, budget: timedelta, passed: float = PASSED_WINDOW.total_seconds()) -> Mask:
     """Which windows up to now are read, by what each costs: all, or those nearest to now; then those around the
     same time of day on all earlier days alike; then, with what is left, pieces of the rest that are evenly apart.
+
+    One that is not read costs `passed` seconds.
     """
     limit = budget.total_seconds()
     near = _nearest(costs, limit * NEAREST)
-    if costs.sum() <= limit or not near.any() or _cost(costs, near) > limit:
+    if costs.sum() <= limit or not near.any() or _cost(costs, near, passed) > limit:
         return _nearest(costs, limit)
-    return _sparse(costs, _same_hour(costs, near, window, limit), window, limit)
+    return _sparse(costs, _same_hour(costs, near, window, limit, passed), window, limit, passed)
 
 
 def _nearest(costs: Seconds, limit: float) -> Mask:
@@ -129,7 +139,7 @@ def _nearest(costs: Seconds, limit: float) -> Mask:
     return costs[::-1].cumsum()[::-1] <= limit
 
 
-def _same_hour(costs: Seconds, taken: Mask, window: timedelta, limit: float) -> Mask:
+def _same_hour(costs: Seconds, taken: Mask, window: timedelta, limit: float, passed: float) -> Mask:
     """As much as can be had around the time of day that it is now, on all earlier days alike."""
     age = np.arange(len(costs), 0, -1) * (window // MICROSECOND)
     step = -(-STRETCH // (2 * window)) * window
@@ -137,18 +147,18 @@ def _same_hour(costs: Seconds, taken: Mask, window: timedelta, limit: float) -> 
         reach = number * step
         place = (age + (reach - window) // MICROSECOND) % (DAY // MICROSECOND)
         wider = taken | (age > DAY // 2 // MICROSECOND) & (place < 2 * reach // MICROSECOND)
-        if _cost(costs, wider) > limit:
+        if _cost(costs, wider, passed) > limit:
             break
         taken = wider
     return taken
 
 
-def _sparse(costs: Seconds, taken: Mask, window: timedelta, limit: float) -> Mask:
+def _sparse(costs: Seconds, taken: Mask, window: timedelta, limit: float, passed: float) -> Mask:
     """Besides, pieces of the rest at equal distances, as many as can be had."""
     size = -(-STRETCH // window)
     piece = np.arange(len(costs) - 1, -1, -1) // size
-    extra = np.bincount(piece, np.where(taken, 0.0, costs - PASSED_WINDOW.total_seconds()))
-    left, a_day = limit - _cost(costs, taken), DAY // (size * window)
+    extra = np.bincount(piece, np.where(taken, 0.0, costs - passed))
+    left, a_day = limit - _cost(costs, taken, passed), DAY // (size * window)
     for stride in range(1, len(extra) + 1):
         # A distance that divides a day would come to the same hours again and again.
         if math.gcd(stride, a_day) == 1 and extra[::stride].sum() <= left:
@@ -156,30 +166,32 @@ def _sparse(costs: Seconds, taken: Mask, window: timedelta, limit: float) -> Mas
     return taken
 
 
-def _cost(costs: Seconds, taken: Mask) -> float:
+def _cost(costs: Seconds, taken: Mask, passed: float) -> float:
     """Seconds for reading what is taken, and for passing over the rest."""
-    return float(np.where(taken, costs, PASSED_WINDOW.total_seconds()).sum())
+    return float(np.where(taken, costs, passed).sum())
 
 
-def _ranges(taken: Mask, start: datetime, window: timedelta) -> tuple[TimeRange, ...]:
+def _ranges(taken: Mask, span: TimeRange, window: timedelta) -> tuple[TimeRange, ...]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], taken, [False]]).astype(np.int8))).tolist()
     return tuple(
-        TimeRange(start + a * window, start + b * window) for a, b in zip(edges[::2], edges[1::2], strict=True)
+        TimeRange(span.start + a * window, min(span.start + b * window, span.end))
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
     )
 
 
 async def _lines_per_second(
-    source: Source, reduction: ReductionSettings, lines: npt.NDArray[np.int64], span: TimeRange
+    source: Source, reduction: ReductionSettings, lines: npt.NDArray[np.int64], span: TimeRange, piece: timedelta
 ) -> float:
-    """How fast the newest lines are read and judged: `SAMPLE_LINES` of them, and those of `STRETCH` at most."""
+    """How fast the newest lines are read and judged: `SAMPLE_LINES` of them at most, out of `STRETCH` or one piece."""
     newest = int(np.flatnonzero(lines)[-1])
-    end = span.start + (newest + 1) * reduction.window
+    last = span.start + newest * piece
+    end = min(last + piece, span.end)
     # Once for nothing: the first reading connects, imports and compiles.
-    await read_and_reduce(source, TimeRange(end - reduction.window, end), reduction, SAMPLE_LINES)
-    sums = lines[newest::-1].cumsum()[: max(1, STRETCH // reduction.window)]
+    await read_and_reduce(source, TimeRange(last, end), reduction, SAMPLE_LINES)
+    sums = lines[newest::-1].cumsum()[: max(1, STRETCH // piece)]
     size = min(int(np.searchsorted(sums, SAMPLE_LINES)) + 1, len(sums))
     began = time.monotonic()
-    reduced = await read_and_reduce(source, TimeRange(end - size * reduction.window, end), reduction, SAMPLE_LINES)
+    reduced = await read_and_reduce(source, TimeRange(last - (size - 1) * piece, end), reduction, SAMPLE_LINES)
     return max(reduced.lines.height, 1) / (max(time.monotonic() - began, 1e-3) * JUDGE_SHARE)
 
 

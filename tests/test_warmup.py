@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from exporter.commands import connect
 from exporter.config import WarmupSettings, parse
 from exporter.model import NoTelemetry, TimeRange, floor
 from exporter.pipeline import SourcePipeline, decision
-from exporter.warmup import PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
+from exporter.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
 from tests.memory_source import START, MemorySource, at, page
 from tests.test_daemon import StepClock, config, running
 from tests.test_daemon import lines as minutes_of_lines
@@ -102,7 +103,7 @@ def test_no_plan_exceeds_the_budget_and_each_has_the_newest_windows(
 def test_pieces_are_not_shorter_than_a_stretch(days: int, share: float, seed: int) -> None:
     costs = even(days) * np.random.default_rng(seed).uniform(0.9, 1.1, days * 1440)
     budget = timedelta(seconds=float(costs.sum()) * share)
-    ranges = warmup._ranges(choose(costs, MINUTE, budget), START, MINUTE)
+    ranges = warmup._ranges(choose(costs, MINUTE, budget), TimeRange(START, START + days * DAY), MINUTE)
     # The oldest may be cut by the beginning of history, and what lies beside the newest joins it.
     assert all(span.duration >= STRETCH for span in ranges[1:-1])
     assert all(first.end < second.start for first, second in itertools.pairwise(ranges))
@@ -171,6 +172,46 @@ async def test_a_window_that_is_sampled_costs_what_is_read_of_it(
         (r.duration for r in whole.ranges), timedelta(0)
     )
     assert sampled.lasts <= timedelta(seconds=200)
+
+
+class CountingSource(MemorySource):
+    """Remembers for how many windows it was asked."""
+
+    asked = 0
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        self.asked += -(-time_range.duration // window)
+        return await super().count(time_range, window)
+
+
+@pytest.mark.parametrize("most", [None, 2])
+async def test_a_long_history_of_short_windows_is_looked_at_in_bounded_pieces(
+    most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, until = timedelta(seconds=1), START + 3 * DAY - timedelta(seconds=100)
+    moments = [*range(0, 3 * 86400 - 600, 600), *range(3 * 86400 - 130, 3 * 86400)]
+    rows = [{"timestamp": at(n), "service": "orders", "body": f"served {k}"} for n in moments for k in range(1 + n % 7)]
+    source, settings = CountingSource(page(rows)), tight(monkeypatch)
+    assembly = parts(tmp_path, source)
+    try:
+        own = assembly.pipelines[0].settings.model_copy(update={"window": second})
+        found = await plan(source, own, until, settings, most)
+    finally:
+        await assembly.close()
+    assert settings.history // second > warmup.MOST_PIECES
+    assert source.asked <= warmup.MOST_PIECES + 1
+    assert found.ranges[-1].end == until
+    assert all(floor(edge, second) == edge for span in found.ranges for edge in (span.start, span.end))
+    assert all(first.end < following.start for first, following in itertools.pairwise(found.ranges))
+    assert found.lasts <= settings.budget
+    lines = await MemorySource(page(rows)).count(TimeRange(START, until), second)
+    held = [n for moment, n in lines.items() if any(moment in span for span in found.ranges)]
+    windows = sum(span.duration // second for span in found.ranges)
+    passed = (until - found.ranges[0].start) // second - windows
+    overhead = len(held) * JUDGED_WINDOW + (windows - len(held)) * EMPTY_WINDOW + passed * PASSED_WINDOW
+    exact = sum(min(n, most or n) for n in held) + overhead.total_seconds()
+    assert exact <= found.lasts.total_seconds(), "what a piece costs is an upper bound"
+    assert len(held) > 10
 
 
 async def test_the_speed_of_a_source_is_measured_on_its_newest_lines(tmp_path: Path) -> None:
