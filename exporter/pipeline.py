@@ -344,7 +344,7 @@ class SourcePipeline:
     async def sweep(self) -> int:
         """Read again the unsettled windows whose count at the source has changed. Returns how many.
 
-        Of windows that are settled for long, what has come too late is counted.
+        Of windows that are settled for long, what has come too late is counted, once; what comes after is not seen.
         """
         checkpoint = await self.checkpoint()
         if checkpoint is None or checkpoint.settled_through >= checkpoint.read_through:

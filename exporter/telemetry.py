@@ -102,7 +102,7 @@ METRICS: Mapping[str, MetricSpec] = {
         "Lines that came after their window had been judged, which was done again.", "source"
     ),
     "source_lines_too_late": _counter(
-        "Lines that came after their window had settled (`late_window`): they are in no judgement.", "source"
+        "Lines that came after `late_window`, up to four times as late: they are in no judgement.", "source"
     ),
     "source_lateness_seconds": _gauge(
         "How long after its own time a line could be read, by quantile (0.5, 0.99) of the last hour's lines, "

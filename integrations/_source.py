@@ -136,7 +136,8 @@ class SourceSettings(Settings):
     query_offset: Duration = timedelta(seconds=30)
     """How long lines may take to arrive before their window is read."""
     late_window: Duration = timedelta(minutes=15)
-    """How long a window is compared with the source, and read again when lines came late."""
+    """How long a window is compared with the source, and read again when lines came late. Up to four times as late
+    they are only counted."""
     exclude_services: tuple[str, ...] = ()
     """Services that are not read; our own never is."""
     link: str | None = None

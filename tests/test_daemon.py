@@ -210,6 +210,23 @@ async def test_a_window_that_can_never_be_read_is_given_up_on_the_record(tmp_pat
         assert await daemon.assembly.state.read(gaps) == [(60,)]
 
 
+async def test_a_window_is_not_given_up_before_its_time_however_often_it_was_tried(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(200))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        source.fail_next = 2 * ATTEMPTS
+        failed_at = clock.moment = START + HOUR + MINUTE
+        for _ in range(2 * ATTEMPTS - 1):
+            await daemon.once()
+            clock.moment = failed_at + GIVE_UP_AFTER - timedelta(seconds=1)
+        gaps = "SELECT * FROM decisions WHERE kind = 'gap'"
+        assert await daemon.assembly.state.read(gaps) == []
+        clock.moment = failed_at + GIVE_UP_AFTER
+        await daemon.once()
+        assert len(await daemon.assembly.state.read(gaps)) == 1
+
+
 async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(90, failing=range(70, 72)))

@@ -302,6 +302,15 @@ def test_what_comes_later_than_the_late_window_is_counted(lines: list[Line], see
     assert arrived.counts == expected(judged)
 
 
+@pytest.mark.parametrize(("delay", "counted"), [(9 * 60.0, 1), (20 * 60.0, 0)])
+async def test_what_comes_after_the_last_comparison_is_neither_judged_nor_counted(delay: float, counted: int) -> None:
+    lines = [Line(60.0 * minute, "orders", "job 4 done") for minute in range(MINUTES)]
+    arrived = await run([*lines, Line(200, "orders", "job 4 done", delay)], every_minute(0.0))
+    assert arrived.too_late == counted
+    assert arrived.late == 0
+    assert arrived.counts == expected(lines)
+
+
 async def test_a_comparison_that_fails_is_made_again_and_counts_once(tmp_path: Path) -> None:
     lines = [Line(60.0 * minute, "orders", "job 4 done") for minute in range(MINUTES)]
     late = Line(200, "orders", "job 4 done", delay=300)
