@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.assembly import assemble
-from exporter.config import parse
+from exporter.config import Config, parse
 from exporter.daemon import Daemon
 from exporter.incidents import Cluster, IncidentSettings, Told, advance
 from exporter.model import Anomaly, Evidence, Incident, floor, nanoseconds
@@ -30,7 +30,13 @@ from tests.test_daemon import StepClock, config, lines, running
 from tests.test_incidents import anomaly
 
 MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
+WARM = timedelta(minutes=26)
+"""What the daemon learns from: a few windows more than its detector needs."""
+
+FAILS = 30
+"""The minute in which what fails begins to."""
+
+MINUTES = 40
 SETTINGS = IncidentSettings()
 Shared = dict[str, str]
 ERROR = "connection pool exhausted: no connection within 30 s"
@@ -148,7 +154,7 @@ def test_the_order_in_which_sources_bring_anomalies_decides_nothing(found: list[
 
 
 def failing(
-    service: str, minutes: int, begin: int = 65, second: float = 1, shared: Shared | None = None
+    service: str, minutes: int, begin: int = FAILS, second: float = 1, shared: Shared | None = None
 ) -> pl.DataFrame:
     """A service that says the same each minute, and errors while it fails."""
     rows: list[dict[str, Any]] = []
@@ -163,12 +169,16 @@ def failing(
     return page(rows)
 
 
+def warmed(tmp_path: Path, *names: str, **other: Any) -> Config:
+    return config(tmp_path, *names, warmup={"history": "26m"}, detection={"min_windows": 20}, **other)
+
+
 async def run(tmp_path: Path, order: Sequence[int], sources: Sequence[MemorySource]) -> list[Incident]:
     """The daemon over some sources, polled in this order; grouped after each poll, as its jobs are not in step."""
-    clock = StepClock(START + HOUR)
+    clock = StepClock(START + WARM)
     names = [source.name for source in sources]
-    async with running(config(tmp_path, *names, alarm_budget="10/day"), clock, *sources) as daemon:
-        while clock.moment < START + 80 * MINUTE:
+    async with running(warmed(tmp_path, *names, alarm_budget="10/day"), clock, *sources) as daemon:
+        while clock.moment < START + MINUTES * MINUTE:
             for number in order:
                 await daemon.poll(daemon.pollings[number])
                 await daemon.group()
@@ -176,17 +186,17 @@ async def run(tmp_path: Path, order: Sequence[int], sources: Sequence[MemorySour
         return await incident_list(daemon.assembly.state)
 
 
-def pair(second: str = "orders", begin: int = 65, shared: Shared | None = None) -> list[MemorySource]:
+def pair(second: str = "orders", begin: int = FAILS, shared: Shared | None = None) -> list[MemorySource]:
     """Two sources: orders fails in Loki, and something in Elasticsearch."""
-    first = failing("orders", 80, second=8, shared=shared)
-    return [MemorySource(first, "loki"), MemorySource(failing(second, 80, begin, shared=shared), "elastic")]
+    first = failing("orders", MINUTES, second=8, shared=shared)
+    return [MemorySource(first, "loki"), MemorySource(failing(second, MINUTES, begin, shared=shared), "elastic")]
 
 
 JOINED: list[tuple[str, int, Shared]] = [
-    ("orders", 65, {}),
-    ("db", 65, {}),
-    ("db", 68, {"host": "node-7"}),
-    ("db", 68, {"trace": "4bf92f35"}),
+    ("orders", FAILS, {}),
+    ("db", FAILS, {}),
+    ("db", FAILS + 3, {"host": "node-7"}),
+    ("db", FAILS + 3, {"trace": "4bf92f35"}),
 ]
 
 
@@ -203,8 +213,8 @@ async def test_a_failure_in_two_sources_is_one_incident_in_any_order_of_polls(
     (incident,) = outcomes[0]
     assert set(incident.sources) == {"loki", "elastic"}
     first = incident.timeline[0]
-    assert first.service == ("orders" if begin > 65 else service)
-    assert ("in loki" if begin > 65 else "in elastic") in first.text
+    assert first.service == ("orders" if begin > FAILS else service)
+    assert ("in loki" if begin > FAILS else "in elastic") in first.text
     moments = [entry.at for entry in incident.timeline]
     assert moments == sorted(moments)
 
@@ -212,16 +222,16 @@ async def test_a_failure_in_two_sources_is_one_incident_in_any_order_of_polls(
 async def test_a_source_that_stalls_delays_the_incidents_of_the_other_by_stall_after_and_joins_when_it_is_back(
     tmp_path: Path,
 ) -> None:
-    clock = StepClock(START + HOUR)
+    clock = StepClock(START + WARM)
     loki, elastic = pair()
-    loki.lines = failing("orders", 130)
-    elastic.lines = failing("orders", 130)
-    async with running(config(tmp_path, "loki", "elastic"), clock, loki, elastic) as daemon:
+    loki.lines = failing("orders", 80)
+    elastic.lines = failing("orders", 80)
+    async with running(warmed(tmp_path, "loki", "elastic"), clock, loki, elastic) as daemon:
         await daemon.once()
-        clock.moment = START + 64 * MINUTE
+        clock.moment = START + (FAILS - 1) * MINUTE
         elastic.fail_next = 10_000
         failed_at = clock.moment
-        while not (found := await incident_list(daemon.assembly.state)) and clock.moment < START + 2 * HOUR:
+        while not (found := await incident_list(daemon.assembly.state)) and clock.moment < START + 80 * MINUTE:
             await daemon.once()
             clock.moment += MINUTE
         assert [incident.sources for incident in found] == [("loki",)]
@@ -235,11 +245,11 @@ async def test_a_source_that_stalls_delays_the_incidents_of_the_other_by_stall_a
 
 
 async def test_a_source_that_never_answered_holds_the_others_back_no_longer_either(tmp_path: Path) -> None:
-    clock = StepClock(START + HOUR)
-    good, dead = MemorySource(lines(120, failing=range(65, 70)), "good"), MemorySource(lines(120), "dead")
+    clock = StepClock(START + WARM)
+    good, dead = MemorySource(lines(60, failing=range(FAILS, FAILS + 5)), "good"), MemorySource(lines(60), "dead")
     dead.fail_next = 10_000
-    async with running(config(tmp_path, "good", "dead"), clock, good, dead) as daemon:
-        while clock.moment < START + HOUR + 20 * MINUTE:
+    async with running(warmed(tmp_path, "good", "dead"), clock, good, dead) as daemon:
+        while clock.moment < START + WARM + 20 * MINUTE:
             await daemon.once()
             clock.moment += MINUTE
         assert [incident.sources for incident in await incident_list(daemon.assembly.state)] == [("good",)]
@@ -251,12 +261,12 @@ async def test_a_source_that_never_answered_holds_the_others_back_no_longer_eith
 
 
 async def test_a_source_whose_pages_break_us_stalls_as_one_that_does_not_answer(tmp_path: Path) -> None:
-    clock = StepClock(START + HOUR)
-    good, broken = MemorySource(lines(120), "good"), MemorySource(lines(120), "broken")
-    async with running(config(tmp_path, "good", "broken"), clock, good, broken) as daemon:
+    clock = StepClock(START + WARM)
+    good, broken = MemorySource(lines(60), "good"), MemorySource(lines(60), "broken")
+    async with running(warmed(tmp_path, "good", "broken"), clock, good, broken) as daemon:
         await daemon.once()
         broken.lines = broken.lines.rename({"body": "text"})
-        while clock.moment < START + HOUR + 15 * MINUTE:
+        while clock.moment < START + WARM + 15 * MINUTE:
             clock.moment += MINUTE
             await daemon.poll(daemon.pollings[0])
             with pytest.raises(pl.exceptions.PolarsError):
@@ -267,17 +277,17 @@ async def test_a_source_whose_pages_break_us_stalls_as_one_that_does_not_answer(
 
 
 async def test_the_measured_lateness_and_skew_of_a_source_are_metrics(tmp_path: Path) -> None:
-    clock = StepClock(START + HOUR)
+    clock = StepClock(START + WARM)
     delay = pl.when(pl.int_range(pl.len()) % 50 == 0).then(-3).otherwise(4).cast(pl.Int64) * 1_000_000_000
-    measured = lines(60).with_columns((pl.col("timestamp") + delay).alias("ingested_at"))
-    shop, other = MemorySource(measured, "shop"), MemorySource(lines(60), "other")
-    async with running(config(tmp_path, "shop", "other"), clock, shop, other) as daemon:
+    measured = lines(26).with_columns((pl.col("timestamp") + delay).alias("ingested_at"))
+    shop, other = MemorySource(measured, "shop"), MemorySource(lines(26), "other")
+    async with running(warmed(tmp_path, "shop", "other"), clock, shop, other) as daemon:
         await daemon.once()
         name = "log_anomaly_exporter_source_lateness_seconds"
         assert daemon.telemetry.value(name, source="shop", quantile="0.5") == pytest.approx(4, rel=0.1)
         assert daemon.telemetry.value(name, source="shop", quantile="0.99") == pytest.approx(4, rel=0.1)
         assert daemon.telemetry.value(name, source="other", quantile="0.5") is None
-        assert daemon.telemetry.value("log_anomaly_exporter_source_lines_ahead", source="shop") == 8
+        assert daemon.telemetry.value("log_anomaly_exporter_source_lines_ahead", source="shop") == 4
 
 
 # --- Over real servers --------------------------------------------------------------------------------------
@@ -285,7 +295,7 @@ async def test_the_measured_lateness_and_skew_of_a_source_are_metrics(tmp_path: 
 
 def fill(elasticsearch_url: str, loki_url: str, name: str, begin: datetime) -> None:
     """The same two services in both: in Elasticsearch the database, which fails first, in Loki who calls it."""
-    database, caller = failing("db", 75, second=1), failing("orders", 75, second=7)
+    database, caller = failing("db", MINUTES, second=1), failing("orders", MINUTES, second=7)
     shift = nanoseconds(begin) - nanoseconds(START)
     with Elasticsearch(elasticsearch_url) as client:
         client.indices.create(index=name, mappings={"properties": {"@timestamp": {"type": "date_nanos"}}})
@@ -316,15 +326,15 @@ async def test_a_failure_in_a_real_loki_and_a_real_elasticsearch_is_one_incident
     elasticsearch_url: str, loki_url: str, unique_name: str, tmp_path: Path
 ) -> None:
     # Loki asks its own memory for the last three hours only, and what tests push is nowhere else yet.
-    begin = floor(datetime.now(UTC), MINUTE) - 80 * MINUTE
+    begin = floor(datetime.now(UTC), MINUTE) - (MINUTES + 5) * MINUTE
     await asyncio.to_thread(fill, elasticsearch_url, loki_url, unique_name, begin)
     common = {"query_offset": "0s", "late_window": "2m"}
     settings_ = parse(
         {
             "state": str(tmp_path / "state.db"),
-            "warmup": {"history": "1h"},
+            "warmup": {"history": "26m"},
             "alarm_budget": "10/day",
-            "detection": {"min_windows": 30},
+            "detection": {"min_windows": 20},
             "sources": [
                 {"type": "loki", "name": "loki", "url": loki_url, "query": f'{{app="{unique_name}"}}', **common},
                 {
@@ -337,18 +347,18 @@ async def test_a_failure_in_a_real_loki_and_a_real_elasticsearch_is_one_incident
             ],
         }
     )
-    clock, telemetry = StepClock(begin + HOUR), PrometheusTelemetry()
+    clock, telemetry = StepClock(begin + WARM), PrometheusTelemetry()
     assembly = assemble(settings_, clock, telemetry)
     daemon = Daemon(assembly, telemetry)
     try:
-        while clock.moment < begin + 76 * MINUTE:
+        while clock.moment < begin + MINUTES * MINUTE:
             await daemon.once()
             clock.moment += 2 * MINUTE
         (incident,) = await incident_list(assembly.state)
         assert set(incident.sources) == {"loki", "elastic"}
         assert set(incident.services) == {"orders", "db"}
         assert incident.timeline[0].service == "db", "the first mover"
-        assert incident.timeline[0].at >= begin + 65 * MINUTE
+        assert incident.timeline[0].at >= begin + FAILS * MINUTE
         lateness = telemetry.value("log_anomaly_exporter_source_lateness_seconds", source="elastic", quantile="0.99")
         assert lateness == pytest.approx(2, rel=0.1), "event.ingested is read"
     finally:
