@@ -26,7 +26,7 @@ from exporter.redaction import Redactor
 from exporter.reduction import ReductionSettings
 from exporter.state import State
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what stages write changes its meaning without its tables changing."""
 
 
