@@ -15,7 +15,7 @@ WILDCARD = "<*>"
 """Stands for a position that has held more values than are told apart."""
 
 CUT = "<...>"
-"""Ends a template whose lines have more tokens than are looked at."""
+"""Ends a shape, and a template, of lines that are longer than is looked at."""
 
 # ASCII word boundaries and classes keep Rust's regex on its fast path, also on text that is not ASCII.
 _B = r"(?-u:\b)"
@@ -175,10 +175,13 @@ class MaskSettings(Settings):
 
 
 def shapes_of(messages: pl.Series, max_chars: int) -> pl.Series:
-    """The coarse shape of each message: the one pattern that every line goes through."""
-    return (
-        messages.to_frame().select(pl.col(messages.name).str.head(max_chars).str.replace_all(COARSE, "0")).to_series()
-    )
+    """The coarse shape of each message: the one pattern that every line goes through. Longer ones end with CUT."""
+    text = pl.col(messages.name)
+    shape = text.str.head(max_chars).str.replace_all(COARSE, "0")
+    if (messages.str.len_bytes() > max_chars).any():
+        longer = text.str.len_chars() > max_chars
+        shape += pl.when(longer).then(pl.lit(f" {CUT}")).otherwise(pl.lit(""))
+    return messages.to_frame().select(shape).to_series()
 
 
 def masked(shapes: Sequence[str], settings: MaskSettings, keep_keys: tuple[str, ...] = KEEP_KEYS) -> list[str]:
@@ -232,9 +235,16 @@ def fingerprint() -> str:
 def tokens_of(text: str, max_tokens: int) -> list[str]:
     """The tokens of a masked text, lists of any length written once.
 
+    A text that was cut ends where the widths of its values have it: inside of a token, or of a list.
+
     >>> tokens_of("seats [<NUM>, <NUM>, <NUM>] free", 128)
     ['seats', '[<NUM>,', ']', 'free']
+    >>> tokens_of("seats [(no=<V>, at=<V>), (no=<V>, at=<V>), (no=<V>, a <...>", 128)
+    ['seats', '[(no=<V>,', 'at=<V>),', '<...>']
     """
+    if text.endswith(f" {CUT}"):
+        whole = text[: -len(CUT)].rstrip().rpartition(" ")[0]
+        text = f"{whole} {CUT}" if whole else text
     tokens = _without_runs(collapse(text))
     return [*tokens[:max_tokens], CUT] if len(tokens) > max_tokens else tokens
 
@@ -266,13 +276,19 @@ def collapse(text: str) -> str:
 
 
 def _period(kept: list[str], core: list[str], at: int, places: Sequence[int]) -> int:
-    """The length of the block that ends `kept` and starts again at `at`, or 0; `places`: those of its first piece."""
+    """The length of the block that ends `kept` and starts again at `at`, or 0; `places`: those of its first piece.
+
+    Where the text was cut before the block ended again, what there is of it.
+    """
     for place in reversed(places):
         period = len(kept) - place
         if period > _LONGEST_BLOCK:
             return 0
         block = kept[place:]
-        if block == core[at : at + period] and any("<" in piece for piece in block):
+        again = core[at : at + period]
+        if again[-1] == CUT:
+            block, period = [*block[: len(again) - 1], CUT], len(again) - 1
+        if block == again and any("<" in piece for piece in kept[place:]):
             return period
     return 0
 

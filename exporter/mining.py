@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS mining_counters (
 ) STRICT, WITHOUT ROWID;
 """
 
-FORM = 1
+FORM = 2
 """Raised when rows or the way from a shape to a template change their meaning."""
 
 OVERFLOW = 0

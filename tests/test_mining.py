@@ -362,6 +362,17 @@ def test_a_line_of_many_tokens_is_cut() -> None:
     assert set(mined.texts.values()) == {"a b c d e f g h <...>"}
 
 
+def test_a_list_that_is_cut_is_one_template_however_wide_its_values_are() -> None:
+    def sold(width: int) -> str:
+        tickets = ", ".join(f"Ticket(seat={7 * 10**width + n}, start=Shanghai, end=Suzhou)" for n in range(900))
+        return f"left tickets are [{tickets}] now"
+
+    shop = Shop()
+    for width in range(1, 9):
+        mined = shop.mine(60 * width, [sold(width)])
+        assert set(mined.texts.values()) == {"left tickets are [Ticket(seat=<V>, start=<V>, end=<V>), <...>"}
+
+
 BAD: dict[str, Callable[[Random], list[str]]] = {
     "one token of 100 KB": lambda random: ["x" * 100_000] * 200,
     "100 KB of words": lambda random: [words(random, 15_000) for _ in range(50)],

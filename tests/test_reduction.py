@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import messages, reduction
+from exporter import masks, messages, reduction
 from exporter.model import Reduced, page_schema, stable_key
 from exporter.reduction import ReductionSettings, merge, reduce, windows
 
@@ -219,8 +219,11 @@ def test_the_first_three_lines_of_a_window_service_and_shape_are_kept() -> None:
 
 
 def test_long_lines_are_cut() -> None:
-    reduced = reduce(page(["word " * 100_000]), SETTINGS)
-    assert reduced.shapes["text"].str.len_chars().max() == SETTINGS.max_line_chars
+    reduced = reduce(page(["word " * 100_000, "é" * SETTINGS.max_line_chars]), SETTINGS)
+    long, whole = sorted(reduced.shapes["text"].to_list(), reverse=False)
+    assert len(long) == SETTINGS.max_line_chars + len(f" {masks.CUT}")
+    assert long.endswith(masks.CUT)
+    assert whole == "é" * SETTINGS.max_line_chars
     assert reduced.exemplars["body"].str.len_chars()[0] == reduction.MAX_BODY_CHARS
 
 
