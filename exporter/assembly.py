@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from exporter.config import Config
 from exporter.delivery import Deliverer, Enricher, Links, MemorySink
 from exporter.detection import Detector
 from exporter.detection.windows import NOTHING
-from exporter.incidents import Cluster, Localise
+from exporter.incidents import Cluster, Localise, first_movers
 from exporter.memory import Memory
 from exporter.mining import Miner
 from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
@@ -204,11 +204,27 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
             rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
             frames = [(moment(window), observation.unpack(body)) for window, body in rows]
             ranked.append(detection.localise(frames, span, step))
-        own = _evidence_of(cluster)
-        weighed = [[replace(s, weight=s.weight * own.get(s.service, BYSTANDER)) for s in r] for r in ranked]
-        return merged_suspects([[s for s in r if s.service in own or s.reason != NOTHING] for r in weighed])
+        return suspected(cluster, ranked)
 
     return of
+
+
+def suspected(cluster: Cluster, rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:
+    """The services of an incident, and others that were unusual, by what each shows in its source and adds to it."""
+    own = _evidence_of(cluster)
+    speaking = [
+        [replace(s, weight=s.weight * own.get(s.service, BYSTANDER)) for s in ranking]
+        for ranking in ([s for s in r if s.service in own or s.reason != NOTHING] for r in rankings)
+    ]
+    return merged_suspects([*speaking, _silent(cluster, rankings, own)])
+
+
+def _silent(cluster: Cluster, ranked: Sequence[Sequence[Suspect]], own: Mapping[str, float]) -> list[Suspect]:
+    """Members that say nothing have no scores to be ranked by: they weigh what those that do weigh on average."""
+    scores = {suspect.service: suspect.weight for ranking in ranked for suspect in ranking}
+    known = [scores[service] for service in own if service in scores]
+    usual = sum(known) / len(known) if known else 1.0
+    return [replace(s, weight=usual * own[s.service]) for s in first_movers(cluster) if s.service not in scores]
 
 
 BYSTANDER = 0.1

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.assembly import suspected
+from exporter.detection.windows import NOTHING
 from exporter.incidents import (
     MIN_STRENGTH,
     Cluster,
@@ -181,10 +183,11 @@ def complaint(service: str, body: str, severity: int = Severity.ERROR) -> Eviden
 
 
 SUSPECTS = (Suspect("orders", 0.5, "changed"), Suspect("payments", 0.3, "slow"), Suspect("pay", 0.2, "slow"))
+MEMBERS = ("orders", "payments")
 
 
 def test_a_service_that_failing_lines_of_others_name_is_suspected_more() -> None:
-    ranked = with_named(SUSPECTS, [complaint("orders", "Call to payments failed: 503")])
+    ranked = with_named(SUSPECTS, MEMBERS, [complaint("orders", "Call to payments failed: 503")])
     assert [(s.service, round(s.weight, 2)) for s in ranked] == [("payments", 0.55), ("orders", 0.25), ("pay", 0.2)]
     assert ranked[0].reason == "slow; named by failing lines of orders"
 
@@ -196,12 +199,24 @@ def test_a_service_that_failing_lines_of_others_name_is_suspected_more() -> None
         [complaint("orders", "payments failed"), complaint("payments", "lost the connection of orders")],
         [complaint("orders", "orders failed, see prepay and pay-later")],
         [complaint("elsewhere", "payments failed")],
+        [complaint("orders", "cannot pay")],
         [],
     ],
 )
 def test_lines_that_blame_nobody_else_change_no_ranking(lines: list[Evidence]) -> None:
-    assert with_named(SUSPECTS, lines) == SUSPECTS
-    assert with_named((), lines) == ()
+    assert with_named(SUSPECTS, MEMBERS, lines) == SUSPECTS
+    assert with_named((), (), lines) == ()
+
+
+def test_a_service_that_fell_silent_is_suspected_beside_those_that_speak() -> None:
+    found = [anomaly(0, "orders"), anomaly(0, "payments"), anomaly(1, "payments")]
+    alive, _ = advance((), found, START + 10 * MINUTE, SETTINGS, 2.0, {})
+    [cluster] = alive.values()
+    scores = (Suspect("orders", 0.6, "changed"), Suspect("gateway", 0.3, "slow"), Suspect("users", 0.1, NOTHING))
+    ranked = suspected(cluster, [scores])
+    assert [s.service for s in ranked] == ["payments", "orders", "gateway"]
+    assert ranked[0].reason == "among the first to change"
+    assert sum(s.weight for s in ranked) == pytest.approx(1)
 
 
 def clusters_of(found: Iterable[Anomaly], services: int) -> list[tuple[str, ...]]:

@@ -20,7 +20,7 @@ Scored = tuple[datetime, pl.DataFrame]
 """The start of a window and the scores of its services."""
 
 
-def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta, limit: int = 10) -> tuple[Suspect, ...]:
+def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta) -> tuple[Suspect, ...]:
     """Rank the services of one source over an interval; windows that overlap it count."""
     chosen = [(start, frame) for start, frame in frames if start < span.end and start + window > span.start]
     if not chosen:
@@ -34,7 +34,7 @@ def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta, limit
     best = table.sort("strength", "start", descending=[True, False]).unique(
         "service", keep="first", maintain_order=True
     )
-    rows = best.sort("strength", "service", descending=[True, False]).head(limit)
+    rows = best.sort("strength", "service", descending=[True, False])
     total = sum(rows["strength"].to_list()) or 1.0
     return tuple(
         Suspect(row["service"], row["strength"] / total, row["reason"], row["start"])
