@@ -705,7 +705,7 @@ def _same(one: Finding, other: Finding) -> bool:
     """Whether one says what the other has said: the same template, or the same movement of the same service."""
     if one.service != other.service or not _overlap(one, other):
         return False
-    if one.text == other.text:
+    if one.text == other.text or one.text in other.also:
         return True
     if (one.observed > one.expected) != (other.observed > other.expected):
         return False

@@ -83,6 +83,15 @@ async def test_the_overview_says_what_was_read() -> None:
     assert overview.start - NOON < timedelta(minutes=1)
 
 
+async def test_what_is_told_beside_another_is_not_told_again_for_another_reason() -> None:
+    times = np.sort(np.random.default_rng(0).uniform(2400, 2900, 150)).tolist()
+    failed = lines([f"pool exhausted, waited {n} ms" for n in range(150)], times, "app", 17)
+    cause = lines(["java.sql.SQLTransientException: timeout"] * 150, [at + 0.1 for at in times], "app", 0)
+    findings = (await analysed(joined(steady(), failed, cause))).findings
+    told = [text for finding in findings for text in (finding.text, *finding.also)]
+    assert len(told) == len(set(told)) >= 2
+
+
 async def test_an_error_that_is_new_is_told_with_its_lines_and_where_they_stand() -> None:
     broken = lines([f"connection to db lost, attempt {n}" for n in range(12)], range(2400, 2520, 10), "app", 17)
     analysis = await analysed(joined(steady(), broken))
