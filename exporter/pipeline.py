@@ -328,11 +328,14 @@ class SourcePipeline:
     async def _anomalies(
         self, anomalies: Sequence[Anomaly], reached: datetime, late: bool, warm_until: datetime
     ) -> list[Write]:
-        """Rows for `group`; what was grouped past already is taken in at the next step, as late."""
-        grouped = await grouped_through(self._state)
-        if grouped is not None and reached <= grouped:
-            late, reached = True, grouped + timedelta(seconds=1)
+        """Rows for `group`; what was grouped past already is taken in at the next step, as late.
+
+        What warm-up finds keeps its own time, wherever other sources are: it is told to nobody and sets the threshold.
+        """
         quiet = int(reached <= warm_until)
+        grouped = await grouped_through(self._state)
+        if not quiet and grouped is not None and reached <= grouped:
+            late, reached = True, grouped + timedelta(seconds=1)
         rows = []
         for anomaly in anomalies:
             if late and await self._state.read("SELECT 1 FROM anomalies WHERE source = ? AND id = ?", _key(anomaly)):

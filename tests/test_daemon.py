@@ -87,6 +87,39 @@ async def test_history_is_learnt_before_the_first_alarm_and_readiness_says_so(tm
         assert await incident_list(daemon.assembly.state) == [], "what failed in the past is learnt, not told"
 
 
+async def test_what_a_source_learns_from_is_told_by_nobody_also_when_others_are_grouped_further(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    warm, late = MemorySource(lines(100), "warm"), MemorySource(lines(100, range(62, 68), "payments"), "late")
+    async with running(config(tmp_path, "warm", "late"), clock, warm, late) as daemon:
+        await daemon.poll(daemon.pollings[0])
+        daemon.pollings[1].state = "stalled"
+        clock.moment = START + 80 * MINUTE
+        await daemon._enter(daemon.pollings[1], clock.moment, clock.moment)
+        clock.moment += MINUTE
+        await daemon.poll(daemon.pollings[0])
+        await daemon.group()
+        assert await grouped_through(daemon.assembly.state) == clock.moment
+        await daemon.once()
+        found = await daemon.assembly.state.read("SELECT DISTINCT quiet FROM anomalies WHERE source = 'late'")
+        assert found == [(1,)]
+        assert await incident_list(daemon.assembly.state) == []
+
+
+async def test_the_threshold_is_learnt_from_the_same_past_after_a_rebuild(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    query = "SELECT reached, id FROM anomalies WHERE quiet = 1 ORDER BY reached, id"
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(61, range(40, 46)))) as daemon:
+        await daemon.once()
+        before = await daemon.assembly.state.read(query)
+    clock.moment += MINUTE
+    again = config(tmp_path, "shop", warmup={"history": "61m"}, detection={"min_windows": 30, "max_sessions": 99_999})
+    async with running(again, clock, MemorySource(lines(61, range(40, 46)))) as daemon:
+        assert daemon.assembly.state.rebuilt
+        await daemon.once()
+        assert before
+        assert await daemon.assembly.state.read(query) == before
+
+
 async def test_a_failure_after_warm_up_is_an_incident(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(90, failing=range(65, 70)))
