@@ -187,6 +187,9 @@ class SourcePipeline:
         self._telemetry = telemetry or NoTelemetry()
         self._lock = lock or asyncio.Lock()
         self._brain: Brain | None = None
+        self._thinking = asyncio.Lock()
+        """Held while the brain is used: previews come from another job, and it is not made for two threads. Between
+        judging and the commit nobody may load it again either, for the rows are not there yet."""
         self._lateness: dict[int, lateness.Lateness] = {}
 
     async def checkpoint(self) -> Checkpoint | None:
@@ -243,6 +246,11 @@ class SourcePipeline:
         if self._limit is not None:
             time_range = sampling.at_once(time_range, self.window, counts, self._limit, LINES_PER_CHUNK)
         by_window = await self._read(time_range, counts)
+        async with self._thinking:
+            return await self._learn_from(time_range, by_window, checkpoint)
+
+    async def _learn_from(self, time_range: TimeRange, by_window: dict[int, Reduced], checkpoint: Checkpoint) -> int:
+        """Judge and commit the windows of a range that was read. Returns their lines."""
         brain = await self.brain()
         judged: list[tuple[int, Reduced, Judgement]] = []
         for start in time_range.windows(self.window):
@@ -387,9 +395,10 @@ class SourcePipeline:
         time_range = TimeRange(moment(window), moment(window) + self.window)
         reduced = (await self._read(time_range, {moment(window): counted})).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
-        brain = await self.brain()
-        judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, late=True))
-        await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
+        async with self._thinking:
+            brain = await self.brain()
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, late=True))
+            await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
         self._telemetry.count("source_late_windows", source=self.name)
 
     async def skip(self, until: datetime, kind: str, detail: str, now: datetime) -> None:
@@ -404,26 +413,28 @@ class SourcePipeline:
 
     async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:
         """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
-        brain = await self.brain()
-        judged = [
-            (start + self.window, await self._or_forget(asyncio.to_thread(brain.settle, seconds(start))))
-            for start in span.windows(self.window)
-        ]
-        async with self._lock:
-            writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
-            for reached, judgement in judged:
-                writes += judgement.writes
-                writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
-            await self._or_forget(self._state.write(writes))
+        async with self._thinking:
+            brain = await self.brain()
+            judged = [
+                (start + self.window, await self._or_forget(asyncio.to_thread(brain.settle, seconds(start))))
+                for start in span.windows(self.window)
+            ]
+            async with self._lock:
+                writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
+                for reached, judgement in judged:
+                    writes += judgement.writes
+                    writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
+                await self._or_forget(self._state.write(writes))
 
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
         by_window = await self._read(time_range, await self._counts(time_range))
-        brain = await self.brain()
         found: list[Anomaly] = []
-        for window in sorted(by_window):
-            judgement = await self._or_forget(asyncio.to_thread(brain.preview, window, by_window[window]))
-            found += judgement.anomalies
+        async with self._thinking:
+            brain = await self.brain()
+            for window in sorted(by_window):
+                judgement = await self._or_forget(asyncio.to_thread(brain.preview, window, by_window[window]))
+                found += judgement.anomalies
         return found
 
     async def brain(self) -> Brain:

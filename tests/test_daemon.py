@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -15,8 +16,8 @@ import pytest
 from exporter.assembly import assemble
 from exporter.config import Config, parse
 from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
-from exporter.model import ConfigError, Sink
-from exporter.pipeline import grouped_through, incident_list, seconds
+from exporter.model import ConfigError, Reduced, Sink, TimeRange
+from exporter.pipeline import Brain, Judgement, grouped_through, incident_list, seconds
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.backend import AlertTrigger
 from tests.memory_source import START, MemorySource, at, page
@@ -273,6 +274,34 @@ async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) 
         await daemon.once()
         found = await incident_list(daemon.assembly.state)
         assert any("HighErrorRate" in (i.trigger + "".join(e.text for e in i.timeline)) for i in found)
+
+
+async def test_an_analysis_on_demand_waits_while_a_window_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, previewed, order = threading.Event(), threading.Event(), list[str]()
+
+    def judge(brain: Brain, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+        judging.set()
+        previewed.wait(0.2)
+        order.append("judged")
+        return Judgement()
+
+    def preview(brain: Brain, window: int, reduced: Reduced) -> Judgement:
+        order.append("previewed")
+        previewed.set()
+        return Judgement()
+
+    monkeypatch.setattr(Brain, "judge", judge)
+    monkeypatch.setattr(Brain, "preview", preview)
+    window = TimeRange(START, START + MINUTE)
+    async with running(config(tmp_path, "shop"), StepClock(window.end), MemorySource(lines(1))) as daemon:
+        (pipeline,) = daemon.assembly.pipelines
+        await pipeline.start(window.start, window.start)
+        advanced = asyncio.create_task(pipeline.advance(window.end))
+        await asyncio.to_thread(judging.wait)
+        await asyncio.gather(advanced, pipeline.preview(window))
+    assert order == ["judged", "previewed"]
 
 
 async def test_a_person_resolves_an_incident_and_the_fix_is_remembered(tmp_path: Path) -> None:
