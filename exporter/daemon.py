@@ -28,7 +28,8 @@ STOP_WITHIN = timedelta(seconds=8)
 
 GIVE_UP_AFTER = timedelta(hours=1)
 ATTEMPTS = 5
-"""A window that could not be read for this long, and in so many polls, is recorded as a gap: detection goes on."""
+"""A window that could not be read for this long, and in so many polls, while its source answers otherwise, is recorded
+as a gap: detection goes on."""
 
 SILENT_FOR = timedelta(minutes=10)
 """Jobs tick every second, and the longest is bounded: after this the process hangs."""
@@ -140,10 +141,19 @@ class Daemon(Operations):
             since = checkpoint.read_through if checkpoint else until
             span = TimeRange(since, max(until, since))
             await self.assembly.state.write([decision(polling.pipeline.name, span, "stalled", reason, now)])
-        given_up = failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS
-        if checkpoint and given_up and checkpoint.read_through < until:
+        if checkpoint and failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS:
             window_end = checkpoint.read_through + polling.pipeline.window
-            await polling.pipeline.skip(window_end, "gap", reason, now)
+            if window_end <= until - GIVE_UP_AFTER and await self._answers(polling, until):
+                await polling.pipeline.skip(window_end, "gap", reason, now)
+
+    async def _answers(self, polling: Polling, until: datetime) -> bool:
+        """Whether the source counts its newest window: else all of it is out of reach, and no window is to blame."""
+        newest = TimeRange(until - polling.pipeline.window, until)
+        try:
+            await polling.pipeline.source.count(newest, polling.pipeline.window)
+        except ExporterError:
+            return False
+        return True
 
     async def _measure(self, polling: Polling, now: datetime) -> None:
         checkpoint = await polling.pipeline.checkpoint()

@@ -261,6 +261,34 @@ async def test_a_window_is_not_given_up_before_its_time_however_often_it_was_tri
         assert len(await daemon.assembly.state.read(gaps)) == 1
 
 
+@pytest.mark.parametrize("counts", [True, False])
+async def test_an_outage_of_hours_costs_no_window_before_its_own_hour_and_none_where_nothing_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    async def down(*_: object) -> None:
+        raise source.failure
+
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(240))
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        with monkeypatch.context() as outage:
+            if not counts:
+                outage.setattr(source, "count", down)
+            source.fail_next = 1000
+            for _ in range(360):
+                clock.moment += MINUTE / 2
+                await daemon.poll(daemon.pollings[0])
+        source.fail_next = 0
+        await daemon.poll(daemon.pollings[0])
+        rows = await daemon.assembly.state.read("SELECT MAX(end) FROM decisions WHERE kind = 'gap'")
+        lost_until = seconds(clock.moment - GIVE_UP_AFTER) if counts else None
+        assert rows == [(lost_until,)]
+        checkpoint = await daemon.assembly.pipelines[0].checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.read_through == clock.moment
+
+
 async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(90, failing=range(70, 72)))
