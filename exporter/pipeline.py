@@ -407,7 +407,10 @@ class SourcePipeline:
         if checkpoint is None or checkpoint.read_through >= until:
             return
         gap = TimeRange(checkpoint.read_through, until)
-        await self._pass_over(gap, checkpoint, [decision(self.name, gap, kind, detail, now)])
+        decided = [decision(self.name, gap, kind, detail, now)]
+        for part in gap.split(MAX_WINDOWS_PER_CHUNK * self.window):
+            await self._pass_over(part, checkpoint, decided)
+            decided = []
         self._telemetry.count("source_gaps", source=self.name)
         self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 from exporter.assembly import assemble
 from exporter.config import Config, parse
 from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
-from exporter.model import ConfigError, Reduced, Sink, TimeRange
-from exporter.pipeline import Brain, Judgement, grouped_through, incident_list, seconds
+from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
+from exporter.pipeline import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.backend import AlertTrigger
 from tests.memory_source import START, MemorySource, at, page
@@ -159,6 +160,31 @@ async def test_a_long_outage_is_caught_up_and_what_is_too_old_is_a_gap_on_the_re
         checkpoint = await daemon.assembly.pipelines[0].checkpoint()
         assert checkpoint is not None
         assert checkpoint.read_through == clock.moment
+
+
+async def test_a_very_long_outage_is_passed_over_in_bounded_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(60))
+    async with running(config(tmp_path, "shop", max_catch_up="30m"), clock, source) as daemon:
+        await daemon.once()
+        state, reached = daemon.assembly.state, [clock.moment]
+        write = state.write
+
+        async def noting(writes: Sequence[Write]) -> None:
+            await write(writes)
+            checkpoint = await daemon.assembly.pipelines[0].checkpoint()
+            reached.append(checkpoint.read_through if checkpoint else START)
+
+        monkeypatch.setattr(state, "write", noting)
+        clock.moment += 2 * MAX_WINDOWS_PER_CHUNK * MINUTE + HOUR
+        await daemon._enter(daemon.pollings[0], clock.moment, clock.moment)
+        assert reached[-1] == clock.moment - HOUR / 2
+        steps = [after - before for before, after in pairwise(reached)]
+        assert max(steps) <= MAX_WINDOWS_PER_CHUNK * MINUTE
+        gaps = await state.read("SELECT start, end FROM decisions WHERE kind = 'gap'")
+        assert gaps == [(seconds(START + HOUR), seconds(reached[-1]))]
 
 
 async def test_late_lines_replace_their_window(tmp_path: Path) -> None:
