@@ -390,7 +390,11 @@ def _reason(first: datetime, start: datetime) -> str:
 
 
 def _new_cluster(anomaly: Anomaly) -> Cluster:
+    """What is found of a window when its incident has ended long ago is another incident: a session that was idle for
+    hours, absence after a long `late_window`."""
     key = f"{anomaly.source}/{anomaly.service}/{anomaly.window.isoformat()}"
+    if anomaly.kind != "window":
+        key = f"{key}/{anomaly.kind}/{anomaly.session or ''}"
     return Cluster(
         id=f"{stable_key(key):016x}"[:12],
         status="pending",

@@ -112,6 +112,15 @@ def test_the_same_failure_long_after_the_end_is_another_incident_with_the_same_f
     assert opened[0].fingerprint == opened[1].fingerprint
 
 
+def test_what_is_found_of_a_window_long_after_its_incident_is_another_incident_and_replaces_nothing() -> None:
+    early = advance((), [anomaly(0), anomaly(1, "payments")], START + 120 * MINUTE, SETTINGS, 2.0, {})[1]
+    idle = replace(anomaly(0, score=0.9999), kind="session", session="order-1", reached=START + 121 * MINUTE)
+    other = replace(idle, session="order-2", reached=START + 180 * MINUTE)
+    later = [advance((), [one], one.reached, SETTINGS, 2.0, {})[1] for one in (idle, other)]
+    assert all(later)
+    assert len({told.incident.id for told in (*early, *later[0], *later[1])}) == 3
+
+
 def test_labels_are_frozen_and_an_escalation_retires_the_old_ones() -> None:
     told = run([anomaly(0), *(anomaly(1, name) for name in ("a", "b", "c"))])
     first, last = told[0].incident, told[-1].incident
