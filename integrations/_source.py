@@ -440,18 +440,26 @@ def without_pod_suffix() -> pl.Expr:
 
 def _plain(value: Any) -> str | None:
     """A value as text; the first of a list."""
+    value = _first(value)
     if isinstance(value, str):
         return value[:MAX_NAME_CHARS] or None
-    if isinstance(value, (list, tuple)):
-        return _plain(value[0]) if value else None
     return None if value is None or isinstance(value, Mapping) else str(value)
 
 
+def _first(value: Any) -> Any:
+    """The first of a list. A loop, for a log may nest lists more deeply than Python calls."""
+    while isinstance(value, (list, tuple)):
+        value = value[0] if value else None
+    return value
+
+
 def _body(value: Any) -> str:
+    while isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
     if isinstance(value, str):
         return value[:MAX_BODY_CHARS]
     if isinstance(value, (list, tuple)):
-        return _body(value[0]) if len(value) == 1 else _json(list(value))[:MAX_BODY_CHARS]
+        return _json(list(value))[:MAX_BODY_CHARS]
     if isinstance(value, Mapping):
         # The log of Fluent Bit, or a structured body of OpenTelemetry.
         inner = next((value[key] for key in ("message", "msg", "text", "log") if isinstance(value.get(key), str)), None)
@@ -460,7 +468,11 @@ def _body(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
+    """The value as JSON; empty, as if it were not there, where it is nested more deeply than can be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
+    except RecursionError:
+        return ""
 
 
 def _integers(values: Sequence[Any] | None, height: int) -> pl.Series:
@@ -491,7 +503,7 @@ def _severity_of(text: str) -> int:
     word = text.strip().strip("[]").lower()
     if word in _NAMES:
         return int(_NAMES[word])
-    if word.isdigit():
+    if word.isdecimal():
         return severity(int(word))
     # OpenTelemetry writes INFO2 for the second number of a range.
     return int(_NAMES.get(word.rstrip("234"), Severity.UNSPECIFIED))
@@ -499,11 +511,10 @@ def _severity_of(text: str) -> int:
 
 def severity(value: Any) -> int:
     """OpenTelemetry's number of a level in anybody's spelling; 0 when there is none."""
+    value = _first(value)
     if isinstance(value, str):
         return _severity_of(value[:32])
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return severity(value[0]) if isinstance(value, (list, tuple)) and value else 0
-    if not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0
     number = int(value)
     if number in _BUNYAN and number > 24:

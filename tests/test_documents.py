@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -78,6 +79,15 @@ def test_the_message_is_found_wherever_it_is(document: dict[str, Any], body: str
     assert DECODER.page([document], ["x"])["body"].to_list() == [body]
 
 
+@pytest.mark.parametrize("path", ["message", "service", "level", "@timestamp", "trace_id"])
+@pytest.mark.parametrize("inside", ['"x"', '"x","y"'])
+def test_a_document_that_is_nested_as_deeply_as_can_be_is_a_line_like_others(path: str, inside: str) -> None:
+    depth = 1020
+    deep = orjson.loads(f'{{"{path}":{"[" * depth}{inside}{"]" * depth}}}')
+    page = DECODER.page([deep, {"message": "next"}], ["1", "2"])
+    assert page["body"].to_list()[1] == "next"
+
+
 def test_documents_of_different_forms_keep_their_order() -> None:
     found = [{"message": str(n)} if n % 3 else {"log": {"message": str(n)}, "trace.id": f"t{n}"} for n in range(50)]
     page = DECODER.page(found, [str(n) for n in range(50)])
@@ -90,6 +100,7 @@ def test_documents_of_different_forms_keep_their_order() -> None:
     [
         ("WARN", Severity.WARN), ("warning", Severity.WARN), ("[E]", Severity.ERROR), ("INFO2", Severity.INFO),
         (17, 17), (50, Severity.ERROR), (3, 3), ("3", 3), (None, 0), ("chatty", 0), (True, 0), (["error"], 17),
+        ("²", 0),
     ],
 )  # fmt: skip
 def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> None:
