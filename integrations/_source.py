@@ -21,6 +21,9 @@ MAX_BODY_CHARS = 65_536
 MAX_NAME_CHARS = 1024
 """Characters of what is no message: of a service, a host, a key."""
 
+MAX_TIME_CHARS = 64
+"""Characters of a time; what is longer is none, and is not to fill the memory of those that were parsed."""
+
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Before this no logs were kept: a timestamp like that is a broken clock's."""
 
@@ -532,7 +535,7 @@ def instant(value: Any) -> int | None:
         text = value.strip()
         if text.replace(".", "", 1).isdigit():
             return _epoch(text)
-        return _parsed(text)
+        return _parsed(text) if len(text) <= MAX_TIME_CHARS else None
     if isinstance(value, datetime):
         return _plausible(nanoseconds(value if value.tzinfo else value.replace(tzinfo=UTC)))
     return _epoch(repr(value)) if isinstance(value, (int, float)) else None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.model import Severity, page_schema
-from integrations._source import Decoder, FieldMap, SourceSettings, instant, lookup, severity
+from integrations._source import Decoder, FieldMap, SourceSettings, _parsed, instant, lookup, severity
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
 DECODER = Decoder(SourceSettings(name="shop"))
@@ -124,3 +124,10 @@ def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> 
 def test_times_are_understood_in_any_usual_form(value: Any, nanoseconds: int | None) -> None:
     assert instant(value) == nanoseconds
     assert DECODER.page([{"@timestamp": value}], ["x"])["timestamp"].to_list() == [nanoseconds]
+
+
+def test_what_is_too_long_for_a_time_is_not_kept() -> None:
+    before = _parsed.cache_info().currsize
+    found = [{"@timestamp": f"{number} is no time {'x' * 1000}"} for number in range(10)]
+    assert DECODER.page(found, [str(n) for n in range(10)])["timestamp"].null_count() == 10
+    assert _parsed.cache_info().currsize == before
