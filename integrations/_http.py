@@ -217,12 +217,14 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> time
     value = next((text for name, text in headers.items() if name.lower() == "retry-after"), None)
     if value is None:
         return None
-    if value.strip().isdigit():
-        return timedelta(seconds=min(int(value), 3600))
     try:
+        if value.strip().isdigit():
+            return timedelta(seconds=min(int(value), 3600))
         moment = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
+    # A date of the zone -0000 is in UTC as well, and comes without one.
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(timedelta(0), min(moment - (now or datetime.now(UTC)), timedelta(hours=1)))
 
 

@@ -8,7 +8,7 @@ import html
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from exporter.model import Context, Notification, PermanentError, Sink, TransientError
 from integrations import _text
+from integrations._http import retry_after
 from integrations.alertmanager import AlertmanagerSettings
 from integrations.console import ConsoleSettings
 from integrations.grafana import GrafanaSettings
@@ -173,6 +174,20 @@ async def test_what_may_pass_is_tried_again(make: Make, place: tuple[Place, str]
     with pytest.raises(TransientError) as caught:
         await deliver(make, place[1])
     assert caught.value.retry_after == timedelta(seconds=17)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("Sun, 01 Mar 2026 12:00:09 GMT", timedelta(seconds=9)),
+        ("Sun, 01 Mar 2026 12:00:09 -0000", timedelta(seconds=9)),
+        ("9" * 5000, None),
+        ("²", None),
+        ("soon", None),
+    ],
+)
+def test_however_a_server_says_when_to_try_again_it_is_no_failure_of_ours(value: str, wait: timedelta | None) -> None:
+    assert retry_after({"Retry-After": value}, datetime(2026, 3, 1, 12, tzinfo=UTC)) == wait
 
 
 @over_http
