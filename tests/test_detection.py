@@ -481,4 +481,5 @@ def test_what_is_kept_of_the_past_is_bounded() -> None:
     hours = [row[1] for row in bench.tables()["detection_blocks"]]
     assert len(hours) <= 3
     assert (bench.detector.history.total() >= 0).all()
+    assert len(bench.detector._ranked) == len(bench.detector._pool)
     assert EPOCH < START

@@ -517,6 +517,8 @@ class Detector:
         for key in old:
             del self._pool[key]
         if old:
+            self._ranked = [one for one in self._ranked if one[1:] in self._pool]
+            heapq.heapify(self._ranked)
             keys = tuple((self.source, *key) for key in old)
             writes.append(Write("detection_pool", ("source", "window", "service"), keys, delete=True))
         stale = window - KEEP_SCORES // timedelta(seconds=1)
