@@ -302,6 +302,23 @@ def test_a_session_that_comes_back_is_judged_again_as_the_same_session() -> None
     assert sum(bench.verdicts.values()) == 1
 
 
+def test_a_session_that_lost_its_last_lines_when_they_were_read_again_is_forgotten_like_others() -> None:
+    lines = [
+        {"timestamp": at(60 * minute), "service": "store", "body": "receiving block", "session": "b", "id": str(minute)}
+        for minute in (0, 5)
+    ]
+    bench = Bench(idle=timedelta(minutes=10)).run(lines, 0, 6)
+    window, nothing = FIRST + 5 * 60, empty()
+    mined = bench.miner.mine(window, nothing)
+    seen = observe("shop", window, MINUTE, nothing, mined)
+    bench._keep(bench.detector.judge(seen, mined, nothing.exemplars, late=True))
+    bench.detector.book.max_age = timedelta(minutes=20)
+    bench.run([], 6, 60)
+    assert "b" in bench.verdicts
+    assert not bench.detector.book.settled
+    assert not bench.tables()["detection_sessions"]
+
+
 def test_an_open_session_is_judged_as_incomplete_at_the_end() -> None:
     bench = Bench().run(blocks(160), 0, 40)
     still_open = set(bench.detector.finish().sessions["session"])

@@ -182,12 +182,12 @@ class SessionBook:
     def _reopen(self, session: str) -> None:
         last = self._last(session)
         known = self.settled.get(session)
+        if not self.pending.get(session):
+            self.pending.pop(session, None)
         if last and (known is None or known.judged != last):
             self.open[session] = last
         else:
             self.open.pop(session, None)
-            if not self.pending.get(session):
-                self.pending.pop(session, None)
 
     def _last(self, session: str) -> int:
         known = self.settled.get(session)
