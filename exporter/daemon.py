@@ -201,7 +201,8 @@ class Daemon(Operations):
 
     async def _horizon(self) -> datetime | None:
         """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
-        first = await grouped_through(self.assembly.state) is None
+        # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
+        first = await self.assembly.state.meta("alarm_threshold") is None
         ends = []
         for polling in self.pollings:
             checkpoint = await polling.pipeline.checkpoint()

@@ -122,6 +122,20 @@ async def test_the_threshold_is_learnt_from_the_same_past_after_a_rebuild(tmp_pa
         assert await daemon.assembly.state.read(query) == before
 
 
+async def test_after_a_rebuild_the_threshold_waits_until_every_source_is_warm(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    sources = MemorySource(lines(70), "one"), MemorySource(lines(70), "two")
+    async with running(config(tmp_path, "one", "two"), clock, *sources) as daemon:
+        await daemon.once()
+    clock.moment += MINUTE
+    again = config(tmp_path, "one", "two", detection={"min_windows": 30, "max_sessions": 99_999})
+    async with running(again, clock, *sources) as daemon:
+        for polling, threshold in zip(daemon.pollings, (False, True), strict=True):
+            await daemon.poll(polling)
+            await daemon.group()
+            assert (await daemon.assembly.state.meta("alarm_threshold") is not None) == threshold
+
+
 async def test_a_failure_after_warm_up_is_an_incident(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(90, failing=range(65, 70)))
