@@ -175,14 +175,19 @@ class Daemon(Operations):
         """Group up to the smallest checkpoint of the sources that are not stalled; then report what is new."""
         horizon = await self._horizon()
         if horizon is not None:
-            if await self.assembly.state.meta("alarm_threshold") is None:
-                threshold = await self.assembly.grouper.calibrate(self.assembly.config.alarm_budget)
-                self.telemetry.gauge("alarm_threshold", threshold)
+            await self._calibrate(self.assembly.config.alarm_budget)
             for told in await self.assembly.grouper.group(horizon):
                 self._count_told(told.change, told.incident.severity)
                 log.info("incident %s %s: %s", told.incident.id, told.change, told.incident.service)
         await self.assembly.enricher.enrich()
         await self._measure_standing()
+
+    async def _calibrate(self, budget: float) -> None:
+        """Set the threshold once warm-up is over, and anew from what it found when another budget is configured."""
+        known = await self.assembly.state.meta("alarm_budget")
+        if await self.assembly.state.meta("alarm_threshold") is None or known not in (None, repr(budget)):
+            threshold = await self.assembly.grouper.calibrate(budget)
+            self.telemetry.gauge("alarm_threshold", threshold)
 
     async def _measure_standing(self) -> None:
         """What stands now, whichever run brought it about."""
@@ -223,7 +228,9 @@ class Daemon(Operations):
         grouped = await grouped_through(self.assembly.state)
         now = self.assembly.clock.now()
         if grouped is not None:
-            await self.assembly.state.prune("anomalies", "reached", seconds(grouped - timedelta(days=7)))
+            # What warm-up found stays: another budget sets another threshold from it.
+            before = seconds(grouped - timedelta(days=7))
+            await self.assembly.state.prune("anomalies", "reached", before, only="quiet = 0")
             await self.assembly.state.prune("news", "at", seconds(grouped - timedelta(days=30)))
         kept = now - self.assembly.config.retention
         await self.assembly.state.prune("incidents", "updated_at", seconds(kept))

@@ -605,9 +605,8 @@ class Grouper:
         tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
         services = sum(known.values())
         threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests, services)
-        await self._state.write(
-            [meta_write("alarm_threshold", repr(threshold)), meta_write("alarm_services", str(services))]
-        )
+        found = {"alarm_threshold": repr(threshold), "alarm_services": str(services), "alarm_budget": repr(budget)}
+        await self._state.write([meta_write(key, value) for key, value in found.items()])
         return threshold
 
     async def _representative(self) -> tuple[int, float]:

@@ -175,13 +175,13 @@ class State(Rows):
                     self._connection.execute("ROLLBACK")
                 raise
 
-    async def prune(self, table: str, column: str, before: int) -> None:
+    async def prune(self, table: str, column: str, before: int, only: str = "TRUE") -> None:
         """Delete the rows whose column is less than `before`: housekeeping of what is needed no more."""
-        await asyncio.wrap_future(self._writer.submit(self._prune, table, column, before))
+        await asyncio.wrap_future(self._writer.submit(self._prune, table, column, before, only))
 
-    def _prune(self, table: str, column: str, before: int) -> None:
+    def _prune(self, table: str, column: str, before: int, only: str) -> None:
         with _explained(self.path):
-            self._connection.execute(f"DELETE FROM {table} WHERE {column} < ?", (before,))
+            self._connection.execute(f"DELETE FROM {table} WHERE {column} < ? AND {only}", (before,))
 
     async def derived_rows(self, source: str) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of a source in the stages' tables, by table, in key order: what stages are loaded from."""
@@ -265,7 +265,8 @@ def _rebuild(
         INSERT OR REPLACE INTO meta VALUES ('derived', {_quoted(json.dumps(list(tables)))});
         INSERT OR REPLACE INTO meta VALUES ('fingerprint', {_quoted(mark)});
     """
-    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key IN ('alarm_threshold', 'alarm_services');"
+    of_alarms = "'alarm_threshold', 'alarm_services', 'alarm_budget'"
+    learnt = f"DELETE FROM checkpoints; DELETE FROM meta WHERE key IN ({of_alarms});"
     connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
 
 

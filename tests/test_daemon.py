@@ -19,6 +19,7 @@ from exporter.config import Config, parse
 from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
 from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
 from exporter.pipeline import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
+from exporter.state import meta_write
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.backend import AlertTrigger
 from tests.memory_source import START, MemorySource, at, page
@@ -134,6 +135,21 @@ async def test_after_a_rebuild_the_threshold_waits_until_every_source_is_warm(tm
             await daemon.poll(polling)
             await daemon.group()
             assert (await daemon.assembly.state.meta("alarm_threshold") is not None) == threshold
+
+
+async def test_another_budget_sets_another_threshold_from_what_warm_up_found(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(70, range(40, 46)))
+    found: list[tuple[str | None, list[tuple[int]]]] = []
+    for budget in ("1/day", "1000/day", "1/day"):
+        async with running(config(tmp_path, "shop", alarm_budget=budget), clock, source) as daemon:
+            await daemon.once()
+            await daemon.assembly.state.write([meta_write("grouped_through", str(seconds(START + timedelta(days=9))))])
+            await daemon.housekeep()
+            quiet = await daemon.assembly.state.read("SELECT COUNT(*) FROM anomalies WHERE quiet = 1")
+            found.append((await daemon.assembly.state.meta("alarm_threshold"), quiet))
+    assert found[0] == found[2] != found[1]
+    assert all(quiet == found[0][1] != [(0,)] for _, quiet in found)
 
 
 async def test_a_failure_after_warm_up_is_an_incident(tmp_path: Path) -> None:
