@@ -18,6 +18,10 @@ ROOM = 48
 SAMPLE = 400
 """Lines by which the form of a file is recognised."""
 
+MAX_SECONDS = 2**63 // 10**9 - 1
+LAST_YEAR = "2261"
+"""Up to these 64 bits hold the nanoseconds since the epoch."""
+
 HOUR = 3600 * 10**9
 DAY = 24 * HOUR
 
@@ -175,6 +179,9 @@ def _normal(text: pl.Series, form: Form) -> pl.Series:
 
 
 def _parsed(text: pl.Series, form: Form) -> pl.Series:
+    if form.format.startswith("%Y"):
+        # Nanoseconds of later years do not fit: they would come out as those of a century that does.
+        text = text.set((text.str.head(4) > LAST_YEAR).fill_null(False), None)
     return text.str.strptime(pl.Datetime("ns"), form.format, strict=False)
 
 
@@ -262,7 +269,9 @@ def scaled(whole: pl.Series, fraction: pl.Series | None = None) -> pl.Series:
     frame = pl.DataFrame({"whole": whole.cast(pl.Int64), "rest": fraction if fraction is not None else 0})
     size = pl.col("whole").abs()
     return frame.select(
-        pl.when(size < 10**11)
+        pl.when((size > MAX_SECONDS) & (size < 10**11))
+        .then(None)
+        .when(size < 10**11)
         .then(pl.col("whole") * 10**9 + pl.col("rest").fill_null(0))
         .when(size < 10**14)
         .then(pl.col("whole") * 10**6)

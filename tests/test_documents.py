@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Severity, page_schema
 from integrations._source import Decoder, FieldMap, SourceSettings, _parsed, instant, lookup, severity
+from integrations._timestamps import moments
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
 DECODER = Decoder(SourceSettings(name="shop"))
@@ -116,6 +117,9 @@ def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> 
         (1772366400123, 1772366400123 * 10**6),
         ("1772366400.5", 1772366400 * 10**9 + 5 * 10**8),
         ("0001-01-01T00:00:00Z", None),
+        ("2600-01-01T00:00:00Z", None),
+        ("2611-03-23 00:00:00", None),
+        (20_000_000_000, None),
         ("yesterday", None),
         (float("nan"), None),
         (True, None),
@@ -131,3 +135,8 @@ def test_what_is_too_long_for_a_time_is_not_kept() -> None:
     found = [{"@timestamp": f"{number} is no time {'x' * 1000}"} for number in range(10)]
     assert DECODER.page(found, [str(n) for n in range(10)])["timestamp"].null_count() == 10
     assert _parsed.cache_info().currsize == before
+
+
+def test_times_that_do_not_fit_are_none_in_columns_too() -> None:
+    assert moments(pl.Series(["2600-01-01T00:00:00Z", "2026-03-01T12:00:00Z"])).to_list() == [None, 1772366400 * 10**9]
+    assert moments(pl.Series([20_000_000_000, 1772366400])).to_list() == [None, 1772366400 * 10**9]
