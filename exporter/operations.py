@@ -28,6 +28,9 @@ from exporter.web.backend import AlertTrigger, DeliveryStatus, IncidentRecord
 MAX_WAITING_ALERTS = 500
 """Alerts that may wait for their analysis; more are refused, and Alertmanager sends them again."""
 
+MAX_ALERTS_AT_ONCE = 20
+"""Alerts that are analysed in one run; those whose logs cannot be read yet do not count, and hold nobody back."""
+
 BEFORE_ALERT = timedelta(minutes=10)
 AFTER_ALERT = timedelta(minutes=5)
 
@@ -116,9 +119,11 @@ class Operations:
 
     async def analyze_waiting(self) -> int:
         """Analyse the alerts that wait. Returns how many were done; one whose logs cannot be read yet waits on."""
-        rows = await self._state.read("SELECT body FROM triggers WHERE done = 0 ORDER BY received_at LIMIT 20")
+        rows = await self._state.read("SELECT body FROM triggers WHERE done = 0 ORDER BY received_at")
         done = 0
         for (body,) in rows:
+            if done == MAX_ALERTS_AT_ONCE:
+                break
             alert = loads(AlertTrigger, body)
             if alert.status == "resolved":
                 await self._alert_resolved(alert)

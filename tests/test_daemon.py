@@ -18,6 +18,7 @@ from exporter.assembly import assemble
 from exporter.config import Config, parse
 from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
 from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
+from exporter.operations import MAX_ALERTS_AT_ONCE
 from exporter.pipeline import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
 from exporter.state import meta_write
 from exporter.telemetry import PrometheusTelemetry
@@ -358,6 +359,19 @@ async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) 
         await daemon.once()
         found = await incident_list(daemon.assembly.state)
         assert any("HighErrorRate" in (i.trigger + "".join(e.text for e in i.timeline)) for i in found)
+
+
+async def test_alerts_whose_logs_are_not_there_yet_hold_no_other_alert_back(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(60))) as daemon:
+        await daemon.once()
+        for number in range(MAX_ALERTS_AT_ONCE):
+            tomorrow = AlertTrigger(f"f{number}", "firing", START + timedelta(days=1), None, {"alertname": "Early"}, {})
+            assert await daemon.analyze(tomorrow) == "accepted"
+        alert = AlertTrigger("real", "firing", START + 50 * MINUTE, None, {"alertname": "HighErrorRate"}, {})
+        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.analyze_waiting() == 1
+        assert [incident.trigger for incident in await incident_list(daemon.assembly.state)] == ["alert HighErrorRate"]
 
 
 async def test_an_analysis_on_demand_waits_while_a_window_is_judged(
