@@ -32,7 +32,7 @@ from exporter.model import (
     to_json,
 )
 from integrations import _text
-from integrations._http import HttpSettings
+from integrations._http import HttpSettings, retry_after
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -250,9 +250,8 @@ class Attempt:
         for end in self.ends:
             end()
 
-    def answer(self, status: int | str, detail: str = "", retry_after: str | None = None) -> None:
-        self.status, self.detail = status, detail
-        self.retry_after = timedelta(seconds=int(retry_after)) if retry_after and retry_after.isdigit() else None
+    def answer(self, status: int | str, detail: str = "", wait: timedelta | None = None) -> None:
+        self.status, self.detail, self.retry_after = status, detail, wait
 
 
 def _export(settings: OtlpSettings, events: Sequence[Event], attempt: Attempt) -> bool:
@@ -336,7 +335,7 @@ def _http_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporte
                 trust = isinstance(error, requests.exceptions.SSLError)
                 attempt.detail = type(error).__name__ + ("; see tls.ca_file" if trust else "")
                 raise
-            attempt.answer(response.status_code, response.reason, response.headers.get("Retry-After"))
+            attempt.answer(response.status_code, response.reason, retry_after(response.headers))
             if response.ok:
                 _note_rejected(response.content, attempt)
             return response

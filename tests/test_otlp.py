@@ -308,12 +308,13 @@ async def test_refusals_are_permanent(receiver: tuple[Receiver, str], status: in
         await deliver(url)
 
 
-async def test_being_asked_to_wait_is_passed_on(receiver: tuple[Receiver, str]) -> None:
+@pytest.mark.parametrize(("asked", "wait"), [("40", 40), ("9" * 20, 3600), ("soon", None)])
+async def test_being_asked_to_wait_is_passed_on(receiver: tuple[Receiver, str], asked: str, wait: float | None) -> None:
     fake, url = receiver
-    fake.response = web.Response(status=429, headers={"Retry-After": "40"})
+    fake.response = web.Response(status=429, headers={"Retry-After": asked})
     with pytest.raises(TransientError) as caught:
         await deliver(url)
-    assert caught.value.retry_after == timedelta(seconds=40)
+    assert caught.value.retry_after == (None if wait is None else timedelta(seconds=wait))
 
 
 async def test_secrets_are_sent_and_never_shown(receiver: tuple[Receiver, str]) -> None:
