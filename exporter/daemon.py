@@ -232,8 +232,13 @@ class Daemon(Operations):
             before = seconds(grouped - timedelta(days=7))
             await self.assembly.state.prune("anomalies", "reached", before, only="quiet = 0")
             await self.assembly.state.prune("news", "at", seconds(grouped - timedelta(days=30)))
-        kept = now - self.assembly.config.retention
-        await self.assembly.state.prune("incidents", "updated_at", seconds(kept))
+        kept = seconds(now - self.assembly.config.retention)
+        await self.assembly.state.prune("incidents", "updated_at", kept)
+        await self.assembly.state.prune("reports", only="incident NOT IN (SELECT id FROM incidents)")
+        await self.assembly.state.prune("deliveries", only="incident NOT IN (SELECT id FROM incidents)")
+        await self.assembly.state.prune("changes", "at", kept)
+        # What warm-up learnt from is what the threshold rests on.
+        await self.assembly.state.prune("decisions", "end", kept, only="kind != 'warmup'")
         await self.assembly.state.prune("triggers", "received_at", seconds(now - timedelta(days=7)))
         self.telemetry.gauge("state_bytes", self.assembly.state.size())
         for polling in self.pollings:

@@ -119,27 +119,28 @@ class Operations:
 
     async def analyze_waiting(self) -> int:
         """Analyse the alerts that wait. Returns how many were done; one whose logs cannot be read yet waits on."""
-        rows = await self._state.read("SELECT body FROM triggers WHERE done = 0 ORDER BY received_at")
+        rows = await self._state.read("SELECT body, received_at FROM triggers WHERE done = 0 ORDER BY received_at")
         done = 0
-        for (body,) in rows:
+        for body, received_at in rows:
             if done == MAX_ALERTS_AT_ONCE:
                 break
             alert = loads(AlertTrigger, body)
             if alert.status == "resolved":
                 await self._alert_resolved(alert)
-            elif not await self._alert_fired(alert):
+            # What came before it began was sent by a clock that is ahead: it is about now.
+            elif not await self._alert_fired(alert, min(alert.starts_at, moment(received_at))):
                 continue
             await self._state.write([self._trigger(alert, done=True)])
             done += 1
         return done
 
-    async def _alert_fired(self, alert: AlertTrigger) -> bool:
-        """False while the logs around the alert cannot be read yet."""
+    async def _alert_fired(self, alert: AlertTrigger, at: datetime) -> bool:
+        """False while the logs around the alert, which is of that time, cannot be read yet."""
         service = _service_of(alert)
         name = self._assembly.redactor.redact(alert.labels.get("alertname", "alert"))[:200]
         anomalies: list[Anomaly] = []
         for pipeline in self._assembly.pipelines:
-            span = await self._around(pipeline, alert.starts_at)
+            span = await self._around(pipeline, at)
             if span is None:
                 return False
             anomalies += await pipeline.preview(span)
@@ -147,11 +148,11 @@ class Operations:
         async with self._assembly.lock:
             open_one = await self._open_on({a.service for a in related} | ({service} if service else set()))
             if open_one:
-                await self._tell(tracking.with_alert(open_one, name, service, alert.starts_at))
+                await self._tell(tracking.with_alert(open_one, name, service, at))
             else:
                 identity = _alert_incident(alert)
                 labels = self._assembly.config.external_labels
-                await self._tell(tracking.from_alert(identity, name, service, alert.starts_at, related, labels))
+                await self._tell(tracking.from_alert(identity, name, service, at, related, labels))
         return True
 
     async def _around(self, pipeline: SourcePipeline, at: datetime) -> TimeRange | None:

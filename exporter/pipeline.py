@@ -402,16 +402,23 @@ class SourcePipeline:
         self._telemetry.count("source_late_windows", source=self.name)
 
     async def skip(self, until: datetime, kind: str, detail: str, now: datetime) -> None:
-        """Give up a range, on the record: it is a gap, neither judged nor learnt from."""
+        """Give up a range, on the record: it is a gap, neither judged nor learnt from.
+
+        One that goes on where the last ended for the same reason is that gap, grown.
+        """
         checkpoint = await self.checkpoint()
         if checkpoint is None or checkpoint.read_through >= until:
             return
         gap = TimeRange(checkpoint.read_through, until)
-        decided = [decision(self.name, gap, kind, detail, now)]
+        query = "SELECT start FROM decisions WHERE source = ? AND kind = ? AND end = ? AND detail = ?"
+        before = await self._state.read(query, (self.name, kind, seconds(gap.start), detail))
+        grown = TimeRange(moment(before[0][0]), until) if before else gap
+        decided = [decision(self.name, grown, kind, detail, now)]
         for part in gap.split(MAX_WINDOWS_PER_CHUNK * self.window):
             await self._pass_over(part, checkpoint, decided)
             decided = []
-        self._telemetry.count("source_gaps", source=self.name)
+        if not before:
+            self._telemetry.count("source_gaps", source=self.name)
         self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
 
     async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:

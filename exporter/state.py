@@ -175,13 +175,14 @@ class State(Rows):
                     self._connection.execute("ROLLBACK")
                 raise
 
-    async def prune(self, table: str, column: str, before: int, only: str = "TRUE") -> None:
-        """Delete the rows whose column is less than `before`: housekeeping of what is needed no more."""
+    async def prune(self, table: str, column: str | None = None, before: int = 0, only: str = "TRUE") -> None:
+        """Delete rows that nobody needs any more: those whose column, if one is given, is less than `before`."""
         await asyncio.wrap_future(self._writer.submit(self._prune, table, column, before, only))
 
-    def _prune(self, table: str, column: str, before: int, only: str) -> None:
+    def _prune(self, table: str, column: str | None, before: int, only: str) -> None:
+        old = f'"{column}" < {before:d}' if column else "TRUE"
         with _explained(self.path):
-            self._connection.execute(f"DELETE FROM {table} WHERE {column} < ? AND {only}", (before,))
+            self._connection.execute(f"DELETE FROM {table} WHERE {old} AND {only}")
 
     async def derived_rows(self, source: str) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of a source in the stages' tables, by table, in key order: what stages are loaded from."""

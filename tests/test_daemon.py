@@ -218,6 +218,38 @@ async def test_a_very_long_outage_is_passed_over_in_bounded_steps(
         assert gaps == [(seconds(START + HOUR), seconds(reached[-1]))]
 
 
+async def test_an_outage_that_goes_on_is_one_gap_that_grows(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(60))
+    async with running(config(tmp_path, "shop", max_catch_up="30m"), clock, source) as daemon:
+        await daemon.once()
+        source.fail_next = 1000
+        for _ in range(40):
+            clock.moment += MINUTE
+            await daemon.once()
+        gaps = await daemon.assembly.state.read("SELECT start, end FROM decisions WHERE kind = 'gap'")
+        assert gaps == [(seconds(START + HOUR), seconds(clock.moment - HOUR / 2))]
+
+
+async def test_what_is_known_of_an_incident_goes_with_it(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(90, failing=range(65, 70)))
+    async with running(config(tmp_path, "shop", retention="30d"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment = START + 75 * MINUTE
+        await daemon.once()
+        await daemon.change("orders", "2.1", clock.moment)
+        tables = ("incidents", "reports", "deliveries", "changes")
+        state = daemon.assembly.state
+        [incident] = await incident_list(state)
+        names = ("sink", "incident", "revision", "part", "attempts", "next_attempt", "delivered_at", "error")
+        await state.write([Write("deliveries", names, (("console", incident.id, 1, 0, 1, 0, 0, ""),))])
+        assert all([await state.read(f"SELECT 1 FROM {table}") for table in tables])
+        clock.moment += timedelta(days=31)
+        await daemon.housekeep()
+        assert not any([await state.read(f"SELECT 1 FROM {table}") for table in tables])
+
+
 async def test_late_lines_replace_their_window(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     everything = lines(70)
@@ -372,6 +404,10 @@ async def test_alerts_whose_logs_are_not_there_yet_hold_no_other_alert_back(tmp_
         assert await daemon.analyze(alert) == "accepted"
         assert await daemon.analyze_waiting() == 1
         assert [incident.trigger for incident in await incident_list(daemon.assembly.state)] == ["alert HighErrorRate"]
+        clock.moment += 2 * MINUTE
+        await daemon.once()
+        waiting = await daemon.assembly.state.read("SELECT COUNT(*) FROM triggers WHERE done = 0")
+        assert waiting == [(0,)], "an alert of tomorrow is about now: nothing waits for a day"
 
 
 async def test_an_analysis_on_demand_waits_while_a_window_is_judged(
