@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -544,7 +545,7 @@ def _incident(
         ends_at=cluster.ends_at,
         labels=labels,
         contributions=contributions,
-        evidence=cluster.evidence,
+        evidence=_telling_first(cluster.evidence, suspects),
         suspects=suspects[:MAX_SUSPECTS],
         timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)),
         retired_labels=retired,
@@ -560,6 +561,21 @@ def _by_suspicion(contributions: Iterable[Contribution], suspects: Iterable[Susp
     """What speaks most of the likely causes first; symptoms elsewhere may be as strong."""
     weights = {suspect.service: suspect.weight for suspect in suspects}
     return tuple(sorted(contributions, key=lambda c: -c.share * weights.get(c.service, 0.0)))
+
+
+def _telling_first(evidence: Iterable[Evidence], suspects: Iterable[Suspect]) -> tuple[Evidence, ...]:
+    """What fails before what does not, each kind of line once before any twice, those of the likely cause first.
+
+    Places with room for a few lines show the first.
+    """
+    ranks = {suspect.service: rank for rank, suspect in enumerate(suspects)}
+    seen: Counter[tuple[str, str]] = Counter()
+    keyed = []
+    for line in evidence:
+        kind = (line.service, line.template or line.body)
+        keyed.append(((line.severity < Severity.WARN, seen[kind], ranks.get(line.service, len(ranks))), line))
+        seen[kind] += 1
+    return tuple(line for _, line in sorted(keyed, key=lambda pair: pair[0]))
 
 
 def _visible(incident: Incident) -> tuple[object, ...]:

@@ -228,6 +228,16 @@ def test_a_service_that_fell_silent_is_suspected_beside_those_that_speak() -> No
     assert sum(s.weight for s in ranked) == pytest.approx(1)
 
 
+def test_failing_lines_are_shown_first_each_kind_once_before_any_twice() -> None:
+    def line(number: int, template: str, severity: int) -> Evidence:
+        return Evidence(f"L{number}", "shop", "orders", START, f"{template} {number}", severity, template)
+
+    usual, slow, failed = Severity.INFO, Severity.WARN, Severity.ERROR
+    shown = (line(0, "done", usual), line(1, "slow", slow), line(2, "slow", slow), line(3, "failed", failed))
+    [told] = run([replace(anomaly(0), evidence=shown)], until=1)
+    assert [one.id for one in told.incident.evidence] == ["L1", "L3", "L2", "L0"]
+
+
 def clusters_of(found: Iterable[Anomaly], services: int) -> list[tuple[str, ...]]:
     alive, _ = advance((), found, START + 10 * MINUTE, SETTINGS, 2.0, {}, services=services)
     return sorted(tuple(sorted(m.service for m in cluster.members)) for cluster in alive.values())
