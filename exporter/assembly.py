@@ -212,9 +212,14 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
 def suspected(cluster: Cluster, rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:
     """The services of an incident, and others that were unusual, by what each shows in its source and adds to it."""
     own = _evidence_of(cluster)
+    first = {suspect.service: suspect.first_seen for suspect in first_movers(cluster)}
     speaking = [
-        [replace(s, weight=s.weight * own.get(s.service, BYSTANDER)) for s in ranking]
-        for ranking in ([s for s in r if s.service in own or s.reason != NOTHING] for r in rankings)
+        [
+            replace(s, weight=s.weight * own.get(s.service, BYSTANDER), first_seen=first.get(s.service, s.first_seen))
+            for s in ranking
+            if s.service in own or s.reason != NOTHING
+        ]
+        for ranking in rankings
     ]
     return merged_suspects([*speaking, _silent(cluster, rankings, own)])
 

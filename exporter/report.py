@@ -240,7 +240,7 @@ def _sentence(finding: Contribution, kept: Mapping[str, Evidence]) -> str:
 def _spread(incident: Incident) -> list[Claim]:
     """Who followed whom, when there are several services."""
     known = {line.id for line in incident.evidence}
-    first = [s for s in incident.suspects if s.first_seen is not None]
+    first = [s for s in incident.suspects if s.first_seen is not None and s.service in incident.services]
     ordered = sorted(first, key=lambda s: (s.first_seen, -s.weight, s.service))
     if len(ordered) < 2 or ordered[0].first_seen == ordered[-1].first_seen:
         return []

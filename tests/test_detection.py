@@ -19,6 +19,7 @@ from exporter.detection.calibration import Calibration
 from exporter.detection.contract import faults
 from exporter.detection.detector import Detection
 from exporter.detection.explanation import explain_session, worded
+from exporter.detection.localisation import SCORES
 from exporter.detection.sessions import SessionModel
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS
 from exporter.detection.thresholds import consensus
@@ -185,6 +186,15 @@ def test_a_service_that_becomes_slow_in_its_own_steps_is_ranked_first() -> None:
     frames = [(START + minute * MINUTE, frame) for minute, frame in bench.scores.items()]
     ranked = localise(frames, TimeRange(START + CALM * MINUTE, START + (CALM + 3) * MINUTE), MINUTE)
     assert ranked[0].service == "payments"
+
+
+def test_a_service_counts_as_changed_from_half_of_its_strongest_window_on() -> None:
+    frames = [
+        (START + minute * MINUTE, pl.DataFrame([("payments", 0.9, strength, "slow")], schema=SCORES, orient="row"))
+        for minute, strength in enumerate((0.1, 1.0, 1.8))
+    ]
+    [suspect] = localise(frames, TimeRange(START, START + 3 * MINUTE), MINUTE)
+    assert suspect.first_seen == START + MINUTE
 
 
 def test_nothing_is_anomalous_before_enough_was_seen_except_new_errors() -> None:

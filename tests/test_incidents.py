@@ -221,10 +221,12 @@ def test_a_service_that_fell_silent_is_suspected_beside_those_that_speak() -> No
     found = [anomaly(0, "orders"), anomaly(0, "payments"), anomaly(1, "payments")]
     alive, _ = advance((), found, START + 10 * MINUTE, SETTINGS, 2.0, {})
     [cluster] = alive.values()
-    scores = (Suspect("orders", 0.6, "changed"), Suspect("gateway", 0.3, "slow"), Suspect("users", 0.1, NOTHING))
+    peak = START + 3 * MINUTE
+    scores = (Suspect("orders", 0.6, "changed", peak), Suspect("gateway", 0.3, "slow"), Suspect("users", 0.1, NOTHING))
     ranked = suspected(cluster, [scores])
     assert [s.service for s in ranked] == ["payments", "orders", "gateway"]
     assert ranked[0].reason == "among the first to change"
+    assert ranked[1].first_seen == START, "its first anomaly, and not its strongest window"
     assert sum(s.weight for s in ranked) == pytest.approx(1)
 
 

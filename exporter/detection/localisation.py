@@ -19,9 +19,12 @@ SCORES = {
 Scored = tuple[datetime, pl.DataFrame]
 """The start of a window and the scores of its services."""
 
+SHOWN = 0.5
+"""Part of its strongest window from which a service counts as changed: the strongest often comes later."""
+
 
 def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta) -> tuple[Suspect, ...]:
-    """Rank the services of one source over an interval; windows that overlap it count."""
+    """Rank the services of one source over an interval by their strongest window; windows that overlap it count."""
     chosen = [(start, frame) for start, frame in frames if start < span.end and start + window > span.start]
     if not chosen:
         return ()
@@ -31,9 +34,9 @@ def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta) -> tu
             for start, frame in chosen
         ]
     )
-    best = table.sort("strength", "start", descending=[True, False]).unique(
-        "service", keep="first", maintain_order=True
-    )
+    strongest = table.sort("strength", "start", descending=[True, False]).group_by("service", maintain_order=True)
+    shown = pl.col("strength") >= SHOWN * pl.col("strength").max()
+    best = strongest.agg(pl.col("strength", "reason").first(), pl.col("start").filter(shown).min())
     rows = best.sort("strength", "service", descending=[True, False])
     total = sum(rows["strength"].to_list()) or 1.0
     return tuple(
