@@ -77,7 +77,8 @@ _STEPS = (
     _Step(
         "TIME",
         _B
-        + rf"(?:0[-/]0[-/]0(?:[T _-]{_CLOCK}(?: ?(?:Z|UTC|GMT|[+-]0:?0?))?)?"
+        # The coarse pattern makes one 0 of the day, the T and the hour of 2026-11-22T11:20:04Z.
+        + rf"(?:0[-/]0[-/]0(?:(?:[T _-]{_CLOCK}|:0(?::0(?:[.,]0)?)?)(?: ?(?:Z|UTC|GMT|[+-]0:?0?))?)?"
         + rf"|(?:{_DAY},? )?{_MONTH} +0(?:,? {_CLOCK})?(?: [A-Z]{{3,4}})?(?:,? 0)?(?: {_CLOCK})?"
         + rf"|0[/-]{_MONTH}[/-]0(?:[ :T]{_CLOCK})?(?: [+-]0)?)"
         + _B,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from exporter import masks, mining
-from exporter.masks import ExtraMask, MaskSettings, extract
+from exporter.masks import ExtraMask, MaskSettings, extract, masked, shapes_of
 from exporter.mining import Mined, Miner, MiningSettings
 from exporter.model import Reduced, Write
 from exporter.reduction import ReductionSettings, merge, reduce
@@ -118,6 +118,19 @@ def leaves(node: Any) -> Any:
 
 
 # --- Templates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-11-22T11:20:04.949036007Z", "2026-11-22T11:20:04Z", "2026-11-22T11:20Z", "2026-11-22T11:20:04+02:00",
+        "2026-11-22T11:20:04,949-0500", "[2026-11-22T11:20:04.949]", "2026-11-22 11:20:04.949 UTC",
+    ],
+)  # fmt: skip
+def test_the_time_before_a_message_is_no_part_of_its_template(time: str) -> None:
+    shapes = shapes_of(pl.Series("body", [f"{time} ERROR no connection since {time}"]), 1000)
+    [text] = masked(shapes.to_list(), MaskSettings())
+    assert text in ("ERROR no connection since <TIME>", "ERROR no connection since [<TIME>]")
 
 
 def test_lines_that_differ_in_their_values_have_one_template() -> None:
