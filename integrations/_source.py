@@ -241,6 +241,8 @@ class Decoder:
             alike = documents if len(forms) == 1 else [documents[number] for number in numbers]
             for column, routes in self._plan(form).items():
                 values = _values(alike, routes, nested=column == "body")
+                if column == "severity":
+                    values = _levels(values, routes[0][-1])
                 if len(forms) == 1:
                     rows[column] = values
                     continue
@@ -496,7 +498,8 @@ _NAMES = {
     "emerg": Severity.FATAL, "emergency": Severity.FATAL, "panic": Severity.FATAL, "f": Severity.FATAL,
 }  # fmt: skip
 
-# Syslog's priorities, and the levels of bunyan and pino, which count the other way round.
+# Syslog's priorities, and the levels of bunyan and pino, which count the other way round. Numbers up to 24 are
+# OpenTelemetry's, unless their field says otherwise.
 _SYSLOG = {0: 21, 1: 21, 2: 21, 3: 17, 4: 13, 5: 9, 6: 9, 7: 5}
 _BUNYAN = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 
@@ -523,6 +526,15 @@ def severity(value: Any) -> int:
     if number in _BUNYAN and number > 24:
         return _BUNYAN[number]
     return number if 1 <= number <= 24 else _SYSLOG.get(number, 0)
+
+
+def _levels(values: list[Any], field: str) -> list[Any]:
+    """Levels as OpenTelemetry's numbers where their field is one in which loggers write other numbers."""
+    numbers = {"PRIORITY": _SYSLOG, "level": _BUNYAN}.get(field, {})
+    if not numbers or not any(type(value) is int or (type(value) is str and value.isdecimal()) for value in values):
+        return values
+    known = {form: number for key, number in numbers.items() for form in (key, str(key))}
+    return [known.get(value, value) if type(value) in (int, str) else value for value in values]
 
 
 def instant(value: Any) -> int | None:

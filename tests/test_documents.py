@@ -109,6 +109,30 @@ def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> 
 
 
 @pytest.mark.parametrize(
+    ("document", "number"),
+    [
+        ({"PRIORITY": "3"}, Severity.ERROR),
+        ({"PRIORITY": "6"}, Severity.INFO),
+        ({"PRIORITY": 4}, Severity.WARN),
+        ({"level": 20}, Severity.DEBUG),
+        ({"level": "20"}, Severity.DEBUG),
+        ({"level": 10}, Severity.TRACE),
+        ({"level": 30}, Severity.INFO),
+        ({"level": "warn"}, Severity.WARN),
+        ({"level": ["error"]}, Severity.ERROR),
+        ({"severity_number": 20}, 20),
+    ],
+)
+def test_the_field_of_a_level_says_what_its_number_means(document: dict[str, Any], number: int) -> None:
+    assert DECODER.page([document, {"message": "x"}, document], ["1", "2", "3"])["severity"].to_list() == [
+        number,
+        0,
+        number,
+    ]
+    assert DECODER.page([document], ["1"])["severity"].to_list() == [number]
+
+
+@pytest.mark.parametrize(
     ("value", "nanoseconds"),
     [
         ("2026-03-01T12:00:00Z", 1772366400 * 10**9),
