@@ -648,6 +648,8 @@ async def read_pages(paths: Sequence[str], settings: FileSettings) -> AsyncItera
 
 def _every_page(pattern: str, settings: FileSettings, parser: Parser) -> Iterator[pl.DataFrame]:
     files = listed(settings.model_copy(update={"path": (pattern,)}), rotated=False)
+    if not files and Path(pattern).is_dir():
+        raise ConfigError(f"{pattern}: holds no file to read; give a file, or a pattern such as {pattern}/*/*.log")
     if not files:
         raise ConfigError(f"{pattern}: no such file; give a file, a directory, a pattern, or - for standard input")
     for path, stat in files:

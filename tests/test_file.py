@@ -839,3 +839,8 @@ async def test_nothing_to_read_in_one_shot_is_the_callers_mistake(tmp_path: Path
     (tmp_path / "a.out").write_bytes(b"\x7fELF\x00\x00")
     with pytest.raises(ConfigError, match="is not text"):
         await all_of(tmp_path / "a.out")
+
+
+async def test_a_directory_without_files_is_not_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no file to read"):
+        [page async for page in read_pages([str(tmp_path)], FileSettings(name="files", path=(str(tmp_path),)))]
