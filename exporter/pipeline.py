@@ -94,6 +94,7 @@ class Judgement:
     anomalies: tuple[Anomaly, ...] = ()
     detections: tuple[Detection, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    new_templates: int = 0
 
 
 class Brain:
@@ -114,7 +115,8 @@ class Brain:
         mined = self.miner.mine(window, reduced)
         observation = observe(self.source, window, self.window, reduced, mined)
         detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
-        own = Judgement((*mined.writes, *detection.writes), detection.anomalies, (detection,), mined.dropped)
+        writes, new = (*mined.writes, *detection.writes), len(mined.new)
+        own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
         return own if late else _together(own, self.settle(window))
 
     def settle(self, window: int) -> Judgement:
@@ -494,6 +496,7 @@ class SourcePipeline:
     def _count(self, judgement: Judgement) -> None:
         count = self._telemetry.count
         count("windows_judged", source=self.name)
+        count("templates_new", judgement.new_templates, source=self.name)
         score = max((anomaly.score for anomaly in judgement.anomalies), default=0.0)
         self._telemetry.gauge("anomaly_score_max", score, source=self.name)
         for anomaly in judgement.anomalies:
@@ -515,6 +518,7 @@ def _together(first: Judgement, second: Judgement) -> Judgement:
         first.anomalies + second.anomalies,
         first.detections + second.detections,
         first.dropped,
+        first.new_templates,
     )
 
 

@@ -117,7 +117,6 @@ METRICS: Mapping[str, MetricSpec] = {
     # Judging
     "windows_judged": _counter("Windows that were judged.", "source"),
     "judge_seconds": _seconds("How long judging one window took.", "source", buckets=FAST),
-    "templates": _gauge("Templates that are in use.", "source"),
     "templates_new": _counter("Templates that were seen for the first time.", "source"),
     "mining_limited": _counter("Times a limit of the miner acted, by reason.", "source", "reason"),
     "detection_limited": _counter("Times a limit of detection acted, by reason.", "source", "reason"),
@@ -137,7 +136,6 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     "delivery_seconds": _seconds("How long a delivery took.", "sink"),
     "delivery_queue": _gauge("Incidents whose newest state a sink has not had.", "sink"),
-    "delivery_oldest_seconds": _gauge("Age of the oldest news that a sink has not had.", "sink", unit="s"),
     "reports": _counter("Reports written, by writer.", writer=("rules", "model")),
     # Model, memory, redaction
     "llm_requests": _counter(
@@ -163,7 +161,6 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     # State
     "state_bytes": _gauge("Size of the state file and its write-ahead log.", unit="By"),
-    "state_write_seconds": _seconds("How long a commit took.", buckets=FAST),
     "state_errors": _counter("Jobs that failed because the state file could not be read or written."),
 }
 
