@@ -377,6 +377,7 @@ def _found(logs: _Logs) -> Iterable[Finding]:
     yield from _new(logs, series)
     for (service, template), counts in series.items():
         yield from _more(logs, service, template, counts, series)
+        yield from _since(logs, service, template, counts, series)
         yield from _less(logs, service, template, counts, series)
     yield from _slower(logs)
 
@@ -496,6 +497,29 @@ def _more(logs: _Logs, service: int, template: int, counts: Ints, series: Series
             (float(counts[span].sum()), expected),
             "far more often than in the rest of the logs",
         )
+
+
+def _since(logs: _Logs, service: int, template: int, counts: Ints, series: Series) -> Iterable[Finding]:
+    """Failures that began and went on for so long that they would pass for usual: the beginning says what was usual."""
+    border = max(int(LATER * logs.windows), 3)
+    if template not in (FAILED, ERRORS) or counts.sum() < 20:
+        return
+    others = (series[(service, WHOLE)] - counts).astype(np.float64)
+    factor = np.clip(others / max(float(np.median(others[:border])), 1.0), 1.0, 20.0)
+    usual = _Usual.of(counts[:border].astype(np.float64))
+    limit = _limit(len(series) * logs.windows)
+    many = np.flatnonzero(counts > np.maximum(2 * usual.mean * factor, usual.mean + 3))
+    if len(many) <= logs.windows // 4 or many[0] < border:
+        return
+    # Neighbouring windows are alike: each further one counts less.
+    chance = float(np.median([usual.above(float(counts[w]), float(factor[w])) for w in many]))
+    chance *= 1 + 2 * math.log2(len(many))
+    if chance < limit:
+        span = (int(many[0]), int(many[-1]))
+        inside = slice(span[0], span[1] + 1)
+        amounts = float(counts[inside].sum()), float((usual.mean * factor[inside]).sum())
+        reason = "far more often than at the beginning of the logs"
+        yield _finding(logs, "errors", (service, template), span, 0.9 * _surprise(chance, limit), amounts, reason)
 
 
 def _less(logs: _Logs, service: int, template: int, counts: Ints, series: Series) -> Iterable[Finding]:

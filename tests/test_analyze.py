@@ -148,6 +148,24 @@ async def test_answers_that_begin_to_fail_are_told_although_their_template_is_th
     assert "errors" in {finding.kind for finding in (await analysed(page)).findings}
 
 
+async def test_answers_that_fail_to_the_end_do_not_pass_for_usual() -> None:
+    times = np.arange(0, 3600, 1.0) // 2 * 2
+    status = np.where((times > 2300) & (np.arange(3600) % 5 == 0), 502, 200)
+    page = lines([f'"GET /items HTTP/1.1" {code} 512' for code in status], times.tolist())
+    (finding,) = (await analysed(page)).findings
+    assert finding.kind == "errors"
+    assert finding.observed == pytest.approx(260, abs=5)
+    assert finding.since
+    assert abs((finding.since - NOON).total_seconds() - 2300) <= 60
+
+
+async def test_errors_that_grow_with_the_traffic_are_usual() -> None:
+    times = np.concatenate([np.arange(0, 2300, 2.0), np.arange(2300, 3600, 0.1)])
+    status = np.where(np.arange(len(times)) % 10 == 0, 502, 200)
+    page = lines([f'"GET /items HTTP/1.1" {code} 512' for code in status], times.tolist())
+    assert "errors" not in {finding.kind for finding in (await analysed(page)).findings}
+
+
 async def test_a_rare_failure_is_told_even_in_a_short_file() -> None:
     bodies = [f"step {n} done" for n in range(20)] + ["out of memory: killed process 77"]
     analysis = await analysed(lines(bodies, range(21), severity=[9] * 20 + [21]))
