@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from exporter import observation, reduction
+from exporter import messages, observation, reduction
 from exporter.detection import DetectionSettings, Detector
 from exporter.mining import Mined, Miner, MiningSettings, failure_words
 from exporter.model import (
@@ -847,10 +847,11 @@ def _with_examples(finding: Finding, logs: _Logs) -> Finding:
     sums = {text: key for key, text in WORDS.items()}
     ids = [key for key, text in logs.texts.items() if text == finding.text]
     inside = inside.filter(_of(sums[finding.text]) if finding.text in sums else pl.col("template").is_in(ids))
-    shapes = inside["shape"].unique().to_list()
-    lines = logs.exemplars.filter(
-        (pl.col("service") == finding.service if finding.service else pl.lit(True)) & pl.col("shape").is_in(shapes)
-    )
+    lines = logs.exemplars.filter(pl.col("service") == finding.service if finding.service else pl.lit(True))
+    # Lines of one shape differ in their status: only those that were counted show the finding.
+    lines = lines.join(inside, on=["shape", "timestamp"], how="semi")
+    if finding.text == WORDS[FAILED]:
+        lines = lines.filter(messages.codes_in(lines["body"]).is_between(500, 599).fill_null(True))
     span = pl.col("timestamp").is_between(nanoseconds(finding.since), nanoseconds(finding.until) + 1000)
     chosen = lines.filter(span).sort("timestamp", "id").head(EXAMPLES)
     rows = chosen.select("id", "timestamp", "body").rows()

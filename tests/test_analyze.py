@@ -157,6 +157,8 @@ async def test_answers_that_fail_to_the_end_do_not_pass_for_usual() -> None:
     assert finding.observed == pytest.approx(260, abs=5)
     assert finding.since
     assert abs((finding.since - NOON).total_seconds() - 2300) <= 60
+    assert finding.examples
+    assert all(" 502 " in example.body for example in finding.examples)
 
 
 async def test_errors_that_grow_with_the_traffic_are_usual() -> None:
