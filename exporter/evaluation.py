@@ -68,7 +68,10 @@ def load_labels(path: Path) -> Labels:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
     if {"session", "anomalous"} <= set(frame.columns):
-        pairs = frame.select(pl.col("session").cast(pl.String), pl.col("anomalous").cast(pl.Int64)).rows()
+        try:
+            pairs = frame.select(pl.col("session").cast(pl.String), pl.col("anomalous").cast(pl.Int64)).rows()
+        except pl.exceptions.PolarsError as error:
+            raise ConfigError(f"{path}: anomalous must be 0 or 1 in each row") from error
         return Labels(sessions={key: bool(value) for key, value in pairs})
     if {"start", "end"} <= set(frame.columns):
         return Labels(intervals=tuple(_interval(row, path) for row in frame.iter_rows(named=True)))
@@ -76,7 +79,10 @@ def load_labels(path: Path) -> Labels:
 
 
 def _interval(row: Mapping[str, Any], path: Path) -> Interval:
-    return Interval(_moment(row["start"], path), _moment(row["end"], path), row.get("service"), row.get("kind"))
+    start, end = _moment(row["start"], path), _moment(row["end"], path)
+    if end <= start:
+        raise ConfigError(f"{path}: the end {row['end']} is not after its start {row['start']}")
+    return Interval(start, end, row.get("service"), row.get("kind"))
 
 
 def _moment(value: object, path: Path) -> datetime:
