@@ -596,7 +596,7 @@ def from_alert(
         cluster = replace(cluster, members=(Member("", service or name, at, at, 0, 0.0, (), Severity.UNSPECIFIED),))
     entry = TimelineEntry(at, f"alert {name} fired", service)
     cluster = replace(cluster, timeline=_bounded(cluster.timeline, entry))
-    suspects = with_named(first_movers(cluster), cluster.services, cluster.evidence)
+    suspects = with_named(first_movers(cluster), cluster.services, cluster.evidence) if anomalies else ()
     incident = _incident(cluster, None, suspects, at, "opened", external)
     sources = tuple(source for source in incident.sources if source)
     return Told(

@@ -15,6 +15,7 @@ from exporter.model import (
     Incident,
     IncidentStatus,
     Report,
+    Severity,
     TimeRange,
     Write,
     dumps,
@@ -144,7 +145,9 @@ class Operations:
             if span is None:
                 return False
             anomalies += await pipeline.preview(span)
-        related = [a for a in anomalies if not service or a.service == service] or anomalies
+        shown = [a for a in anomalies if a.contributions]
+        # Alerts often name their service otherwise than its logs do: then what fails at that time is all that we know.
+        related = [a for a in shown if a.service == service] or [a for a in shown if a.severity >= Severity.WARN]
         async with self._assembly.lock:
             open_one = await self._open_on({a.service for a in related} | ({service} if service else set()))
             if open_one:

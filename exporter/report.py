@@ -188,6 +188,10 @@ def _amount(finding: Contribution) -> str:
 
 def _overview(incident: Incident) -> Claim:
     since, on = clock(incident.starts_at), day(incident.starts_at)
+    if not incident.anomalies:
+        return Claim(
+            f"At {since} on {on}, {clean(incident.trigger, 200)} fired; the logs around it show nothing unusual."
+        )
     when = f"Between {since} and {clock(incident.ends_at)}" if incident.ends_at else f"Since {since}"
     count = len(incident.services)
     verb = "behaved" if incident.ends_at else "behave" if count > 1 else "behaves"
@@ -335,7 +339,7 @@ def _notes(incident: Incident) -> tuple[str, ...]:
         )
     if incident.trigger != "detector":
         notes.append(f"Opened by {clean(incident.trigger, 120)}, not by a detector.")
-    if not incident.contributions:
+    if incident.anomalies and not incident.contributions:
         notes.append("The logs around it show nothing unusual.")
     if incident.reopened:
         notes.append(f"Reopened {incident.reopened} {'time' if incident.reopened == 1 else 'times'}.")

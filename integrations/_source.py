@@ -35,7 +35,18 @@ Paths = Annotated[
 class FieldMap(Settings):
     """Where a document keeps what; of several paths, the first that is present."""
 
-    body: Paths = ("message", "body.text", "body_text", "body", "log", "msg", "event.original", "text", "MESSAGE")
+    body: Paths = (
+        "message",
+        "body.text",
+        "body_text",
+        "body",
+        "log",
+        "msg",
+        "event.original",
+        "text",
+        "MESSAGE",
+        "textPayload",
+    )
     timestamp: Paths = (
         "@timestamp",
         "timestamp",
@@ -44,6 +55,7 @@ class FieldMap(Settings):
         "datetime",
         "date",
         "TimeUnixNano",
+        "timeUnixNano",
         "__REALTIME_TIMESTAMP",
     )
     service: Paths = (
@@ -63,6 +75,7 @@ class FieldMap(Settings):
         "process.name",
         "program",
         "logger_name",
+        "SYSLOG_IDENTIFIER",
         "kubernetes.pod.name",
         "kubernetes.pod_name",
         "PodName",

@@ -7,7 +7,9 @@ import fnmatch
 import glob
 import io
 import itertools
+import logging
 import os
+import re
 import stat as modes
 import sys
 import tempfile
@@ -54,6 +56,10 @@ from integrations._content import (
 )
 from integrations._lines import LineSettings, Parser, Writer
 from integrations._source import EARLIEST, Paths
+
+logger = logging.getLogger(__name__)
+
+_ARRAY = re.compile(rb"\s*\[\s*\{")
 
 ROWS = 20_000
 """Rows of a parquet file that are parsed at once."""
@@ -660,12 +666,20 @@ def _every_page(pattern: str, settings: FileSettings, parser: Parser) -> Iterato
         if kind == "parquet":
             yield from _all_rows(path, writer, parser)
         elif kind != "binary":
+            if _ARRAY.match(head):
+                raise ConfigError(
+                    f"{path}: is one JSON array; give NDJSON, one object a line, as jq -c '.[]' writes it"
+                )
             _identifying(writer, parser, head)
             writer.begun = _begun(path, writer, parser)
             with opened(path) as content:
                 yield from _all_lines(content, writer, parser)
+                if getattr(content, "truncated", False):
+                    logger.warning("%s: its end is missing; what there is of it was read", path)
         elif len(files) == 1:
             raise ConfigError(f"{path}: is not text; give text in UTF-8, NDJSON or parquet, also as .gz or .zst")
+        else:
+            logger.warning("%s: is not text; left out", path)
 
 
 def _named(path: Path, kind: Kind, reference: datetime) -> Writer:

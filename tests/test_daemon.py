@@ -393,6 +393,19 @@ async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) 
         assert any("HighErrorRate" in (i.trigger + "".join(e.text for e in i.timeline)) for i in found)
 
 
+async def test_an_alert_on_what_no_log_shows_blames_nobody(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(60))) as daemon:
+        await daemon.once()
+        alert = AlertTrigger(
+            "f1", "firing", START + 50 * MINUTE, None, {"alertname": "Down", "service": "elsewhere"}, {}
+        )
+        assert await daemon.analyze(alert) == "accepted"
+        await daemon.once()
+        [incident] = await incident_list(daemon.assembly.state)
+        assert (incident.service, incident.suspects, incident.score) == ("elsewhere", (), 0.0)
+
+
 async def test_alerts_whose_logs_are_not_there_yet_hold_no_other_alert_back(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     async with running(config(tmp_path, "shop"), clock, MemorySource(lines(60))) as daemon:

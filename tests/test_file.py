@@ -844,3 +844,21 @@ async def test_nothing_to_read_in_one_shot_is_the_callers_mistake(tmp_path: Path
 async def test_a_directory_without_files_is_not_called_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no file to read"):
         [page async for page in read_pages([str(tmp_path)], FileSettings(name="files", path=(str(tmp_path),)))]
+
+
+async def test_one_json_array_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "array.json"
+    path.write_text('[\n  {"message": "a"},\n  {"message": "b"}\n]\n')
+    with pytest.raises(ConfigError, match=r"one JSON array; give NDJSON.*jq"):
+        await all_of(path)
+
+
+async def test_what_is_missing_of_packed_files_and_what_is_no_text_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    packed = gzip.compress("".join(f"2026-03-01 12:00:00 request {n * n}\n" for n in range(5_000)).encode())
+    (tmp_path / "cut.log.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "core.log").write_bytes(bytes(range(256)) * 64)
+    assert (await all_of(tmp_path)).height > 100
+    said = sorted(record.message.removeprefix(f"{tmp_path}/") for record in caplog.records)
+    assert said == ["core.log: is not text; left out", "cut.log.gz: its end is missing; what there is of it was read"]

@@ -143,10 +143,11 @@ def test_what_limits_the_evidence_is_said() -> None:
 
 
 def test_an_alert_without_anything_in_the_logs_is_said_to_be_that() -> None:
-    incident = given_samples.incident(contributions=(), evidence=(), suspects=(), timeline=(), trigger="alert Down")
-    report = write(incident)
+    nothing: dict[str, Any] = dict.fromkeys(("contributions", "evidence", "suspects", "timeline"), ())
+    report = write(given_samples.incident(**nothing, anomalies=0, trigger="alert Down"))
     assert report.headline.startswith("payments: alert Down")
-    assert "The logs around it show nothing unusual." in report.notes
+    [claim] = report.what_happened
+    assert claim.text.endswith("alert Down fired; the logs around it show nothing unusual.")
     assert report.causes == ()
 
 
