@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from exporter import detection, mining, observation
@@ -25,6 +26,9 @@ from exporter.pipeline import Brain, Grouper, SourcePipeline, moment, seconds
 from exporter.redaction import Redactor
 from exporter.reduction import ReductionSettings
 from exporter.state import State
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FORMAT = 3
 """Raised when what stages write changes its meaning without its tables changing."""
@@ -202,11 +206,17 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
         for source in dict.fromkeys(member.source for member in cluster.members if member.source in windows):
             step = windows[source]
             rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
-            frames = [(moment(window), observation.unpack(body)) for window, body in rows]
+            frames = [(moment(window), _scores(body)) for window, body in rows]
             ranked.append(detection.localise(frames, span, step))
         return suspected(cluster, ranked)
 
     return of
+
+
+@lru_cache(512)
+def _scores(body: bytes) -> pl.DataFrame:
+    """Of a window: an incident is told again with each window that it goes on through."""
+    return observation.unpack(body)
 
 
 def suspected(cluster: Cluster, rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,8 +205,13 @@ def unpack(data: bytes) -> pl.DataFrame:
 
 def empty(source: str, window: int, duration: timedelta) -> Observation:
     """A window without lines."""
+    return Observation(source, window, duration, *_no_frames())
+
+
+@cache
+def _no_frames() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     services, counts, transitions, sessions = (pl.DataFrame(schema=schema) for schema in _FRAMES.values())
-    return Observation(source, window, duration, services, counts, transitions, sessions)
+    return services, counts, transitions, sessions
 
 
 def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:

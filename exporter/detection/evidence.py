@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -26,13 +27,18 @@ class Lines:
     def __init__(self, source: str, exemplars: pl.DataFrame, mined: Mined) -> None:
         self._source = source
         self._texts = mined.texts
-        ids = mined.templates.select("shape", "template", "service").unique()
-        keyed = exemplars.with_columns(
-            pl.Series("key", [stable_key(name) if name else 0 for name in exemplars["service"]], pl.UInt64())
-        )
-        self._frame = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape"), how="left").sort(
-            "timestamp", "id"
-        )
+        self._exemplars = exemplars
+        self._templates = mined.templates
+
+    @cached_property
+    def _frame(self) -> pl.DataFrame:
+        """The exemplars with their templates: of most windows nobody asks for one."""
+        ids = self._templates.select("shape", "template", "service").unique()
+        names = self._exemplars["service"]
+        keys = pl.Series("key", [stable_key(name) if name else 0 for name in names], pl.UInt64())
+        keyed = self._exemplars.with_columns(keys)
+        joined = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape"), how="left")
+        return joined.sort("timestamp", "id")
 
     def of(self, service: str, templates: Iterable[int], strict: bool = False) -> tuple[Evidence, ...]:
         """Lines of these templates, the first of each first; of any when there are none."""

@@ -25,21 +25,15 @@ SHOWN = 0.5
 
 def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta) -> tuple[Suspect, ...]:
     """Rank the services of one source over an interval by their strongest window; windows that overlap it count."""
-    chosen = [(start, frame) for start, frame in frames if start < span.end and start + window > span.start]
-    if not chosen:
-        return ()
-    table = pl.concat(
-        [
-            frame.select("service", "score", "strength", "reason").with_columns(pl.lit(start).alias("start"))
-            for start, frame in chosen
-        ]
-    )
-    strongest = table.sort("strength", "start", descending=[True, False]).group_by("service", maintain_order=True)
-    shown = pl.col("strength") >= SHOWN * pl.col("strength").max()
-    best = strongest.agg(pl.col("strength", "reason").first(), pl.col("start").filter(shown).min())
-    rows = best.sort("strength", "service", descending=[True, False])
-    total = sum(rows["strength"].to_list()) or 1.0
+    shown: dict[str, list[tuple[float, datetime, str]]] = {}
+    for start, frame in frames:
+        if start < span.end and start + window > span.start:
+            columns = (frame[name].to_list() for name in ("service", "strength", "reason"))
+            for service, strength, reason in zip(*columns, strict=True):
+                shown.setdefault(service, []).append((strength, start, reason))
+    strongest = {service: max(rows, key=lambda row: row[0]) for service, rows in shown.items()}
+    total = sum(strength for strength, _, _ in strongest.values()) or 1.0
     return tuple(
-        Suspect(row["service"], row["strength"] / total, row["reason"], row["start"])
-        for row in rows.iter_rows(named=True)
+        Suspect(service, strength / total, reason, min(at for s, at, _ in shown[service] if s >= SHOWN * strength))
+        for service, (strength, _, reason) in sorted(strongest.items(), key=lambda item: (-item[1][0], item[0]))
     )
