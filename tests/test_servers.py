@@ -17,7 +17,7 @@ import pytest
 
 from tests import conftest
 from tests.servers import builds
-from tests.servers.browser import Browser, BrowserError
+from tests.servers.browser import Browser, BrowserError, Navigated
 from tests.servers.collector import Collector, value
 from tests.servers.process import Server, Unavailable, request, wait_until
 
@@ -302,3 +302,17 @@ def test_a_server_is_built_once_and_a_failed_build_leaves_nothing(
     assert not list(tmp_path.glob("*small-*/"))
     assert builds.provision("small") == builds.provision("small") == tmp_path / "small-1.0" / "program"
     assert len(made) == 2
+
+
+def test_a_page_that_goes_away_while_it_is_asked_leaves_the_answer_to_the_next(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = iter([True, False])
+
+    def evaluate(_: Browser, expression: str) -> str:
+        if next(gone):
+            raise Navigated("Inspected target navigated or closed")
+        return "there"
+
+    monkeypatch.setattr(Browser, "evaluate", evaluate)
+    assert browser.wait_for("location.pathname") == "there"

@@ -48,6 +48,13 @@ class BrowserError(Exception):
     """The page could not be opened, or its script failed."""
 
 
+class Navigated(BrowserError):
+    """The page that was asked went away before it answered."""
+
+
+NAVIGATED = ("navigated or closed", "Execution context was destroyed", "Cannot find context", "Promise was collected")
+
+
 @dataclass(frozen=True)
 class ConsoleMessage:
     """One line of the console: of a script, or of the browser itself (failed requests, refused content)."""
@@ -104,7 +111,8 @@ class Chromium:
                 raise BrowserError(f"{method}: the browser has ended")
             answer = self._answers.pop(number)
         if error := answer.get("error"):
-            raise BrowserError(f"{method}: {error.get('message')}")
+            kind = Navigated if any(words in str(error) for words in NAVIGATED) else BrowserError
+            raise kind(f"{method}: {error.get('message')}")
         result: Mapping[str, Any] = answer["result"]
         return result
 
@@ -204,20 +212,23 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, timeout: float = 10) -> Any:
-        """The value of an expression, once it is true."""
+        """The value of an expression, once it is true; a page that goes away meanwhile leaves it to the next."""
         deadline = time.monotonic() + timeout
-        while not (found := self.evaluate(expression)):
+        while True:
+            with suppress(Navigated):
+                if found := self.evaluate(expression):
+                    return found
             if time.monotonic() > deadline:
                 raise BrowserError(f"`{expression}` did not become true within {timeout:g} s")
             time.sleep(0.05)
-        return found
 
     def text(self, selector: str = "body") -> str:
         """What a reader sees of the first element that matches."""
         return str(self._on_element(selector, "return element.innerText"))
 
     def click(self, selector: str) -> None:
-        self._on_element(selector, "element.click()")
+        with suppress(Navigated):
+            self._on_element(selector, "element.click()")
 
     def fill(self, selector: str, value: str) -> None:
         """Set a field's value as typing would."""
