@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,7 @@ from exporter import detection, mining, observation
 from exporter.config import Config
 from exporter.delivery import Deliverer, Enricher, Links, MemorySink
 from exporter.detection import Detector
-from exporter.detection.windows import NOTHING
-from exporter.incidents import Cluster, Localise, first_movers
+from exporter.incidents import Cluster, Localise
 from exporter.memory import Memory
 from exporter.mining import Miner
 from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
@@ -26,6 +25,7 @@ from exporter.pipeline import Brain, Grouper, SourcePipeline, moment, seconds
 from exporter.redaction import Redactor
 from exporter.reduction import ReductionSettings
 from exporter.state import State
+from exporter.suspects import suspected
 
 if TYPE_CHECKING:
     import polars as pl
@@ -217,51 +217,3 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
 def _scores(body: bytes) -> pl.DataFrame:
     """Of a window: an incident is told again with each window that it goes on through."""
     return observation.unpack(body)
-
-
-def suspected(cluster: Cluster, rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:
-    """The services of an incident, and others that were unusual, by what each shows in its source and adds to it."""
-    own = _evidence_of(cluster)
-    first = {suspect.service: suspect.first_seen for suspect in first_movers(cluster)}
-    speaking = [
-        [
-            replace(s, weight=s.weight * own.get(s.service, BYSTANDER), first_seen=first.get(s.service, s.first_seen))
-            for s in ranking
-            if s.service in own or s.reason != NOTHING
-        ]
-        for ranking in rankings
-    ]
-    return merged_suspects([*speaking, _silent(cluster, rankings, own)])
-
-
-def _silent(cluster: Cluster, ranked: Sequence[Sequence[Suspect]], own: Mapping[str, float]) -> list[Suspect]:
-    """Members that say nothing have no scores to be ranked by: they weigh what those that do weigh on average."""
-    scores = {suspect.service: suspect.weight for ranking in ranked for suspect in ranking}
-    known = [scores[service] for service in own if service in scores]
-    usual = sum(known) / len(known) if known else 1.0
-    return [replace(s, weight=usual * own[s.service]) for s in first_movers(cluster) if s.service not in scores]
-
-
-BYSTANDER = 0.1
-"""What the ranking of a service counts that has no anomaly of its own in the incident."""
-
-
-def _evidence_of(cluster: Cluster) -> dict[str, float]:
-    """The share of each service in what made the incident, errors weighing more; at least that of a bystander."""
-    sums: dict[str, float] = {}
-    for member in cluster.members:
-        sums[member.service] = sums.get(member.service, 0.0) + sum(member.surprises)
-    total = sum(sums.values()) or 1.0
-    return {service: max(BYSTANDER, value / total) for service, value in sums.items()}
-
-
-def merged_suspects(rankings: Sequence[Sequence[Suspect]]) -> tuple[Suspect, ...]:
-    """One ranking of several sources' services: what a service weighs in its strongest source."""
-    best: dict[str, Suspect] = {}
-    for suspect in (suspect for ranking in rankings for suspect in ranking):
-        known = best.get(suspect.service)
-        if known is None or suspect.weight > known.weight:
-            best[suspect.service] = suspect
-    total = sum(suspect.weight for suspect in best.values()) or 1.0
-    ranked = sorted(best.values(), key=lambda suspect: (-suspect.weight, suspect.service))
-    return tuple(replace(suspect, weight=suspect.weight / total) for suspect in ranked)

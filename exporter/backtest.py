@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from exporter.assembly import Assembly, assemble, merged_suspects, open_state
+from exporter.assembly import Assembly, assemble, open_state
 from exporter.config import Config
 from exporter.detection import localise
 from exporter.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
 from exporter.incidents import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
 from exporter.pipeline import Judgement, SourcePipeline, incident_list, moment
+from exporter.suspects import merged_suspects
 
 Progress = Callable[[str, float], None]
 """Told the name of a source and how much of its range is done, from 0 to 1."""

@@ -368,6 +368,8 @@ def with_named(
 
 def _names_in(evidence: Iterable[Evidence], services: Sequence[str]) -> dict[str, set[str]]:
     """Which other services the warnings and errors of each service name."""
+    if not services:
+        return {}
     longest_first = sorted(services, key=lambda name: (-len(name), name))
     name = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
     found: dict[str, set[str]] = {}

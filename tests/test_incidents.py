@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.assembly import suspected
 from exporter.detection.windows import NOTHING
 from exporter.incidents import (
     MIN_STRENGTH,
@@ -24,6 +23,7 @@ from exporter.incidents import (
     with_named,
 )
 from exporter.model import Anomaly, Contribution, Evidence, Severity, Suspect, evidence_id
+from exporter.suspects import suspected
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -214,6 +214,7 @@ def test_a_service_that_failing_lines_of_others_name_is_suspected_more() -> None
 )
 def test_lines_that_blame_nobody_else_change_no_ranking(lines: list[Evidence]) -> None:
     assert with_named(SUSPECTS, MEMBERS, lines) == SUSPECTS
+    assert with_named(SUSPECTS, (), lines) == SUSPECTS
     assert with_named((), (), lines) == ()
 
 
