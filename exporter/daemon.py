@@ -234,8 +234,8 @@ class Daemon(Operations):
             await self.assembly.state.prune("news", "at", seconds(grouped - timedelta(days=30)))
         kept = seconds(now - self.assembly.config.retention)
         await self.assembly.state.prune("incidents", "updated_at", kept)
-        await self.assembly.state.prune("reports", only="incident NOT IN (SELECT id FROM incidents)")
-        await self.assembly.state.prune("deliveries", only="incident NOT IN (SELECT id FROM incidents)")
+        for table in ("reports", "deliveries"):
+            await self.assembly.state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
         await self.assembly.state.prune("changes", "at", kept)
         # What warm-up learnt from is what the threshold rests on.
         await self.assembly.state.prune("decisions", "end", kept, only="kind != 'warmup'")

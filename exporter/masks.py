@@ -285,12 +285,11 @@ def _period(kept: list[str], core: list[str], at: int, places: Sequence[int]) ->
         period = len(kept) - place
         if period > _LONGEST_BLOCK:
             return 0
-        block = kept[place:]
-        again = core[at : at + period]
-        if again[-1] == CUT:
-            block, period = [*block[: len(again) - 1], CUT], len(again) - 1
-        if block == again and any("<" in piece for piece in kept[place:]):
-            return period
+        block, again = kept[place:], core[at : at + period]
+        cut = again[-1] == CUT
+        size = len(again) - cut
+        if (cut or size == period) and again[:size] == block[:size] and any("<" in piece for piece in block):
+            return size
     return 0
 
 

@@ -266,8 +266,7 @@ def _rebuild(
         INSERT OR REPLACE INTO meta VALUES ('derived', {_quoted(json.dumps(list(tables)))});
         INSERT OR REPLACE INTO meta VALUES ('fingerprint', {_quoted(mark)});
     """
-    of_alarms = "'alarm_threshold', 'alarm_services', 'alarm_budget'"
-    learnt = f"DELETE FROM checkpoints; DELETE FROM meta WHERE key IN ({of_alarms});"
+    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key GLOB 'alarm_*';"
     connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
 
 
