@@ -35,7 +35,8 @@ def config(folder: Path) -> Config:
     return parse(
         {
             "state": str(folder / "state.db"),
-            "detection": {"min_windows": 9, "min_service_windows": 3, "refit_windows": 10},
+            "detection": {"min_windows": 9, "min_service_windows": 3, "min_present_windows": 9, "refit_windows": 10},
+            "mining": {"max_line_chars": 128},
             "sources": [
                 {
                     "type": "elasticsearch",
@@ -79,7 +80,21 @@ def quiet_lines() -> list[dict[str, Any]]:
     return lines
 
 
-LINES = page(with_failure(quiet_lines(), 14, 3))
+def cut_lines() -> list[dict[str, Any]]:
+    """A service whose lines are cut inside of a list, at places that the widths of its values choose; it falls silent
+    when the others fail."""
+    return [
+        {
+            "timestamp": at(60 * minute + 7 * number),
+            "service": "seats",
+            "severity": 9,
+            "body": f"left are {[f'Seat(no={10**width + number}, row={minute})' for width in range(2, 12)]}",
+        }
+        for minute, number in itertools.product(range(14), range(8))
+    ]
+
+
+LINES = page(with_failure(quiet_lines() + cut_lines(), 14, 3))
 
 
 async def rows(assembly: Assembly) -> Table:
