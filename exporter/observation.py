@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from exporter.model import Reduced, Severity
 
 if TYPE_CHECKING:
     from exporter.mining import Mined
+
+Ints = npt.NDArray[np.int64]
 
 MAX_TRANSITIONS = 2000
 """Distinct transitions that are kept of a service in a window, the most frequent first."""
@@ -306,51 +309,84 @@ def _transitions(lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     traced = lines.filter(pl.col("trace") != 0)
     if traced.is_empty():
         return pl.DataFrame(schema=TRANSITIONS), 0
-    # Key and template break ties, so that the order of pages does not.
-    order = traced.select("trace", "timestamp", "stream", "sequence", "service", "template").sort(
-        "trace", "timestamp", "stream", "sequence", "template"
-    )
-    found = pl.concat([_own(order), *_gaps(order)])
-    keys = ("service", "kind", "previous", "next")
-    counted = (
-        found.group_by(keys)
-        .agg(pl.len().alias("count"), pl.col("gap").median().round().cast(pl.Int64))
-        .select(list(TRANSITIONS))
-        .cast(TRANSITIONS)  # type: ignore[arg-type]
-        .sort("service", "count", "kind", "previous", "next", descending=[False, True, False, False, False])
-    )
-    kept = counted.group_by("service", maintain_order=True).head(MAX_TRANSITIONS)
-    return kept.select(list(TRANSITIONS)).sort(keys), counted.height - kept.height
+    columns = ("trace", "timestamp", "stream", "sequence", "template", "key")
+    trace, time, stream, sequence, template, key = (traced[name].to_numpy() for name in columns)
+    _, first, service = np.unique(key, return_index=True, return_inverse=True)
+    # Stream, sequence and template break ties, so that the order of pages does not.
+    order = np.lexsort((template, sequence, stream, time, trace))
+    chain = _Chain(trace[order], time[order], service.ravel()[order], template[order])
+    service, kind, previous, following, gap, count = _counted([*_own(chain), *_gaps(chain)])
+    names = traced["service"].gather(first)
+    table = {
+        "service": names.gather(service),
+        "kind": pl.Series(_KINDS).gather(kind),
+        "previous": previous,
+        "next": following,
+        "count": count,
+        "gap": pl.Series(gap).set(pl.Series(kind == _SELF), None),
+    }
+    found = pl.DataFrame(table, schema=TRANSITIONS).sort("service", "kind", "previous", "next")
+    if found.height <= MAX_TRANSITIONS:
+        return found, 0
+    kept = found.filter(pl.col("count").rank("ordinal", descending=True).over("service") <= MAX_TRANSITIONS)
+    return kept, found.height - kept.height
 
 
-def _own(order: pl.DataFrame) -> pl.DataFrame:
+_KINDS = ("gap", "in", "out", "self")
+_GAP, _IN, _OUT, _SELF = range(4)
+
+
+class _Chain(NamedTuple):
+    """Lines of traces in the order in which they were written, trace by trace. Of so few rows arrays are faster."""
+
+    trace: npt.NDArray[np.uint64]
+    time: Ints
+    service: Ints
+    template: Ints
+
+
+class _Steps(NamedTuple):
+    """Transitions of one kind as they happened."""
+
+    service: Ints
+    kind: int
+    previous: Ints
+    next: Ints
+    gap: Ints
+
+
+def _own(chain: _Chain) -> Iterator[_Steps]:
     """A service's part of each trace as a chain that begins and ends at BOUNDARY."""
-    group = ("trace", "service")
-    previous = pl.col("template").shift(1).over(group).fill_null(BOUNDARY)
-    steps = order.select("service", previous.alias("previous"), pl.col("template").alias("next"))
-    ends = order.group_by(group).agg(pl.col("template").last().alias("previous"))
-    closing = ends.select("service", "previous", pl.lit(BOUNDARY, pl.Int64()).alias("next"))
-    columns = ("service", pl.lit("self").alias("kind"), "previous", "next", pl.lit(None, pl.Int64()).alias("gap"))
-    return pl.concat([steps, closing]).select(columns)
+    order = np.lexsort((chain.service, chain.trace))
+    trace, service, template = chain.trace[order], chain.service[order], chain.template[order]
+    same = (trace[1:] == trace[:-1]) & (service[1:] == service[:-1])
+    begins, ends = np.append(True, ~same), np.append(~same, True)
+    none = np.zeros(len(trace), np.int64)
+    yield _Steps(service, _SELF, np.where(begins, BOUNDARY, np.roll(template, 1)), template, none)
+    yield _Steps(service[ends], _SELF, template[ends], np.full(ends.sum(), BOUNDARY), none[ends])
 
 
-def _gaps(order: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def _gaps(chain: _Chain) -> Iterator[_Steps]:
     """Times between lines that follow each other directly in a trace, seen from both services."""
-    micros = (pl.col("timestamp") - pl.col("timestamp").shift(1)) / 1000 + 1
-    pairs = order.select(
-        "service",
-        pl.col("service").shift(1).alias("from"),
-        pl.col("template").shift(1).alias("previous"),
-        pl.col("template").alias("next"),
-        (micros.log(2) * GAP_STEPS).round().alias("gap"),
-        (pl.col("trace") == pl.col("trace").shift(1)).alias("together"),
-    ).filter("together")
-    pairs = pairs.with_columns(pl.col("gap").cast(pl.Int64))
-    inside = pairs.filter(pl.col("service") == pl.col("from"))
-    across = pairs.filter(pl.col("service") != pl.col("from"))
-    columns = ("service", "kind", "previous", "next", "gap")
-    return (
-        inside.with_columns(pl.lit("gap").alias("kind")).select(columns),
-        across.with_columns(pl.lit("in").alias("kind")).select(columns),
-        across.with_columns(pl.lit("out").alias("kind"), pl.col("from").alias("service")).select(columns),
-    )
+    together = chain.trace[1:] == chain.trace[:-1]
+    micros = np.diff(chain.time)[together] / 1000 + 1
+    gap = np.rint(np.log2(micros) * GAP_STEPS).astype(np.int64)
+    source, target = chain.service[:-1][together], chain.service[1:][together]
+    previous, following = chain.template[:-1][together], chain.template[1:][together]
+    inside, across = source == target, source != target
+    yield _Steps(target[inside], _GAP, previous[inside], following[inside], gap[inside])
+    for service, kind in ((target, _IN), (source, _OUT)):
+        yield _Steps(service[across], kind, previous[across], following[across], gap[across])
+
+
+def _counted(steps: Iterable[_Steps]) -> tuple[Ints, ...]:
+    """Distinct transitions: service, kind, previous, next, median gap, count."""
+    parts = [np.broadcast_arrays(*one) for one in steps]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.lexsort(columns[::-1])
+    service, kind, previous, following, gap = (column[order] for column in columns)
+    keys = np.stack((service, kind, previous, following))
+    start = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+    count = np.diff(np.append(start, len(gap)))
+    median = np.rint((gap[start + (count - 1) // 2] + gap[start + count // 2]) / 2).astype(np.int64)
+    return *keys[:, start], median, count
