@@ -168,6 +168,8 @@ def _structured(fields: Mapping[str, Any], depth: int) -> Structured:
 def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     for name in names:
         value = fields.get(name)
+        if value is None:
+            continue
         if isinstance(value, str) and value:
             return _clean(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -198,6 +200,8 @@ def _code(text: str | None) -> int | None:
 def _duration(fields: Mapping[str, Any]) -> float | None:
     for name, unit in _DURATION_KEYS.items():
         value = fields.get(name)
+        if value is None:
+            continue
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value * unit < 1e9:
             return float(value) * unit
         if isinstance(value, str) and (match := _spelt.fullmatch(value)):
