@@ -219,8 +219,10 @@ def _no_frames() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame
 
 def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:
     """Count one window. The order of the lines in `reduced` decides nothing but ties."""
-    lines = reduced.lines.filter(~pl.col("continuation"))
     sampled = reduced.sampled.get(window, 1.0)
+    lines = reduced.lines
+    if lines["continuation"].any():
+        lines = lines.filter(~pl.col("continuation"))
     if lines.is_empty():
         return replace(empty(source, window, duration), sampled=sampled)
     named = (

@@ -53,6 +53,9 @@ EXEMPLAR_SCHEMA = {
     },
 }
 NO_EXEMPLARS = pl.DataFrame(schema=EXEMPLAR_SCHEMA)
+_NO_LINES, _NO_SHAPES, _NO_NAMES = (
+    pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA)
+)
 _ORDER = (
     "timestamp",
     "stream",
@@ -131,8 +134,7 @@ def frame_of(schema: Mapping[str, pl.DataType], *columns: Any) -> pl.DataFrame:
 
 def empty() -> Reduced:
     """What is left of no lines."""
-    lines, shapes, names = (pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA))
-    return Reduced(lines, shapes, names, NO_EXEMPLARS)
+    return Reduced(_NO_LINES, _NO_SHAPES, _NO_NAMES, NO_EXEMPLARS)
 
 
 def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:

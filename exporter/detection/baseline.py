@@ -116,12 +116,21 @@ class Index:
         """The place of what each is counted against; its own where there is nothing."""
         return self._columns[2, : len(self.keys)]
 
+    @property
+    def first(self) -> Ints:
+        """What is counted: the template, or the first of a transition; 0 where there is none."""
+        return self._columns[3, : len(self.keys)]
+
+    @property
+    def second(self) -> Ints:
+        """The second template of a transition; 0 where there is none."""
+        return self._columns[4, : len(self.keys)]
+
     def counting(self, templates: Iterable[int]) -> Ints:
         """The places of all that counts one of these templates."""
-        kind, _, _, a, b = self._columns[:, : len(self.keys)]
         wanted = np.array(sorted(templates), np.int64)
-        first = np.isin(kind, sorted(_TEMPLATED)) & np.isin(a, wanted)
-        return np.flatnonzero(first | np.isin(kind, sorted(_PAIRED)) & np.isin(b, wanted))
+        first = np.isin(self.kind, sorted(_TEMPLATED)) & np.isin(self.first, wanted)
+        return np.flatnonzero(first | np.isin(self.kind, sorted(_PAIRED)) & np.isin(self.second, wanted))
 
     def places(self, keys: Iterable[Key]) -> Ints:
         """The places of these, new ones where they have none."""

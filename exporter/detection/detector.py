@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
 
 SESSION_FRAME = {"session": pl.String(), "service": pl.String(), "score": pl.Float64(), "anomalous": pl.Boolean()}
+# Most windows have no verdicts, and many no lines: making an empty frame costs more than all else of them.
+_NO_SESSIONS = pl.DataFrame(schema=SESSION_FRAME)
+_NO_SERVICES = pl.DataFrame(schema=SCORES)
 MIN_RANKED_WINDOWS = 6
 """Windows from which services can be ranked by a fitted scale; alarms need more."""
 
@@ -77,8 +80,8 @@ class Detection:
     """
 
     anomalies: tuple[Anomaly, ...] = ()
-    scores: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCORES))
-    sessions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SESSION_FRAME))
+    scores: pl.DataFrame = field(default_factory=lambda: _NO_SERVICES)
+    sessions: pl.DataFrame = field(default_factory=lambda: _NO_SESSIONS)
     writes: tuple[Write, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
 
@@ -212,7 +215,7 @@ class Detector:
         RECENT windows together."""
         names = observation.services["service"].to_list()
         if not names:
-            return _no_scores(), ()
+            return _NO_SCORES, ()
         recent = [*self._before(observation.window), placed]
         index, pasts = self.history.index, self.history.pasts(observation.window)
         harmless = self._harmless(observation, recent, texts)
@@ -229,16 +232,17 @@ class Detector:
 
     def _harmless(self, observation: Observation, recent: Sequence[Placed], texts: Mapping[int, str]) -> Bools:
         """By place, new templates of the last windows of which neither level nor words speak of a failure."""
-        young = self.history.young()
-        places = np.unique(np.concatenate([one.places for one in recent]))
-        keys = {place: self.history.index.keys[place] for place in places[young[places]].tolist()}
-        young[:] = False
+        index = self.history.index
+        seen, out = np.zeros(len(index), np.bool_), np.zeros(len(index), np.bool_)
+        for one in recent:
+            seen[one.places] = True
+        keys = {place: index.keys[place] for place in self.history.young(np.flatnonzero(seen)).tolist()}
         if keys:
             new = {(service, template) for service, _, template, _ in keys.values()}
             pending = [one for start, one in sorted(self._pending.items()) if start < observation.window]
             levels = _levels([*pending[-RECENT:], observation], new, texts)
-            young[[place for place, key in keys.items() if levels.get(key[::2], 0) < Severity.WARN]] = True
-        return young
+            out[[place for place, key in keys.items() if levels.get(key[::2], 0) < Severity.WARN]] = True
+        return out
 
     def _before(self, window: int) -> list[Placed]:
         """The RECENT windows that end with this one, without it."""
@@ -461,7 +465,7 @@ class Detector:
         """Fit what is due; the pool of each fit is a row, so that a restart fits the same."""
         writes: list[Write] = []
         names = ("source", "kind", "fitted_through", "body")
-        frame = pl.DataFrame(schema=SESSION_FRAME)
+        frame = _NO_SESSIONS
         if self.book.refit_due():
             first = self.book.model is None
             self.book.fitted = self.book.learnt
@@ -631,10 +635,7 @@ class Detector:
 
 _SCORED = {"service": pl.String(), **dict.fromkeys(COLUMNS, pl.Float64()), **SCORES}
 _SCORED |= {"learning": pl.Boolean(), "known": pl.Boolean()}
-
-
-def _no_scores() -> pl.DataFrame:
-    return pl.DataFrame(schema=_SCORED)
+_NO_SCORES = pl.DataFrame(schema=_SCORED)
 
 
 def _telling(level: int, lines: int) -> bool:
@@ -656,7 +657,7 @@ def _levels(
 
 def _session_frame(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     rows = [(v.session, v.service, v.score, v.anomalous) for v in verdicts]
-    return pl.DataFrame(rows, schema=SESSION_FRAME, orient="row")
+    return pl.DataFrame(rows, schema=SESSION_FRAME, orient="row") if rows else _NO_SESSIONS
 
 
 def _positive(notes: Mapping[str, int]) -> dict[str, int]:

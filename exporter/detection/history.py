@@ -219,15 +219,13 @@ class History:
         self._cached[key] = base.widened(self._cached[key], len(self.index))
         return self._cached[key][: len(self.index)]
 
-    def young(self) -> Bools:
-        """By place, the templates that came within `adopt_after`, of services that are older."""
+    def young(self, places: Ints) -> Ints:
+        """Those of these places whose templates came within `adopt_after`, to services that are older."""
         newest = max(self._blocks, default=0) + HOUR
         old = self._windows_before(newest - self._adopt)
-        index = self.index
-        exposures = index.against[index.kind == base.TEMPLATE]
-        out = np.zeros(len(index), np.bool_)
-        out[index.kind == base.TEMPLATE] = (old[index.kind == base.TEMPLATE] == 0) & (old[exposures] > 0)
-        return out
+        templates: Ints = places[self.index.kind[places] == base.TEMPLATE]
+        young: Bools = (old[templates] == 0) & (old[self.index.against[templates]] > 0)
+        return templates[young]
 
     def _windows_before(self, moment: int) -> Ints:
         """By place, in how many windows each number was, of the blocks that begin before a moment."""

@@ -132,14 +132,17 @@ def deviations(index: Index, now: Now, pasts: Sequence[Ints], harmless: Bools | 
 def _touched(index: Index, now: Now, harmless: Bools) -> Bools:
     """The places of these templates, of transitions from and to them, and of the others from where those begin."""
     out = harmless & (now.count > 0)
-    new = {index.keys[place][::2] for place in np.flatnonzero(out).tolist()}
-    if not new:
+    if not out.any():
         return out
     edges = np.flatnonzero(index.kind == base.EDGE)
-    keys = [index.keys[place] for place in edges.tolist()]
-    present = (now.count[edges] > 0).tolist()
-    before = {(s, a) for (s, _, a, b), here in zip(keys, present, strict=True) if here and (s, b) in new}
-    out[edges] = [(s, a) in new or (s, b) in new or (s, a) in before for s, _, a, b in keys]
+    # A template of a service as one number.
+    many = int(max(index.first.max(), index.second.max())) + 1
+    service = index.service[edges] * many
+    source, target = service + index.first[edges], service + index.second[edges]
+    new = index.service[out] * many + index.first[out]
+    into = np.isin(target, new)
+    before = source[into & (now.count[edges] > 0)]
+    out[edges] = into | np.isin(source, new) | np.isin(source, before)
     return out
 
 

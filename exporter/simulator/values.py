@@ -14,20 +14,22 @@ Numbers = NDArray[np.uint64]
 
 PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
-WORDS = re.findall(
-    r"\w+",
+_WORDS = (
     "amber aspen atlas basil birch cedar cobalt coral delta ember falcon fern flint garnet harbor hazel indigo iris "
     "ivory jasper juniper kelp lagoon larch laurel lilac linen lotus maple marble mesa mint onyx opal orchid pearl "
     "pine plum poplar quartz raven reef river ruby saffron sage slate sorrel spruce teal thyme topaz tulip umber "
-    "velvet violet walnut willow zephyr",
+    "velvet violet walnut willow zephyr"
 )
-TABLES = ("orders", "items", "prices", "stock", "users", "sessions", "shipments", "transactions")
+WORDS = pl.Series(_WORDS.split())
+TABLES = pl.Series(["orders", "items", "prices", "stock", "users", "sessions", "shipments", "transactions"])
 PLATFORM_NAMES = ("Windows NT 10.0", "X11; Linux x86_64", "Macintosh; Intel Mac OS X 10_15_7", "Android 14; Mobile")
-AGENTS = tuple(
-    f"Mozilla/5.0 ({system}) {browser}/{version}.0"
-    for version in range(96, 132)
-    for system in PLATFORM_NAMES
-    for browser in ("Firefox", "Chrome")
+AGENTS = pl.Series(
+    [
+        f"Mozilla/5.0 ({system}) {browser}/{version}.0"
+        for version in range(96, 132)
+        for system in PLATFORM_NAMES
+        for browser in ("Firefox", "Chrome")
+    ]
 )
 
 
@@ -44,8 +46,8 @@ def _text(values: NDArray[np.generic]) -> pl.Series:
     return pl.Series(values).cast(pl.String)
 
 
-def _pick(vocabulary: Sequence[str], index: NDArray[np.generic]) -> pl.Series:
-    return pl.Series(vocabulary, dtype=pl.String).gather(pl.Series(index.astype(np.uint32)))
+def _pick(vocabulary: pl.Series, index: NDArray[np.generic]) -> pl.Series:
+    return vocabulary.gather(pl.Series(index.astype(np.uint32)))
 
 
 def _below(raw: Numbers, limit: int) -> NDArray[np.int64]:
@@ -58,7 +60,7 @@ def _skewed(raw: Numbers, limit: int) -> NDArray[np.int64]:
     return (share**3 * limit).astype(np.int64)
 
 
-_HEX = [f"{value:04x}" for value in range(65536)]
+_HEX = pl.Series([f"{value:04x}" for value in range(65536)])
 
 
 def hexadecimal(raw: Numbers, digits: int) -> pl.Series:

@@ -89,9 +89,11 @@ def simulator_config(
     return parse({"sources": [source], "warmup": {"history": "3d"}})
 
 
-async def run(config: Config, labels: Labels | None = None, start: datetime | None = None) -> Result:
+async def run(
+    config: Config, labels: Labels | None = None, start: datetime | None = None, end: datetime | None = None
+) -> Result:
     """The product's own backtest."""
-    return await backtest(config, start=start, labels=labels)
+    return await backtest(config, start=start, end=end, labels=labels)
 
 
 def _moment(text: str) -> datetime:

@@ -45,9 +45,9 @@ def calibration(services: int = 12, days: float = 2.0) -> float:
     Clean is what does not change: after a release a window really is unlike its past.
     """
     config = simulator_config(services, days, failures=False, seed=5, releases=False)
-    start = config.sources[0].shop().start + timedelta(days=days / 2)
+    shop = config.sources[0].shop()
     with collected() as scores:
-        asyncio.run(run(config, start=start))
+        asyncio.run(run(config, start=shop.start + timedelta(days=days / 2), end=shop.end))
     return float((np.array(scores) >= 0.99).mean())
 
 
@@ -56,7 +56,7 @@ def simulator(services: int, days: float, seed: int = 0, rate: float | None = No
     config = simulator_config(services, days, failures=True, seed=seed, rate=rate)
     shop = config.sources[0].shop()
     intervals = [Interval(failure.start, failure.end, failure.service, failure.kind) for failure in shop.failures]
-    result = asyncio.run(run(config, Labels(intervals=tuple(intervals)), shop.start + HEALTHY))
+    result = asyncio.run(run(config, Labels(intervals=tuple(intervals)), shop.start + HEALTHY, shop.end))
     missed = [
         interval.kind
         for interval in intervals
