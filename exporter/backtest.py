@@ -32,12 +32,15 @@ class Record:
     scores: list[ServiceScore] = field(default_factory=list)
     frames: list[tuple[datetime, Any]] = field(default_factory=list)
     sessions: dict[str, tuple[float, bool]] = field(default_factory=dict)
-    templates: int = 0
+    learning: tuple[datetime, str] | None = None
+    """The end of the last window at which too little was known to call any anomalous, and what was missing."""
 
     def add(self, window: int, step: timedelta, judgement: Judgement) -> None:
         """Keep the scores of a window and the newest verdict of each session."""
         span = TimeRange(moment(window), moment(window) + step)
         for detection in judgement.detections:
+            if detection.learning:
+                self.learning = span.end, detection.learning
             if detection.scores.height:
                 self.scores += frame_scores(detection.scores, span)
                 self.frames.append((span.start, detection.scores))
@@ -54,6 +57,8 @@ class Result:
     pages: int
     sessions: Mapping[str, tuple[float, bool]]
     metrics: Mapping[str, Any]
+    learning: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
+    """Of each source that had to learn first: until when, and what was missing before."""
 
     @property
     def days(self) -> float:
@@ -118,7 +123,9 @@ async def _run(
     sessions = {key: verdict for record in records for key, verdict in record.sessions.items()}
     metrics = _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
     pages = sum(1 for item in told if item.change in ("opened", "reopened"))
-    return Result(judged, tuple(sorted(found, key=lambda i: (i.starts_at, i.id))), pages, sessions, metrics)
+    learning = {p.name: r.learning for p, r in zip(assembly.pipelines, records, strict=True) if r.learning}
+    ordered = tuple(sorted(found, key=lambda i: (i.starts_at, i.id)))
+    return Result(judged, ordered, pages, sessions, metrics, learning)
 
 
 async def _replay(

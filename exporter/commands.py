@@ -200,6 +200,9 @@ async def simulate(options: Namespace) -> int:
 
 def print_backtest(result: Result) -> None:
     """What a backtest found, for people."""
+    for source, (until, missing) in result.learning.items():
+        told = f"could call no window before {until.isoformat()} anomalous, for it had to learn first (see --start)"
+        print(f"{source}: {missing if until >= result.time_range.end else told}", file=sys.stderr)
     print(f"{result.time_range.start.isoformat()} .. {result.time_range.end.isoformat()} ({result.days:.2f} days)")
     rate = f"{len(result.incidents) / result.days:.2f} a day" if result.days else "no time"
     pages = f"{result.pages / result.days:.2f} a day" if result.days else "no time"

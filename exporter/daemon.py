@@ -280,7 +280,7 @@ class Daemon(Operations):
             read_through=checkpoint.read_through,
             lag=self.assembly.clock.now() - checkpoint.read_through,
             gaps=gaps[0][0],
-            detail=polling.detail,
+            detail=polling.detail or polling.pipeline.learning,
         )
 
     def metrics(self) -> str:

@@ -479,6 +479,11 @@ class SourcePipeline:
         oldest = max(self._lateness) - LATENESS_OVER // timedelta(seconds=1)
         self._lateness = {start: one for start, one in self._lateness.items() if start > oldest}
 
+    @property
+    def learning(self) -> str:
+        """What is still missing before a window may be called anomalous, in words."""
+        return self._brain.detector.learning if self._brain else ""
+
     def lateness(self, share: float) -> float | None:
         """Seconds within which this share of the lines of the last hour came; None where lines do not say."""
         return lateness.quantile(self._lateness.values(), share)

@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 
 from exporter.assembly import assemble
+from exporter.backtest import backtest
+from exporter.commands import print_backtest
 from exporter.config import Config, parse
 from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
 from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
@@ -89,6 +91,35 @@ async def test_history_is_learnt_before_the_first_alarm_and_readiness_says_so(tm
         await daemon.once()
         assert (await daemon.readiness()).ok
         assert await incident_list(daemon.assembly.state) == [], "what failed in the past is learnt, not told"
+
+
+async def test_a_source_that_knows_too_little_to_call_anything_anomalous_says_so(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(200))
+    async with running(config(tmp_path, "shop", warmup={"history": "20m"}), clock, source) as daemon:
+        await daemon.once()
+        (progress,) = (await daemon.readiness()).sources
+        assert progress.state == "ready"
+        assert "of the 30 windows of services that it needs to call any anomalous" in progress.detail
+        clock.moment += HOUR
+        await daemon.once()
+        assert [known.detail for known in (await daemon.readiness()).sources] == [""]
+
+
+async def test_a_backtest_says_until_when_it_could_say_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, source = config(tmp_path, "shop"), MemorySource(lines(120))
+    short = await backtest(settings, START, START + 20 * MINUTE, sources=[source])
+    long = await backtest(settings, START, START + 2 * HOUR, sources=[source])
+    warm = await backtest(settings, START + HOUR, START + 2 * HOUR, sources=[source])
+    for result in (short, long, warm):
+        print_backtest(result)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("shop: knows 12 of the 30 windows of services")
+    until, _ = long.learning["shop"]
+    assert START + 30 * MINUTE < until < START + HOUR
+    assert f"could call no window before {until.isoformat()} anomalous" in second
 
 
 async def test_what_a_source_learns_from_is_told_by_nobody_also_when_others_are_grouped_further(tmp_path: Path) -> None:

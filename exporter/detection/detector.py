@@ -77,6 +77,7 @@ class Detection:
 
     scores: one row a service of the window: SCORES, what detectors saw, and `learning` before it may alarm.
     sessions: verdicts that changed: session, service, score, anomalous.
+    learning: what was missing, in words, when no window could be called anomalous yet.
     """
 
     anomalies: tuple[Anomaly, ...] = ()
@@ -84,6 +85,7 @@ class Detection:
     sessions: pl.DataFrame = field(default_factory=lambda: _NO_SESSIONS)
     writes: tuple[Write, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
+    learning: str = ""
 
 
 class Detector:
@@ -206,7 +208,8 @@ class Detector:
         anomalies += [self._session_anomaly(v, lines, newest) for v in bad[:MAX_TOLD_SESSIONS]]
         notes = {"anomalous_sessions": max(0, len(bad) - MAX_TOLD_SESSIONS), "transitions": observation.limited}
         marked = tuple(replace(a, late=late) for a in anomalies)
-        return Detection(marked, scores.select(list(SCORES)), _session_frame(verdicts), tuple(writes), _positive(notes))
+        kept, sessions = scores.select(list(SCORES)), _session_frame(verdicts)
+        return Detection(marked, kept, sessions, tuple(writes), _positive(notes), self.learning)
 
     def _score(
         self, observation: Observation, placed: Placed, texts: Mapping[int, str]
@@ -256,9 +259,21 @@ class Detector:
             self._placed[window] = self.history.placed(base.seen(self._pending[window]))
         return self._placed[window]
 
+    @property
+    def learning(self) -> str:
+        """What is missing before any window may be called anomalous, in words; empty when nothing is."""
+        for name, known, what in (
+            ("min_service_windows", self._learnt, "windows with lines"),
+            ("min_windows", len(self._pool), "windows of services"),
+        ):
+            needed = getattr(self.settings, name)
+            if known < needed:
+                return f"knows {known} of the {needed} {what} that it needs to call any anomalous (detection.{name})"
+        return ""
+
     def _seasoned(self) -> bool:
         """Whether enough was learnt to call anything anomalous: windows of the source, and of all its services."""
-        return self._learnt >= self.settings.min_service_windows and len(self._pool) >= self.settings.min_windows
+        return not self.learning
 
     # --- Anomalies ---------------------------------------------------------------------------------
 
