@@ -197,6 +197,16 @@ def test_a_service_counts_as_changed_from_half_of_its_strongest_window_on() -> N
     assert suspect.first_seen == START + MINUTE
 
 
+def test_a_window_counts_in_a_ranking_for_as_much_of_it_as_lies_inside() -> None:
+    frames = [
+        (START + minute * MINUTE, pl.DataFrame([(service, 0.9, strength, "slow")], schema=SCORES, orient="row"))
+        for minute, (service, strength) in enumerate((("orders", 3.0), ("payments", 2.0)))
+    ]
+    ranked = localise(frames, TimeRange(START + MINUTE / 2, START + 2 * MINUTE), MINUTE)
+    assert [suspect.service for suspect in ranked] == ["payments", "orders"]
+    assert [suspect.weight for suspect in ranked] == pytest.approx([2.0 / 3.5, 1.5 / 3.5])
+
+
 def test_nothing_is_anomalous_before_enough_was_seen_except_new_errors() -> None:
     lines = shop(range(8)) + failing(range(8, 10))
     assert Bench(DetectionSettings()).run(lines, 0, 10).found == []

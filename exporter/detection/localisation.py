@@ -24,13 +24,14 @@ SHOWN = 0.5
 
 
 def localise(frames: Sequence[Scored], span: TimeRange, window: timedelta) -> tuple[Suspect, ...]:
-    """Rank the services of one source over an interval by their strongest window; windows that overlap it count."""
+    """Rank the services of one source over an interval by their strongest window, each weighed by its part inside."""
     shown: dict[str, list[tuple[float, datetime, str]]] = {}
     for start, frame in frames:
-        if start < span.end and start + window > span.start:
+        inside = (min(start + window, span.end) - max(start, span.start)) / window
+        if inside > 0:
             columns = (frame[name].to_list() for name in ("service", "strength", "reason"))
             for service, strength, reason in zip(*columns, strict=True):
-                shown.setdefault(service, []).append((strength, start, reason))
+                shown.setdefault(service, []).append((strength * inside, start, reason))
     strongest = {service: max(rows, key=lambda row: row[0]) for service, rows in shown.items()}
     total = sum(strength for strength, _, _ in strongest.values()) or 1.0
     return tuple(
