@@ -46,13 +46,28 @@ def hdfs_labels(data: Path) -> Labels:
     )
 
 
+TRAIN_TICKET = ("faults_2023-01-29.parquet", "normal_2023-01-29.parquet")
+TRAIN_TICKET_LABELS = "labels_2023-01-29.csv"
+
+
+def move_train_ticket(data: Path, folder: Path, by: timedelta) -> None:
+    """Write the day and its labels as if all had happened later: minutes then divide it elsewhere."""
+    source, target = data / "trainticket", folder / "trainticket"
+    target.mkdir()
+    for name in TRAIN_TICKET:
+        time = pl.col("TimeUnixNano") + by // timedelta(microseconds=1) * 1000
+        pl.read_parquet(source / name).with_columns(time).write_parquet(target / name)
+    times = pl.col("start", "end").str.to_datetime(time_zone="UTC") + by
+    labels = pl.read_csv(source / TRAIN_TICKET_LABELS).with_columns(times.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    labels.write_csv(target / TRAIN_TICKET_LABELS)
+
+
 def train_ticket_config(data: Path) -> Config:
     """TrainTicket: 27 services of which every line has its trace."""
-    names = ("faults_2023-01-29.parquet", "normal_2023-01-29.parquet")
     source = {
         "type": "file",
         "name": "train-ticket",
-        "path": [str(data / "trainticket" / name) for name in names],
+        "path": [str(data / "trainticket" / name) for name in TRAIN_TICKET],
         "fields": {
             "body": "message",
             "timestamp": "TimeUnixNano",
@@ -66,7 +81,7 @@ def train_ticket_config(data: Path) -> Config:
 
 def train_ticket_labels(data: Path) -> Labels:
     """The injected faults, without those that serve as warm-up."""
-    frame = pl.read_csv(data / "trainticket" / "labels_2023-01-29.csv")
+    frame = pl.read_csv(data / "trainticket" / TRAIN_TICKET_LABELS)
     rows = [Interval(_moment(start), _moment(end), service, kind) for start, end, service, kind in frame.rows()]
     return Labels(intervals=tuple(sorted(rows, key=lambda row: row.start)[WARMUP_FAULTS:]))
 

@@ -7,18 +7,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from exporter import backtest
 from exporter.evaluation import Interval, Labels
-from tests.evaluate.data import HEALTHY, run, simulator_config, train_ticket_config, train_ticket_labels
+from tests.evaluate.data import (
+    HEALTHY,
+    move_train_ticket,
+    run,
+    simulator_config,
+    train_ticket_config,
+    train_ticket_labels,
+)
 
 
 def train_ticket(data: Path) -> dict[str, Any]:
     """All metrics of the labelled faults; nothing is known before the day begins."""
     return dict(asyncio.run(run(train_ticket_config(data), train_ticket_labels(data))).metrics)
+
+
+def train_ticket_moved(data: Path) -> list[dict[str, Any]]:
+    """The same of the day as if it had happened 10, 20 … 50 seconds later: what owes to where minutes begin varies."""
+    found = []
+    for seconds in range(10, 60, 10):
+        with TemporaryDirectory() as folder:
+            move_train_ticket(data, Path(folder), timedelta(seconds=seconds))
+            found.append(train_ticket(Path(folder)))
+    return found
 
 
 @contextmanager
