@@ -260,8 +260,10 @@ def headline(scaled: Floats) -> Floats:
 PRIOR = Calibration(np.array([0.0]), np.array([1.0]), edge=0.7, edge_p=0.1, decay=5.0)
 """What strengths mean before anything was fitted: about what they mean on the shop and the day mentioned above."""
 
-DECAYS = (3.0, 8.0)
-"""A heavier tail would hide every failure, a lighter one promise too much."""
+DECAYS = (4.0, 8.0)
+"""A heavier tail would hide every failure, a lighter one promise too much: where nothing fails it decays by 5 to 6 (the
+shop), where failures fill the past by 2 (TrainTicket). With 4 for 3 average precision there is 0.49 for 0.44, and in
+the shop no more false incidents open."""
 
 RARE = 2.0
 """What is rare, in units of the 80 % quantile: of a normal distribution, about the 99 % quantile. Taken from that one,
