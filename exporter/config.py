@@ -14,10 +14,10 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, ValidationError, field_validator
 
 from exporter.detection import DetectionSettings
-from exporter.incidents import IncidentSettings
-from exporter.mining import MiningSettings
+from exporter.incidents.clusters import IncidentSettings
+from exporter.ingest.redaction import RedactionSettings
+from exporter.mining.miner import MiningSettings
 from exporter.model import ConfigError, Duration, Settings
-from exporter.redaction import RedactionSettings
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
 
@@ -26,7 +26,7 @@ SOURCES = {
     "elasticsearch": "integrations.elasticsearch:ElasticsearchSettings",
     "file": "integrations.file:FileSettings",
     "loki": "integrations.loki:LokiSettings",
-    "simulator": "exporter.simulator:SimulatorSettings",
+    "simulator": "exporter.demo.shop:SimulatorSettings",
 }
 SINKS = {
     "alertmanager": "integrations.alertmanager:AlertmanagerSettings",
@@ -41,7 +41,7 @@ MEMORIES = {
     "local": "integrations.local_incidents:LocalIncidentsSettings",
 }
 EMBEDDERS = {
-    "hashing": "exporter.embedding:HashingSettings",
+    "hashing": "exporter.memory.embedding:HashingSettings",
     "sentence_transformers": "integrations.sentence_transformers:SentenceTransformersSettings",
 }
 LLMS = {"openai": "integrations.openai:OpenAISettings"}
@@ -273,7 +273,7 @@ def _session_patterns(sources: Sequence[Any]) -> list[str]:
     for index, pattern in patterns:
         if pattern is not None:
             # Imported here: it brings polars.
-            from exporter.reduction import session_pattern
+            from exporter.ingest.reduction import session_pattern
 
             try:
                 session_pattern(pattern)

@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from exporter.model import OWN_NAME, Duration, Settings, Severity, nanoseconds, page_schema
-from integrations._timestamps import moments
+from exporter.reading.times import moments
 
 MAX_BODY_CHARS = 65_536
 """Characters of a line that are kept at all; reduction looks at far fewer."""

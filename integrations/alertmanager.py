@@ -26,7 +26,7 @@ from exporter.model import (
     stable_key,
     to_json,
 )
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import Client, HttpSettings, Refused, join
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from exporter.model import (
     Settings,
     TransientError,
 )
-from integrations import _text
+from exporter.wording import text as _text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

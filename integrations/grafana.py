@@ -22,7 +22,7 @@ from exporter.model import (
     nanoseconds,
     stable_key,
 )
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import Client, HttpSettings, Refused, join
 
 MAX_TEXT = 1_500

@@ -31,7 +31,7 @@ from exporter.model import (
     nanoseconds,
     to_json,
 )
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import HttpSettings, retry_after
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from exporter.model import (
     read_secret,
     to_json,
 )
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import Answer, Client, HttpSettings, Refused, join
 
 MAX_BLOCKS_BYTES = 12_000

@@ -24,7 +24,7 @@ from exporter.model import (
     read_secret,
     to_json,
 )
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import Client, HttpSettings
 
 VERSION = "1"

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from exporter.analyze import Analysis, AnalyzeSettings, analyze, printable, render
+from exporter.analysis.analyze import Analysis, AnalyzeSettings, analyze, printable, render
+from exporter.demo.shop import Failure, Shop, SimulatedSource
 from exporter.model import ConfigError, TimeRange, nanoseconds, page_schema, to_json
-from exporter.simulator import Failure, Shop, SimulatedSource
 
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
 SECOND = 1_000_000_000

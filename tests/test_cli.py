@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.demo.shop import demo_shop, documents
 from exporter.model import TimeRange
-from exporter.simulator import demo_shop, documents
 from tests.servers.process import free_port, wait_until
 
 COMMANDS = ["run", "analyze", "backtest", "check-config", "incidents", "templates", "redact", "simulate", "demo"]
@@ -22,7 +22,7 @@ COMMANDS = ["run", "analyze", "backtest", "check-config", "incidents", "template
 
 def run(*arguments: str, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The program in a process of its own."""
-    command = [sys.executable, "-m", "exporter.cli", *arguments]
+    command = [sys.executable, "-m", "exporter.cli.main", *arguments]
     surroundings = {**os.environ, **environment}
     return subprocess.run(
         command, input=text, capture_output=True, text=True, env=surroundings, check=False, timeout=100
@@ -46,7 +46,7 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from exporter.cli import build_parser; build_parser().format_help();"
+        "import sys; from exporter.cli.main import build_parser; build_parser().format_help();"
         "print([m for m in ('polars', 'numpy', 'pydantic', 'pyod', 'openai', 'grpc', 'aiohttp') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -145,7 +145,9 @@ def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: P
     port = free_port()
     source = {"type": "simulator", "name": "shop", "services": 12, "start": "2020-01-01T00:00:00Z"}
     path = configuration(tmp_path, sources=[source], web={"listen": f"127.0.0.1:{port}"}, warmup={"history": "5m"})
-    process = subprocess.Popen([sys.executable, "-m", "exporter.cli", "run", "-c", str(path)], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exporter.cli.main", "run", "-c", str(path)], stderr=subprocess.PIPE
+    )
     try:
         wait_until(lambda: _status(f"http://127.0.0.1:{port}/-/ready") == 200 or None, 60, "the daemon is ready")
         assert _status(f"http://127.0.0.1:{port}/metrics") == 200

@@ -156,7 +156,7 @@ def test_the_settings_build_the_sink() -> None:
 
 
 def test_durations_read_well() -> None:
-    from integrations import _text
+    from exporter.wording import text as _text
 
     assert _text.duration(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"
     assert _text.duration(timedelta(0)) == "0 s"

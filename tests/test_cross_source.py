@@ -17,12 +17,12 @@ from elasticsearch.helpers import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.assembly import assemble
 from exporter.config import Config, parse
-from exporter.daemon import Daemon
-from exporter.incidents import Cluster, IncidentSettings, Told, advance
+from exporter.flow.source import grouped_through, incident_list
+from exporter.incidents.clusters import Cluster, IncidentSettings, Told, advance
 from exporter.model import Anomaly, Evidence, Incident, floor, nanoseconds
-from exporter.pipeline import grouped_through, incident_list
+from exporter.run.assembly import assemble
+from exporter.run.daemon import Daemon
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 from tests.servers.process import request as ask

@@ -14,17 +14,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from exporter.assembly import assemble
-from exporter.backtest import backtest
-from exporter.commands import print_backtest
+from exporter.cli.commands import print_backtest
 from exporter.config import Config, parse
-from exporter.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
+from exporter.flow.source import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
 from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
-from exporter.operations import MAX_ALERTS_AT_ONCE
-from exporter.pipeline import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
-from exporter.state import meta_write
+from exporter.model.questions import AlertTrigger
+from exporter.run.assembly import assemble
+from exporter.run.backtest import backtest
+from exporter.run.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
+from exporter.run.operations import MAX_ALERTS_AT_ONCE
+from exporter.state.file import meta_write
 from exporter.telemetry import PrometheusTelemetry
-from exporter.web.backend import AlertTrigger
 from tests.memory_source import START, MemorySource, at, page
 
 MINUTE = timedelta(minutes=1)

@@ -9,8 +9,9 @@ from typing import Literal
 
 import pytest
 
-from exporter.delivery import ABANDON_AFTER, Deliverer
-from exporter.incidents import IncidentSettings, Told, advance
+from exporter.delivery.deliver import ABANDON_AFTER, Deliverer
+from exporter.flow.source import news
+from exporter.incidents.clusters import IncidentSettings, Told, advance
 from exporter.model import (
     Anomaly,
     Check,
@@ -22,8 +23,7 @@ from exporter.model import (
     Write,
     dumps,
 )
-from exporter.pipeline import news
-from exporter.state import State
+from exporter.state.file import State
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

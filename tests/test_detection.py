@@ -14,20 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection import TABLES, DetectionSettings, Detector, DetectorSettings, localise
-from exporter.detection.baseline import frame
-from exporter.detection.calibration import Calibration
-from exporter.detection.contract import faults
 from exporter.detection.detector import Detection
 from exporter.detection.explanation import explain_session, worded
 from exporter.detection.localisation import SCORES
-from exporter.detection.sessions import SessionModel
+from exporter.detection.observation import observe
+from exporter.detection.past.index import frame
+from exporter.detection.scoring.calibration import Calibration
+from exporter.detection.scoring.contract import faults
+from exporter.detection.scoring.session_views import Vector, vector
+from exporter.detection.scoring.thresholds import consensus
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS
-from exporter.detection.thresholds import consensus
-from exporter.detection.views import Vector, vector
-from exporter.mining import Miner, MiningSettings
+from exporter.detection.views.sessions import SessionModel
+from exporter.ingest.reduction import ReductionSettings, empty, merge, reduce, windows
+from exporter.mining.miner import Miner, MiningSettings
 from exporter.model import EPOCH, Anomaly, ConfigError, Severity, SqlValue, TimeRange, Write
-from exporter.observation import observe
-from exporter.reduction import ReductionSettings, empty, merge, reduce, windows
 from tests.memory_source import START, at, page
 
 MINUTE = timedelta(minutes=1)

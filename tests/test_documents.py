@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.model import Severity, page_schema
+from exporter.reading.times import moments
 from integrations._source import Decoder, FieldMap, SourceSettings, _parsed, instant, lookup, severity
-from integrations._timestamps import moments
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
 DECODER = Decoder(SourceSettings(name="shop"))

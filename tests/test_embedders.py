@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.embedding import HashingEmbedder, HashingSettings, normalise, words
+from exporter.memory.embedding import HashingEmbedder, HashingSettings, normalise, words
 from exporter.model import Embedder, PermanentError
 from integrations.sentence_transformers import SentenceTransformersSettings, identity
 
@@ -85,7 +85,7 @@ def test_no_text_has_a_zero_vector(text: str) -> None:
 
 
 def test_hashes_are_the_same_in_every_process() -> None:
-    code = "from exporter.embedding import HashingEmbedder as H; print(H().embed(['connection refused'])[0])"
+    code = "from exporter.memory.embedding import HashingEmbedder as H; print(H().embed(['connection refused'])[0])"
     run = [
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}

@@ -14,13 +14,13 @@ import aiohttp
 import polars as pl
 import pytest
 
-from exporter.assembly import assemble
-from exporter.backtest import Record, backtest
 from exporter.config import Config, parse
-from exporter.daemon import Daemon
-from exporter.evaluation import hits, load_labels, session_metrics
+from exporter.flow.source import incident_list
 from exporter.model import Incident
-from exporter.pipeline import incident_list
+from exporter.run.assembly import assemble
+from exporter.run.backtest import Record, backtest
+from exporter.run.daemon import Daemon
+from exporter.run.evaluation import hits, load_labels, session_metrics
 from exporter.telemetry import PrometheusTelemetry
 from tests import filebeat
 

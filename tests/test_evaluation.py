@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.evaluation import (
+from exporter.model import ConfigError, Incident, Suspect, TimeRange
+from exporter.run.evaluation import (
     Alarm,
     Interval,
     ServiceScore,
@@ -17,7 +18,6 @@ from exporter.evaluation import (
     load_labels,
     session_metrics,
 )
-from exporter.model import ConfigError, Incident, Suspect, TimeRange
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -12,12 +12,12 @@ import pytest
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
-from exporter import reduction
-from exporter.mining import Miner, MiningSettings
+from exporter.detection.observation import observe
+from exporter.flow.source import read_and_reduce
+from exporter.ingest import reduction
+from exporter.ingest.reduction import ReductionSettings
+from exporter.mining.miner import Miner, MiningSettings
 from exporter.model import Context, Source, TimeRange, TransientError, floor, nanoseconds
-from exporter.observation import observe
-from exporter.pipeline import read_and_reduce
-from exporter.reduction import ReductionSettings
 from integrations.elasticsearch import ElasticsearchSettings
 from integrations.loki import LokiSettings
 from tests.conftest import missing

@@ -29,10 +29,10 @@ from exporter.model import (
     nanoseconds,
     page_schema,
 )
+from exporter.reading.times import recognise
 from integrations import _content
 from integrations import file as module
 from integrations._content import kind_of, owner_of, stream_of
-from integrations._timestamps import recognise
 from integrations.file import FileSettings, FileSource, read_pages
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from exporter import masks
-from exporter.assembly import fingerprint
 from exporter.config import parse
-from exporter.mining import MiningSettings
-from exporter.mining import fingerprint as mining_fingerprint
+from exporter.mining import masks
+from exporter.mining.miner import MiningSettings
+from exporter.mining.miner import fingerprint as mining_fingerprint
+from exporter.run.assembly import fingerprint
 
 SHORTEST: dict[str, Any] = {
     "sources": [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.detection.windows import NOTHING
-from exporter.incidents import (
+from exporter.detection.views.deviations import NOTHING
+from exporter.incidents.clusters import (
     MIN_STRENGTH,
     Cluster,
     IncidentSettings,
@@ -22,8 +22,8 @@ from exporter.incidents import (
     resolved_by_hand,
     with_named,
 )
+from exporter.incidents.suspects import suspected
 from exporter.model import Anomaly, Contribution, Evidence, Severity, Suspect, evidence_id
-from exporter.suspects import suspected
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.assembly import Assembly, assemble, open_state
 from exporter.config import Config, parse
 from exporter.model import NoTelemetry, SystemClock
+from exporter.run.assembly import Assembly, assemble, open_state
 from tests.memory_source import START, MemorySource, at, page
 
 MINUTE = timedelta(minutes=1)

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exporter import lateness, reduction
-from exporter.assembly import Assembly, assemble, open_state
 from exporter.config import Config, parse
-from exporter.lateness import AHEAD
+from exporter.detection.observation import Observation
+from exporter.ingest import lateness, reduction
+from exporter.ingest.lateness import AHEAD
+from exporter.ingest.reduction import ReductionSettings
 from exporter.model import EPOCH, TimeRange, TransientError, Write, floor
-from exporter.observation import Observation
-from exporter.reduction import ReductionSettings
-from exporter.state import State
+from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 from tests.test_daemon import StepClock

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from exporter import report as reports
-from exporter.embedding import HashingEmbedder
-from exporter.memory import Memory, document, fuse, is_past, text_of
+from exporter.memory.embedding import HashingEmbedder
+from exporter.memory.recall import Memory, document, fuse, is_past, text_of
 from exporter.model import (
     Check,
     Claim,
@@ -26,6 +25,7 @@ from exporter.model import (
     PermanentError,
     TransientError,
 )
+from exporter.report import rules as reports
 from exporter.telemetry import PrometheusTelemetry
 from integrations.elasticsearch_incidents import ElasticsearchIncidentsSettings
 from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings

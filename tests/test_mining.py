@@ -19,12 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from exporter import masks, mining
-from exporter.masks import ExtraMask, MaskSettings, extract, masked, shapes_of
-from exporter.mining import Mined, Miner, MiningSettings
+from exporter.cli.templates import mine_lines
+from exporter.ingest.reduction import ReductionSettings, merge, reduce
+from exporter.mining import masks
+from exporter.mining import miner as mining
+from exporter.mining.masks import ExtraMask, MaskSettings, extract, masked, shapes_of
+from exporter.mining.miner import Mined, Miner, MiningSettings
 from exporter.model import Reduced, Write
-from exporter.reduction import ReductionSettings, merge, reduce
-from exporter.templates_cli import mine_lines
 from tests.bench.mining import accuracy
 from tests.test_reduction import page
 
@@ -521,7 +522,7 @@ def test_batches_of_any_size_give_the_same_partition(shared_data: Path) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "exporter.cli", *arguments]
+    command = [sys.executable, "-m", "exporter.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -543,7 +544,7 @@ def test_files_of_every_form_are_read(tmp_path: Path, name: str) -> None:
 
     import zstandard
 
-    from exporter.templates_cli import read_lines
+    from exporter.cli.templates import read_lines
 
     path, frame = tmp_path / name, pl.DataFrame({"content": ["order 1", "order 2"]})
     text = b"order 1\norder 2\n"
@@ -570,7 +571,7 @@ def test_a_column_that_is_not_there_is_named_with_the_choices(tmp_path: Path) ->
 
 def configured(tmp_path: Path, shop: Shop) -> Path:
     """An exporter.yml whose state file holds the rows of a shop."""
-    from exporter.state import State
+    from exporter.state.file import State
 
     config = tmp_path / "exporter.yml"
     (tmp_path / "app.log").write_text("")
@@ -612,7 +613,7 @@ def test_counts_of_templates_follow_merges_and_replaced_windows() -> None:
         shop.mine(hour * 3_600, ["user eve logged in"])
     counted: dict[int, int] = defaultdict(int)
     final = shop.miner.survivors()
-    from exporter.template_counts import unpack
+    from exporter.mining.counts import unpack
 
     for _, _, _, counts in shop.rows.read()["mining_counts"]:
         for key, count in unpack(counts).items():

@@ -10,10 +10,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.mining import Miner, MiningSettings
+from exporter.detection.observation import BOUNDARY, GAP_STEPS, Observation, observe, survivors
+from exporter.ingest.reduction import ReductionSettings, merge, reduce, windows
+from exporter.mining.miner import Miner, MiningSettings
 from exporter.model import Reduced
-from exporter.observation import BOUNDARY, GAP_STEPS, Observation, observe, survivors
-from exporter.reduction import ReductionSettings, merge, reduce, windows
 from tests.memory_source import START, at, page
 
 MINUTE = timedelta(minutes=1)

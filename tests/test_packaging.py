@@ -186,7 +186,7 @@ def test_the_generators_write_where_the_exporter_reads(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["history", "logs"])
 def test_the_generators_commands_are_ones_that_exist(name: str) -> None:
-    from exporter.cli import build_parser
+    from exporter.cli.main import build_parser
 
     options = build_parser().parse_args(SERVICES[name]["command"])
     assert options.elasticsearch == "http://elasticsearch:9200"

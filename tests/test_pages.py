@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from exporter.model import Incident
+from exporter.model.questions import IncidentRecord, Readiness, SourceProgress
 from exporter.web import WebSettings, pages
 from exporter.web.app import STATIC, create_app, start
-from exporter.web.backend import IncidentRecord, Readiness, SourceProgress
 from tests.servers.browser import Browser
 from tests.web_backend import START, MemoryBackend, at, resolved_record, shop_incident, shop_record
 

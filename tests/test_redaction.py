@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from exporter.ingest.redaction import MAX_CHARS, PLACEHOLDER, TYPES, WITHHELD, RedactionSettings, Redactor
 from exporter.model import ConfigError
-from exporter.redaction import MAX_CHARS, PLACEHOLDER, TYPES, WITHHELD, RedactionSettings, Redactor
 
 KEY = b"a key of this installation only"
 

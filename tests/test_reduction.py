@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import masks, messages, reduction
+from exporter.ingest import messages, reduction
+from exporter.ingest.reduction import ReductionSettings, merge, reduce, windows
+from exporter.mining import masks
 from exporter.model import Reduced, page_schema, stable_key
-from exporter.reduction import ReductionSettings, merge, reduce, windows
 
 MINUTE = timedelta(seconds=60)
 KEY = b"0123456789abcdef"

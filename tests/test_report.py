@@ -14,10 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import report as reports
+from exporter.ingest.redaction import Redactor
 from exporter.model import Check, Contribution, Evidence, Incident, PermanentError, Report, TransientError
-from exporter.redaction import Redactor
-from exporter.report import SCHEMA, clean, judge_answer, prompt_data, samples, without_links, write, write_with_llm
+from exporter.report import rules as reports
+from exporter.report.rules import (
+    SCHEMA,
+    clean,
+    judge_answer,
+    prompt_data,
+    samples,
+    without_links,
+    write,
+    write_with_llm,
+)
 from exporter.telemetry import PrometheusTelemetry
 from integrations.openai import OpenAI, OpenAISettings
 from tests import samples as given_samples

@@ -14,12 +14,12 @@ from elasticsearch.helpers import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import sampling
-from exporter.assembly import Assembly, assemble, open_state
 from exporter.config import SOURCES, parse, resolve
+from exporter.flow.source import decision, incident_list, seconds
+from exporter.ingest import sampling
+from exporter.ingest.sampling import SECOND, choose
 from exporter.model import Anomaly, Context, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
-from exporter.pipeline import decision, incident_list, seconds
-from exporter.sampling import SECOND, choose
+from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 from tests.servers.process import request as ask
@@ -247,7 +247,7 @@ async def test_a_report_says_what_could_not_be_read_while_the_incident_lasted(
     await world.assembly.state.write(gaps)
     found = await world.assembly.enricher._gaps(one)
     assert found == [("shop", TimeRange(one.starts_at, one.starts_at + 2 * MINUTE), "the server answers 503")]
-    from exporter.report import write
+    from exporter.report.rules import write
 
     note = write(one, gaps=found).notes[0]
     assert "nothing could be read from `shop`: the server answers 503." in note

@@ -14,9 +14,7 @@ from elasticsearch import Elasticsearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.evaluation import load_labels
-from exporter.model import Context, ExporterError, PermanentError, Source, TimeRange, page_schema
-from exporter.simulator import (
+from exporter.demo.shop import (
     KINDS,
     BulkWriter,
     Failure,
@@ -31,7 +29,9 @@ from exporter.simulator import (
     simulate_to,
     text_lines,
 )
-from exporter.simulator.shop import base_name
+from exporter.demo.shop.shop import base_name
+from exporter.model import Context, ExporterError, PermanentError, Source, TimeRange, page_schema
+from exporter.run.evaluation import load_labels
 
 MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
 NOON = MONDAY + timedelta(hours=12)

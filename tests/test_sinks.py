@@ -17,7 +17,7 @@ from hypothesis import given, strategies
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import Context, Notification, PermanentError, Sink, TransientError
-from integrations import _text
+from exporter.wording import text as _text
 from integrations._http import retry_after
 from integrations.alertmanager import AlertmanagerSettings
 from integrations.console import ConsoleSettings

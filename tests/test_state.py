@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.model import StateError, Write
-from exporter.state import MIGRATIONS, Rows, State, StateInUse, meta_write
+from exporter.state.file import MIGRATIONS, Rows, State, StateInUse, meta_write
 
 TABLES = "CREATE TABLE templates (source TEXT, id INTEGER, text TEXT, PRIMARY KEY (source, id)) STRICT, WITHOUT ROWID;"
 
@@ -49,7 +49,9 @@ async def test_given_rows_survive_a_new_fingerprint_and_derived_rows_do_not(tmp_
 
 def test_a_second_process_is_refused_and_told_who_holds_the_file(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
-    code = f"from pathlib import Path; from exporter.state import State; State(Path({str(tmp_path / 'state.db')!r}))"
+    code = (
+        f"from pathlib import Path; from exporter.state.file import State; State(Path({str(tmp_path / 'state.db')!r}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"in use by process {os.getpid()}" in done.stderr
     state.close()

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import warmup
-from exporter.assembly import Assembly, assemble
-from exporter.commands import connect
+from exporter.cli.commands import connect
 from exporter.config import WarmupSettings, parse
+from exporter.flow import warmup
+from exporter.flow.source import SourcePipeline, decision
+from exporter.flow.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
 from exporter.model import NoTelemetry, TimeRange, floor
-from exporter.pipeline import SourcePipeline, decision
-from exporter.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
+from exporter.run.assembly import Assembly, assemble
 from tests.memory_source import START, MemorySource, at, page
 from tests.test_daemon import StepClock, config, running
 from tests.test_daemon import lines as minutes_of_lines

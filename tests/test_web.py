@@ -22,10 +22,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import ConfigError, StateError, parse_duration
+from exporter.model.questions import Health, Readiness, SourceProgress
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import GrafanaSignatureSettings, WebSettings
 from exporter.web.app import SECURITY_HEADERS, create_app, start
-from exporter.web.backend import Health, Readiness, SourceProgress
 from exporter.web.webhooks import MAX_ALERTS
 from tests.web_backend import START, MemoryBackend, resolved_record, shop_incident, shop_record
 

@@ -18,14 +18,7 @@ from exporter.model import (
     Suspect,
     TimelineEntry,
 )
-from exporter.web.backend import (
-    AlertTrigger,
-    DeliveryStatus,
-    Health,
-    IncidentRecord,
-    Readiness,
-    SourceProgress,
-)
+from exporter.model.questions import AlertTrigger, DeliveryStatus, Health, IncidentRecord, Readiness, SourceProgress
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from exporter.detection import baseline as base
-from exporter.detection import contract, explanation, windows
-from exporter.detection.baseline import Bools, Placed
+from exporter.detection import explanation
 from exporter.detection.evidence import Lines, cited
-from exporter.detection.history import HOUR, RECENT, History
 from exporter.detection.localisation import SCORES
-from exporter.detection.presence import Presences
-from exporter.detection.sessions import SessionBook, Verdict, dump, parse
+from exporter.detection.observation import Observation, empty, pack, survivors, unpack
+from exporter.detection.past import index as base
+from exporter.detection.past.history import HOUR, RECENT, History
+from exporter.detection.past.index import Bools, Placed
+from exporter.detection.scoring import contract
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
-from exporter.detection.windows import COLUMNS, Deviations, Models, Now
+from exporter.detection.views import deviations as windows
+from exporter.detection.views.absence import Presences
+from exporter.detection.views.deviations import COLUMNS, Deviations, Models, Now
+from exporter.detection.views.sessions import SessionBook, Verdict, dump, parse
 from exporter.model import (
     EPOCH,
     Anomaly,
@@ -32,10 +35,9 @@ from exporter.model import (
     from_nanoseconds,
     stable_key,
 )
-from exporter.observation import Observation, empty, pack, survivors, unpack
 
 if TYPE_CHECKING:
-    from exporter.mining import Mined
+    from exporter.mining.miner import Mined
 
 Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
 

@@ -9,11 +9,11 @@ from datetime import datetime
 
 import numpy as np
 
-from exporter.detection import baseline as base
-from exporter.detection.sessions import SessionModel
-from exporter.detection.views import Vector, vector
+from exporter.detection.observation import BOUNDARY, GAP_STEPS
+from exporter.detection.past import index as base
+from exporter.detection.scoring.session_views import Vector, vector
+from exporter.detection.views.sessions import SessionModel
 from exporter.model import Contribution, ContributionKind, Severity
-from exporter.observation import BOUNDARY, GAP_STEPS
 
 SHORTLIST = 10
 """Templates that are left out one by one to see what the score owes to them."""

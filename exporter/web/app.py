@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from exporter.model import Clock, ConfigError, IncidentStatus, NoTelemetry, SystemClock, Telemetry, to_json
+from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, pages
-from exporter.web.backend import Backend, IncidentRecord
 from exporter.web.settings import WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from exporter.model import Contribution, Incident, SimilarIncident
-from exporter.web.backend import IncidentRecord, Readiness
+from exporter.model.questions import IncidentRecord, Readiness
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""

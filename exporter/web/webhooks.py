@@ -17,8 +17,8 @@ from typing import Any, Literal
 from aiohttp import web
 
 from exporter.model import OWN_NAME, Clock, Telemetry, stable_key
+from exporter.model.questions import AlertTrigger, Backend
 from exporter.web import auth
-from exporter.web.backend import AlertTrigger, Backend
 from exporter.web.settings import WebSettings
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from exporter import reduction
-from exporter.mining import Miner, MiningSettings
+from exporter.cli.templates import mine_lines
+from exporter.ingest import reduction
+from exporter.ingest.reduction import ReductionSettings
+from exporter.mining.miner import Miner, MiningSettings
 from exporter.model import Reduced, page_schema, stable_key
-from exporter.reduction import ReductionSettings
-from exporter.templates_cli import mine_lines
 
 DATA = Path(os.environ.get("LAE_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
 ROUNDS = 3

@@ -15,16 +15,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from exporter import reduction
-from exporter.assembly import assemble, open_state, reduction_settings
 from exporter.config import Config, parse
-from exporter.detection.ensemble import detector_class
+from exporter.demo.shop import Shop, documents
+from exporter.detection.observation import observe
+from exporter.detection.scoring.ensemble import detector_class
 from exporter.detection.settings import DetectionSettings
-from exporter.mining import Miner
+from exporter.flow.source import read_and_reduce
+from exporter.ingest import reduction
+from exporter.mining.miner import Miner
 from exporter.model import Context, NoTelemetry, SystemClock, TimeRange
-from exporter.observation import observe
-from exporter.pipeline import read_and_reduce
-from exporter.simulator import Shop, documents
+from exporter.run.assembly import assemble, open_state, reduction_settings
 from tests import filebeat
 from tests.servers.running import elasticsearch
 
@@ -142,7 +142,7 @@ async def _discard(url: str) -> float:
 
 def _import_seconds() -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "exporter.cli", "--version"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "exporter.cli.main", "--version"], check=True, capture_output=True)
     return time.perf_counter() - began
 
 

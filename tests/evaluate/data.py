@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from exporter.backtest import Result, backtest
 from exporter.config import Config, parse
-from exporter.evaluation import Interval, Labels
+from exporter.run.backtest import Result, backtest
+from exporter.run.evaluation import Interval, Labels
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from exporter import reduction
-from exporter.assembly import make_brain, reduction_settings
-from exporter.backtest import EARLIEST
 from exporter.config import Config
 from exporter.detection import DetectionSettings
 from exporter.detection.explanation import explain_session
-from exporter.detection.sessions import SessionModel
-from exporter.detection.views import Columns, Vector, vector
-from exporter.evaluation import session_metrics
+from exporter.detection.observation import Observation, observe
+from exporter.detection.scoring.session_views import Columns, Vector, vector
+from exporter.detection.views.sessions import SessionModel
+from exporter.flow.source import read_and_reduce
+from exporter.ingest import reduction
 from exporter.model import Context, TimeRange
-from exporter.observation import Observation, observe
-from exporter.pipeline import read_and_reduce
+from exporter.run.assembly import make_brain, reduction_settings
+from exporter.run.backtest import EARLIEST
+from exporter.run.evaluation import session_metrics
 from tests.evaluate.data import hdfs_config, hdfs_labels, run
 
 Bools = npt.NDArray[np.bool_]

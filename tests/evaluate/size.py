@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from exporter import reduction
 from exporter.detection import TABLES, DetectionSettings, Detector
-from exporter.mining import TEMPLATES_SCHEMA, Mined
+from exporter.detection.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
+from exporter.ingest import reduction
+from exporter.mining.miner import TEMPLATES_SCHEMA, Mined
 from exporter.model import Write
-from exporter.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
 
 WINDOW = timedelta(minutes=1)
 LATE = timedelta(minutes=15)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from exporter import backtest
-from exporter.evaluation import Interval, Labels
+from exporter.run import backtest
+from exporter.run.evaluation import Interval, Labels
 from tests.evaluate.data import (
     HEALTHY,
     move_train_ticket,

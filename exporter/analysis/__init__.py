@@ -1,0 +1,1 @@
+"""What is unusual in files, with no configuration and no history."""

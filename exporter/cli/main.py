@@ -1,0 +1,465 @@
+"""The commands. Nothing heavy is imported before a command needs it, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.config import Config
+
+EXIT_CODES = """
+exit codes:
+  0  done
+  1  it could not be done: a server, a file or the state said no; the message says what to do
+  2  the command line or the configuration is wrong
+  3  done, and the answer is no: a check failed, or --fail-on-anomaly found something
+  130  interrupted
+"""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "command"):
+        parser.print_help()
+        return 2
+    command: Command = options.command
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; leave nothing for the interpreter to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Errors that a person can act on are one message; anything else is ours, and is shown whole."""
+    from exporter.model import ConfigError, ExporterError
+
+    if not isinstance(error, ExporterError):
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="log-anomaly-exporter",
+        description="Turns the logs in Elasticsearch, Loki or files into few, explained, evidence-cited incidents.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_run, _analyze, _backtest, _check, _incidents, _templates, _redact, _simulate, _demo):
+        add(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("log-anomaly-exporter")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _add(commands: Any, name: str, help_text: str, description: str, run: Command) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _helpless(parser: argparse.ArgumentParser) -> int:
+    """A command was given without its verb."""
+    parser.print_help()
+    return 2
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not an RFC 3339 time, such as 2026-01-31T09:00:00Z"
+        raise argparse.ArgumentTypeError(message) from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _duration(text: str) -> Any:
+    from exporter.model import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < (value := kind(text)) < float("inf"):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+    return convert
+
+
+def _load(options: argparse.Namespace) -> Config:
+    from exporter.config import load
+
+    return load(options.config)
+
+
+def _progress(label: str) -> Callable[[str, float], None]:
+    """A line that is drawn over itself on a terminal; elsewhere a line each tenth of the way."""
+    shown: dict[str, int] = {}
+    terminal = sys.stderr.isatty()
+
+    def report(name: str, done: float) -> None:
+        step = int(done * (100 if terminal else 10))
+        if shown.get(name) == step:
+            return
+        shown[name] = step
+        text = f"{label} {name}: {done:4.0%}"
+        if terminal:
+            print(f"\r\x1b[2K{text}", end="\n" if done >= 1 else "", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr)
+
+    return report
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def _run(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "run",
+        "run the daemon",
+        "Poll the sources, find anomalies, group them into incidents and deliver them, until SIGTERM.\n"
+        "At first start it learns from history (`warmup`) before it may alarm; /-/ready says how far it is.",
+        _run_command,
+    )
+    _config_option(parser)
+    parser.add_argument("--once", action="store_true", help="every job once, then stop: for cron, or to try it")
+
+
+def _run_command(options: argparse.Namespace) -> int:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for library in ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "urllib3"):
+        # What matters of their failures is said by whoever called them, once and without addresses.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    return asyncio.run(_daemon(_load(options), options.once))
+
+
+async def _daemon(config: Config, once: bool) -> int:
+    from exporter.model import SystemClock
+    from exporter.run.assembly import assemble
+    from exporter.run.daemon import Daemon
+    from exporter.telemetry import PrometheusTelemetry
+    from exporter.web.app import serve
+
+    telemetry = PrometheusTelemetry(config.telemetry)
+    assembly = assemble(config, SystemClock(), telemetry)
+    try:
+        daemon = Daemon(assembly, telemetry)
+        if once:
+            await daemon.once()
+            return 1 if any(polling.detail for polling in daemon.pollings) else 0
+        async with serve(config.web, daemon, telemetry):
+            await daemon.run()
+    finally:
+        await assembly.close()
+        await asyncio.to_thread(telemetry.close)
+    return 0
+
+
+# --- analyze --------------------------------------------------------------------------------------
+
+
+def _analyze(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "analyze",
+        "say what is unusual in log files, with no configuration",
+        "Read text, NDJSON or parquet (also .gz and .zst; - for standard input), find time stamps, levels and\n"
+        "services by itself, and print what is unusual and why.",
+        _analyze_command,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    for name in ("body", "timestamp", "severity", "service", "trace", "host"):
+        parser.add_argument(f"--{name}", metavar="FIELD", help=f"the field that holds the {name}")
+    parser.add_argument("--session", metavar="PATTERN", help="a regular expression whose group is the session's key")
+    parser.add_argument("--session-field", metavar="FIELD", help="the field that holds the session's key")
+    parser.add_argument("--window", type=_duration, help="length of a window, such as 60s; chosen by itself if absent")
+    parser.add_argument("--top", type=int, default=10, help="findings to print (10)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--fail-on-anomaly", action="store_true", help="exit with 3 when something is unusual")
+
+
+def _analyze_command(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import analyze
+
+    return asyncio.run(analyze(options))
+
+
+# --- backtest -------------------------------------------------------------------------------------
+
+
+def _backtest(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "backtest",
+        "what a configuration would have found and sent over recorded time",
+        "The same pipeline as the daemon's, with no delivery. With --start, `warmup.history` before it is learnt\n"
+        "first. With --labels, says how much of what was wrong was found, how fast, and how falsely.",
+        _backtest_command,
+    )
+    _config_option(parser)
+    parser.add_argument("--start", type=_instant, metavar="TIME", help="RFC 3339; default: the first line there is")
+    parser.add_argument("--end", type=_instant, metavar="TIME", help="RFC 3339, exclusive; default: after the last")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV, NDJSON or parquet of what was really wrong")
+    parser.add_argument("--tolerance", type=_duration, default="2m", help="widens labelled intervals (2m)")
+    parser.add_argument("--sessions", action="store_true", help="print the verdict of every session too")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _backtest_command(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import print_backtest
+    from exporter.run.backtest import backtest
+    from exporter.run.evaluation import load_labels
+
+    config = _load(options)
+    labels = load_labels(options.labels) if options.labels else None
+    progress = _progress("replaying")
+    result = asyncio.run(backtest(config, options.start, options.end, labels, options.tolerance, progress))
+    with_sessions = options.sessions or bool(labels and labels.sessions is not None)
+    if options.format == "json":
+        print(json.dumps(result.to_json(with_sessions), ensure_ascii=False))
+    else:
+        print_backtest(result)
+    return 0
+
+
+# --- check-config ---------------------------------------------------------------------------------
+
+
+def _check(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "check-config",
+        "validate a configuration, and try its servers",
+        "Print the effective configuration with all defaults and secrets masked. With --connect, try each server\n"
+        "with the rights that are needed, and say what is missing and how to grant it.",
+        _check_command,
+    )
+    _config_option(parser)
+    parser.add_argument("--connect", action="store_true", help="try every source, sink, memory and model")
+
+
+def _check_command(options: argparse.Namespace) -> int:
+    from exporter.config import effective
+
+    config = _load(options)
+    print(effective(config), end="")
+    if not options.connect:
+        return 0
+    return asyncio.run(_connect(config))
+
+
+async def _connect(config: Config) -> int:
+    from exporter.cli.commands import connect, inert
+
+    failed = 0
+    for check in await connect(config):
+        print(f"{'ok  ' if check.ok else 'FAIL'} {check.subject}: {inert(check.detail)}")
+        if not check.ok:
+            failed += 1
+            for line in check.remedy.splitlines():
+                print(f"       {line}")
+    return 3 if failed else 0
+
+
+# --- incidents ------------------------------------------------------------------------------------
+
+
+def _incidents(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "incidents",
+        "list, show and resolve incidents",
+        "Incidents of the state file that the configuration names. `resolve` also works while the daemon runs: it\n"
+        "then asks the daemon, with the token of `web.token` or `web.token_file`.",
+        lambda options: _helpless(parser),
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    listing = _add(verbs, "list", "incidents, the newest first", "Incidents, the newest first.", _incidents_list)
+    listing.add_argument("--status", choices=("firing", "resolved"))
+    listing.add_argument("--limit", type=_above_zero(int), default=20)
+    show = _add(verbs, "show", "one incident, whole", "One incident with its report and evidence.", _incidents_show)
+    resolve = _add(
+        verbs,
+        "resolve",
+        "close an incident, and say what fixed it",
+        "Close an incident. What fixed it is remembered, and shown when a similar one comes.",
+        _incidents_resolve,
+    )
+    resolve.add_argument("--fix", metavar="TEXT", help="what fixed it")
+    for verb in (show, resolve):
+        verb.add_argument("id", help="as `incidents list` prints it")
+    for verb in (listing, show, resolve):
+        _config_option(verb)
+    for verb in (listing, show):
+        verb.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _incidents_list(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import list_incidents
+
+    return asyncio.run(list_incidents(_load(options), options.status, options.limit, options.format))
+
+
+def _incidents_show(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import show_incident
+
+    return asyncio.run(show_incident(_load(options), options.id, options.format))
+
+
+def _incidents_resolve(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import resolve_incident
+
+    return asyncio.run(resolve_incident(_load(options), options.id, options.fix))
+
+
+# --- templates ------------------------------------------------------------------------------------
+
+
+def _templates(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "templates",
+        "list and show log templates, or mine a file",
+        "Log templates that were learnt, or those of one file.",
+        lambda options: _helpless(parser),
+    )
+    from exporter.cli.templates import add_verbs
+
+    add_verbs(parser, _add)
+
+
+# --- redact ---------------------------------------------------------------------------------------
+
+
+def _redact(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "redact",
+        "show what redaction makes of text",
+        "Read lines from a file or standard input and print them as they would leave the process.",
+        _redact_command,
+    )
+    parser.add_argument("file", nargs="?", default="-", metavar="FILE")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="for its `redaction` settings")
+
+
+def _redact_command(options: argparse.Namespace) -> int:
+    from exporter.ingest.redaction import RedactionSettings, Redactor
+
+    settings = _load(options).redaction if options.config else RedactionSettings()
+    redactor = Redactor.of(settings, b"preview, not a secret")
+    with contextlib.ExitStack() as stack:
+        lines = sys.stdin if options.file == "-" else stack.enter_context(_open(Path(options.file)))
+        for line in lines:
+            print(redactor.redact(line.rstrip("\n")))
+    return 0
+
+
+def _open(path: Path) -> Any:
+    from exporter.model import ConfigError
+
+    try:
+        return path.open(errors="replace")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+# --- simulate, demo -------------------------------------------------------------------------------
+
+
+def _simulate(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "simulate",
+        "write the logs of a simulated shop",
+        "NDJSON in the shape of ECS, to standard output, a file, or an Elasticsearch (its key in $ES_API_KEY).",
+        _simulate_command,
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    parser.add_argument("--format", choices=("ndjson", "text"), default="ndjson", help="of lines in a file (ndjson)")
+    parser.add_argument("--elasticsearch", metavar="URL", help="write to this server instead")
+    parser.add_argument("--index", default="shop-logs", help="index or data stream (shop-logs)")
+    parser.add_argument(
+        "--rate", type=_above_zero(float), metavar="LINES", help="lines a second of all services together"
+    )
+    parser.add_argument("--history", type=_duration, default="3d", help="how much of the past to write first (3d)")
+    parser.add_argument("--follow", action="store_true", help="then go on in real time until stopped")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _simulate_command(options: argparse.Namespace) -> int:
+    from exporter.cli.commands import simulate
+
+    return asyncio.run(simulate(options))
+
+
+def _demo(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "demo",
+        "the main job end to end, with no server and no key",
+        "A simulated shop fails as it failed once before; the same pipeline as the daemon's finds it, ranks the\n"
+        "services, remembers what fixed it, and shows what would have been sent to each place.",
+        _demo_command,
+    )
+    parser.add_argument("--directory", type=Path, default=Path("demo"), help="where to leave its files (./demo)")
+    parser.add_argument("--serve", action="store_true", help="then serve the incident pages until stopped")
+
+
+def _demo_command(options: argparse.Namespace) -> int:
+    from exporter.demo.demo import demo
+
+    return asyncio.run(demo(options.directory, options.serve))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

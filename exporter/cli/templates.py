@@ -1,0 +1,427 @@
+"""`templates list | show | mine`: templates that were learnt, and those of one file, for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from exporter.config import Config
+    from exporter.mining.miner import MiningSettings
+
+LINES_PER_STEP = 10_000
+"""Lines of a file that are mined together: they stand for a window."""
+
+BARS = " ▁▂▃▄▅▆▇█"
+TREND_HOURS = 24
+
+Add = Callable[[Any, str, str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
+
+
+def add_verbs(parser: argparse.ArgumentParser, add: Add) -> None:
+    """The verbs of `templates`, with their options."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    listing = add(
+        verbs,
+        "list",
+        "print the templates that were learnt, the most frequent first",
+        "Print id, count, when first and last seen, trend of the last day, service and text of each template.",
+        _list_command,
+    )
+    listing.add_argument("--service", metavar="NAME", help="only of this service")
+    listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    show = add(
+        verbs,
+        "show",
+        "print one template",
+        "Print everything that is known of a template: counts, trend, an example and the values in it.",
+        _show_command,
+    )
+    show.add_argument("id", type=int, help="as `templates list` prints it")
+    for verb in (listing, show):
+        verb.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
+        verb.add_argument("--source", metavar="NAME", help="only of this source")
+        verb.add_argument("--format", choices=("text", "json"), default="text")
+    mine = add(
+        verbs,
+        "mine",
+        "mine a file by itself",
+        "Mine the lines of a file (text, NDJSON, CSV or parquet; gzip and zstd too) and print its templates by count.",
+        _mine_command,
+    )
+    mine.add_argument("file", type=Path, metavar="FILE", help="- is standard input")
+    mine.add_argument("--column", metavar="C", help="where the lines stand, if the file has columns")
+    mine.add_argument("--assign", type=Path, metavar="OUT.parquet", help="write line, template_id and template of each")
+    mine.add_argument("-c", "--config", type=Path, metavar="FILE", help="for its `mining` settings")
+    mine.add_argument("--limit", type=int, default=100, metavar="N", help="print at most so many (default: 100)")
+
+
+def _list_command(options: argparse.Namespace) -> int:
+    return asyncio.run(_list(_load(options), options))
+
+
+def _show_command(options: argparse.Namespace) -> int:
+    return asyncio.run(_show(_load(options), options))
+
+
+def _mine_command(options: argparse.Namespace) -> int:
+    from exporter.mining.miner import MiningSettings
+
+    settings = _load(options).mining if options.config else MiningSettings()
+    print(mine_file(options.file, options.column, options.assign, settings, options.limit))
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Config:
+    from exporter.config import load
+
+    return load(options.config)
+
+
+# --- What was learnt -------------------------------------------------------------------------------
+
+
+@dataclass
+class Known:
+    """A template as people look at it; counts include those of ids that were merged into it."""
+
+    source: str
+    id: int
+    service: str
+    text: str
+    first_seen: int
+    last_seen: int
+    example: str
+    retired: bool
+    merged: list[int] = field(default_factory=list)
+    hours: Counter[int] = field(default_factory=Counter)
+    """Lines by hour, as far as it is known."""
+
+    @property
+    def count(self) -> int:
+        return sum(self.hours.values())
+
+    def trend(self, now: int) -> str:
+        """The last day, an hour a bar."""
+        last = now // 3600
+        values = [self.hours.get((last - back) * 3600, 0) for back in reversed(range(TREND_HOURS))]
+        top = max(values)
+        return "".join(BARS[-(-value * 8 // top)] if top else BARS[0] for value in values)
+
+    def as_json(self, now: int) -> dict[str, Any]:
+        """For `--format json`."""
+        return {
+            "source": self.source,
+            "id": self.id,
+            "service": self.service,
+            "template": self.text,
+            "count": self.count,
+            "first_seen": _time(self.first_seen),
+            "last_seen": _time(self.last_seen),
+            "retired": self.retired,
+            "merged": self.merged,
+            "trend": [self.hours.get((now // 3600 - back) * 3600, 0) for back in reversed(range(TREND_HOURS))],
+            "example": self.example,
+        }
+
+
+async def known_templates(rows: Any, source: str | None = None, service: str | None = None) -> tuple[list[Known], int]:
+    """All templates in the state file, the most frequent first, and the last moment that has a count."""
+    where, values = ("WHERE source = ?", [source]) if source else ("", [])
+    templates = await rows.read(f"SELECT * FROM mining_templates {where} ORDER BY source, id", values)
+    clusters = await rows.read(f"SELECT source, cluster, kind FROM mining_clusters {where}", values)
+    counts = await rows.read(f"SELECT * FROM mining_counts {where} ORDER BY source, start", values)
+    retired = {(name, cluster) for name, cluster, kind in clusters if kind == "retired"}
+    known = _survivors(templates, retired)
+    now = _count(known, {(row[0], row[1]): (row[0], row[5]) for row in templates}, counts)
+    found = [item for item in known.values() if service is None or item.service == service]
+    return sorted(found, key=lambda item: (-item.count, item.source, item.id)), now
+
+
+def _survivors(templates: Sequence[tuple[Any, ...]], retired: set[tuple[str, int]]) -> dict[tuple[str, int], Known]:
+    known: dict[tuple[str, int], Known] = {}
+    for source, key, service, cluster, text, survivor, first_seen, seen, example in templates:
+        if survivor == key:
+            gone = (source, cluster) in retired
+            known[source, key] = Known(source, key, service, text, first_seen, max(seen, first_seen), example, gone)
+    return known
+
+
+def _count(
+    known: Mapping[tuple[str, int], Known],
+    survivors: Mapping[tuple[str, int], tuple[str, int]],
+    rows: Sequence[tuple[Any, ...]],
+) -> int:
+    """Add up the counts by hour; those of merged ids belong to the survivor."""
+    from exporter.mining.counts import unpack
+
+    now = 0
+    for source, _, start, counts in rows:
+        now = max(now, start)
+        for key, count in unpack(counts).items():
+            item = known.get(_last(survivors, (source, key)))
+            if item:
+                item.hours[start // 3600 * 3600] += count
+                item.last_seen = max(item.last_seen, start)
+    for name in survivors:
+        if (item := known.get(_last(survivors, name))) and item.id != name[1]:
+            item.merged.append(name[1])
+    return now
+
+
+def _last(survivors: Mapping[tuple[str, int], tuple[str, int]], name: tuple[str, int]) -> tuple[str, int]:
+    while survivors.get(name, name) != name:
+        name = survivors[name]
+    return name
+
+
+def _rows(config: Config) -> Any:
+    from exporter.model import StateError
+    from exporter.state.file import Rows
+
+    if not config.state.exists():
+        raise StateError(f"state file {config.state} does not exist yet: `run` makes it at first start")
+    return Rows(config.state)
+
+
+async def _list(config: Config, options: argparse.Namespace) -> int:
+    found, now = await known_templates(_rows(config), options.source, options.service)
+    shown = found[: options.limit]
+    if options.format == "json":
+        print(json.dumps([item.as_json(now) for item in shown], ensure_ascii=False))
+        return 0
+    print(f"{'id':>6} {'count':>10}  {'first seen':16}  {'last seen':16}  {'last day':24}  service: template")
+    for item in shown:
+        print(f"{item.id:>6} {item.count:>10}  {_listed(item, now)}  {printable(item.service)}: {printable(item.text)}")
+    _rest(len(found) - len(shown))
+    return 0
+
+
+def _listed(item: Known, now: int) -> str:
+    return f"{_time(item.first_seen)[:16]}  {_time(item.last_seen)[:16]}  {item.trend(now)}"
+
+
+def _rest(more: int) -> None:
+    if more > 0:
+        print(f"and {more} more; --limit shows them", file=sys.stderr)
+
+
+async def _show(config: Config, options: argparse.Namespace) -> int:
+    from exporter.model import PermanentError
+
+    found, now = await known_templates(_rows(config), options.source)
+    matching = [item for item in found if item.id == options.id or options.id in item.merged]
+    if not matching:
+        raise PermanentError(f"no template {options.id}; `templates list` prints their ids")
+    if options.format == "json":
+        print(json.dumps([item.as_json(now) for item in matching], ensure_ascii=False))
+    for item in matching if options.format == "text" else ():
+        print("\n".join(_shown(item, now)))
+    return 0
+
+
+def _shown(item: Known, now: int) -> Iterator[str]:
+    from exporter.mining.masks import extract
+
+    yield f"template {item.id} of source {printable(item.source)}, service {printable(item.service)}"
+    yield f"  {printable(item.text)}"
+    yield f"count       {item.count}"
+    yield f"first seen  {_time(item.first_seen)}"
+    yield f"last seen   {_time(item.last_seen)}" + ("  (retired: it comes back under this id)" if item.retired else "")
+    yield f"last day    {item.trend(now)}"
+    if item.merged:
+        yield f"merged      {', '.join(map(str, item.merged))}"
+    if item.example:
+        yield f"example     {printable(item.example)}"
+        for name, value in extract(item.text, item.example) or ():
+            yield f"  <{name}> {printable(value)}"
+
+
+def _time(seconds: int) -> str:
+    from exporter.model import EPOCH
+
+    return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def printable(text: str) -> str:
+    """Text of a log line, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "�" for char in text.replace("\n", " ⏎ ").replace("\t", " "))
+
+
+# --- A file by itself ------------------------------------------------------------------------------
+
+
+def mine_file(
+    path: Path, column: str | None, assign: Path | None, settings: MiningSettings | None = None, limit: int = 100
+) -> str:
+    """The templates of a file by count, as text. `assign` gets a row a line in the order of the file.
+
+    Raises ConfigError when the file cannot be read or has no such column.
+    """
+    lines = read_lines(path, column)
+    ids, texts = mine_lines(lines, settings)
+    if assign is not None:
+        _write_assignment(assign, ids, texts)
+    return _summary(ids, texts, limit)
+
+
+def mine_lines(lines: pl.Series, settings: MiningSettings | None = None) -> tuple[pl.Series, dict[int, str]]:
+    """The template id of each line, null before the first line that is no continuation, and the text of each id.
+
+    A continuation line has the id of the line that it continues.
+    """
+    import polars as pl
+
+    from exporter.ingest.reduction import ReductionSettings, reduce
+    from exporter.mining.miner import Miner, MiningSettings
+
+    settings = settings or MiningSettings()
+    reduction = ReductionSettings(
+        max_line_chars=settings.max_line_chars,
+        multiline=settings.multiline,
+        drop_stack_frames=settings.drop_stack_frames,
+    )
+    miner = Miner("file", settings)
+    ids: list[pl.Series] = []
+    for start in range(0, len(lines), LINES_PER_STEP):
+        reduced = reduce(_page(lines.slice(start, LINES_PER_STEP), start), reduction)
+        mined = miner.mine(start // LINES_PER_STEP, reduced)
+        joined = reduced.lines.join(mined.templates, on=["service", "shape"], how="left", maintain_order="left")
+        ids.append(joined["template"])
+    assigned = pl.concat(ids) if ids else pl.Series("template", [], dtype=pl.Int64)
+    final = miner.survivors()
+    return assigned.replace(list(final), list(final.values())).fill_null(strategy="forward"), miner.texts()
+
+
+def _page(lines: pl.Series, start: int) -> pl.DataFrame:
+    import polars as pl
+
+    from exporter.model import page_schema
+
+    numbers = pl.int_range(start, start + len(lines), eager=True)
+    known = {
+        "id": numbers.cast(pl.String),
+        "timestamp": numbers,
+        "sequence": numbers,
+        "severity": pl.zeros(len(lines), dtype=pl.Int8, eager=True),
+        "body": lines.fill_null(""),
+    }
+    empty = pl.Series(dtype=pl.Null).extend_constant(None, len(lines))
+    return pl.DataFrame({name: known.get(name, empty) for name in page_schema()}, schema=page_schema())
+
+
+def _write_assignment(path: Path, ids: pl.Series, texts: Mapping[int, str]) -> None:
+    import polars as pl
+
+    from exporter.model import PermanentError
+
+    template = ids.replace_strict(list(texts), list(texts.values()), default=None, return_dtype=pl.String)
+    frame = pl.DataFrame({"line": pl.int_range(len(ids), eager=True), "template_id": ids, "template": template})
+    try:
+        frame.write_parquet(path)
+    except OSError as error:
+        raise PermanentError(
+            f"{path}: {error.strerror or error}; name a file in a directory that can be written"
+        ) from error
+
+
+def _summary(ids: pl.Series, texts: Mapping[int, str], limit: int) -> str:
+    counted = ids.drop_nulls().value_counts(sort=True, name="count")
+    rows = sorted(
+        zip(counted.to_series(0).to_list(), counted["count"].to_list(), strict=True), key=lambda x: (-x[1], x[0])
+    )
+    lines = [f"{len(ids)} lines, {len(rows)} templates", f"{'id':>6} {'count':>10}  template"]
+    lines += [f"{key:>6} {count:>10}  {printable(texts[key])}" for key, count in rows[:limit]]
+    if len(rows) > limit:
+        lines.append(f"and {len(rows) - limit} more; --limit shows them")
+    return "\n".join(lines)
+
+
+# --- Reading ---------------------------------------------------------------------------------------
+
+COLUMNS = ("message", "body", "content", "log", "line", "msg", "text", "raw")
+"""Where the lines of a file with columns are looked for."""
+
+
+def read_lines(path: Path, column: str | None) -> pl.Series:
+    """The lines of a file in its order. Raises ConfigError."""
+    import polars as pl
+
+    from exporter.model import ConfigError
+
+    try:
+        if path.name == "-":
+            return _text_lines(sys.stdin.buffer.read())
+        suffix = _suffix(path)
+        if suffix == ".parquet":
+            return _column(pl.read_parquet(path), path, column)
+        data = _content(path)
+        if suffix == ".csv":
+            return _column(pl.read_csv(data, infer_schema=False), path, column)
+        lines = _text_lines(data)
+        return _fields(lines, path, column) if column else lines
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (pl.exceptions.PolarsError, EOFError) as error:
+        raise ConfigError(f"{path}: cannot be read as {_suffix(path)[1:] or 'text'}: {error}") from error
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
+    return suffixes[-1] if suffixes else ""
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        import gzip
+
+        return gzip.decompress(data)
+    if path.suffix == ".zst":
+        import zstandard
+
+        return zstandard.ZstdDecompressor().stream_reader(data).read()
+    return data
+
+
+def _text_lines(data: bytes) -> pl.Series:
+    """Lines end with a newline, and only with it: other separators of Unicode are part of a line."""
+    import polars as pl
+
+    text = data.decode("utf-8", "replace")
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return pl.Series("body", lines, dtype=pl.String).str.strip_suffix("\r")
+
+
+def _column(frame: pl.DataFrame, path: Path, column: str | None) -> pl.Series:
+    import polars as pl
+
+    from exporter.model import ConfigError
+
+    names = [column] if column else [name for name in COLUMNS if name in frame.columns]
+    if not names or names[0] not in frame.columns:
+        choices = ", ".join(map(repr, frame.columns))
+        raise ConfigError(f"{path}: --column {names[0] if names else ''} is not one of {choices}".replace("  ", " "))
+    return frame[names[0]].cast(pl.String).alias("body")
+
+
+def _fields(lines: pl.Series, path: Path, column: str) -> pl.Series:
+    """A field of each line of NDJSON; what is no JSON stays as it is."""
+    from exporter.model import ConfigError
+
+    found = lines.str.json_path_match(f"$['{column}']")
+    if len(lines) and found.null_count() == len(lines):
+        raise ConfigError(f"{path}: no line is a JSON object with a field {column!r}")
+    return found.fill_null(lines)

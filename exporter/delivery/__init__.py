@@ -1,0 +1,1 @@
+"""Each sink is told what it has not had yet."""

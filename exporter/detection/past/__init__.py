@@ -1,0 +1,1 @@
+"""What has been, against which a window is judged."""

@@ -1,0 +1,203 @@
+"""Count how often things happen: each number has a place in arrays, where integer sums add up exactly in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from exporter.detection.observation import Observation
+
+TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, ERRORS, EXPOSURE, PREVIOUS, VOLUME = range(9)
+"""Kinds of numbers. EXPOSURE, PREVIOUS and VOLUME hold what TEMPLATE, EDGE and ERRORS are counted against."""
+
+_GAPS = {"gap": GAP, "in": GAP_IN, "out": GAP_OUT}
+_TEMPLATED = frozenset((TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, PREVIOUS))
+_PAIRED = frozenset((EDGE, GAP, GAP_IN, GAP_OUT))
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Key = tuple[str, int, int, int]
+"""Service, kind, and what is counted: a template, or the two of a transition; 0 where there is none."""
+
+WINDOWS, SUM, SQUARES, CROSS = range(4)
+"""Columns of sums: windows in which it was present, its counts, their squares, and times what it is counted against."""
+
+SCHEMA = {
+    "service": pl.String(),
+    "kind": pl.Int8(),
+    "a": pl.Int64(),
+    "b": pl.Int64(),
+    "windows": pl.Int64(),
+    "sum": pl.Int64(),
+    "squares": pl.Int64(),
+    "cross": pl.Int64(),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Every number of a window, and what it is counted against; of a gap its level, and how often it occurred."""
+
+    keys: Sequence[Key]
+    count: Ints
+    exposure: Ints
+
+
+def seen(observation: Observation) -> Seen:
+    """The numbers of a window. Templates are counted against traces where there are traces, else against lines."""
+    rows: list[tuple[Key, int, int]] = []
+    against: dict[str, int] = {}
+    for service, lines, errors, traces in _rows(observation.services, "service", "lines", "errors", "traces"):
+        against[service] = traces if traces * 2 > lines**0.5 else lines
+        rows.append(((service, EXPOSURE, 0, 0), against[service], 0))
+        rows.append(((service, ERRORS, 0, 0), errors, lines))
+        rows.append(((service, VOLUME, 0, 0), lines, 0))
+    for service, template, count in _rows(observation.counts, "service", "template", "count"):
+        rows.append(((service, TEMPLATE, template, 0), count, against[service]))
+    edges: list[tuple[str, int, int, int]] = []
+    previous: dict[tuple[str, int], int] = {}
+    columns = ("service", "kind", "previous", "next", "count", "gap")
+    for service, kind, first, second, count, gap in _rows(observation.transitions, *columns):
+        if kind == "self":
+            edges.append((service, first, second, count))
+            previous[service, first] = previous.get((service, first), 0) + count
+        else:
+            rows.append(((service, _GAPS[kind], first, second), gap, count))
+    rows += [((service, PREVIOUS, first, 0), count, 0) for (service, first), count in previous.items()]
+    rows += [((s, EDGE, first, second), count, previous[s, first]) for s, first, second, count in edges]
+    if not rows:
+        return Seen((), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    keys, counts, exposures = zip(*rows, strict=True)
+    return Seen(keys, np.array(counts, np.int64), np.array(exposures, np.int64))
+
+
+def _rows(frame: pl.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
+    return zip(*(frame[column].to_list() for column in columns), strict=True)
+
+
+def moved(key: Key, moves: Mapping[int, int]) -> Key:
+    """The key of a number once its templates were merged into others."""
+    service, kind, a, b = key
+    if kind not in _TEMPLATED:
+        return key
+    return service, kind, moves.get(a, a), moves.get(b, b) if kind in _PAIRED else b
+
+
+class Index:
+    """The place of each number in arrays, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self.services: list[str] = []
+        self._places: dict[Key, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._columns = np.zeros((5, 64), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def kind(self) -> Ints:
+        """The kind of each number."""
+        return self._columns[0, : len(self.keys)]
+
+    @property
+    def service(self) -> Ints:
+        """The number of the service of each, in `services`."""
+        return self._columns[1, : len(self.keys)]
+
+    @property
+    def against(self) -> Ints:
+        """The place of what each is counted against; its own where there is nothing."""
+        return self._columns[2, : len(self.keys)]
+
+    @property
+    def first(self) -> Ints:
+        """What is counted: the template, or the first of a transition; 0 where there is none."""
+        return self._columns[3, : len(self.keys)]
+
+    @property
+    def second(self) -> Ints:
+        """The second template of a transition; 0 where there is none."""
+        return self._columns[4, : len(self.keys)]
+
+    def counting(self, templates: Iterable[int]) -> Ints:
+        """The places of all that counts one of these templates."""
+        wanted = np.array(sorted(templates), np.int64)
+        first = np.isin(self.kind, sorted(_TEMPLATED)) & np.isin(self.first, wanted)
+        return np.flatnonzero(first | np.isin(self.kind, sorted(_PAIRED)) & np.isin(self.second, wanted))
+
+    def places(self, keys: Iterable[Key]) -> Ints:
+        """The places of these, new ones where they have none."""
+        known = self._places
+        return np.array([known[key] if key in known else self._add(key) for key in keys], np.int64)
+
+    def place(self, key: Key) -> int | None:
+        """The place of one, if it has any."""
+        return self._places.get(key)
+
+    def number(self, service: str) -> int | None:
+        """The number of a service, if any of its numbers has a place."""
+        return self._numbers.get(service)
+
+    def _add(self, key: Key) -> int:
+        service, kind, a, b = key
+        base = {TEMPLATE: (service, EXPOSURE, 0, 0), EDGE: (service, PREVIOUS, a, 0), ERRORS: (service, VOLUME, 0, 0)}
+        against = int(self.places([base[kind]])[0]) if kind in base else len(self.keys)
+        place = self._places[key] = len(self.keys)
+        self.keys.append(key)
+        if service not in self._numbers:
+            self._numbers[service] = len(self.services)
+            self.services.append(service)
+        if place >= self._columns.shape[1]:
+            self._columns = np.hstack([self._columns, np.zeros_like(self._columns)])
+        self._columns[:, place] = kind, self._numbers[service], against, a, b
+        return place
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The numbers of a window by their places; a place stands twice when templates were merged."""
+
+    places: Ints
+    count: Ints
+    exposure: Ints
+
+    def add_to(self, sums: Ints, sign: int = 1) -> None:
+        """What the window adds to sums over windows."""
+        fresh = np.stack([np.ones_like(self.count), self.count, self.count**2, self.count * self.exposure], axis=1)
+        np.add.at(sums, self.places, sign * fresh)
+
+
+def widened(array: Ints, length: int) -> Ints:
+    """The array, with zeros up to `length` at least; grows in doublings."""
+    if len(array) >= length:
+        return array
+    wide = np.zeros((max(length, 2 * len(array)), *array.shape[1:]), array.dtype)
+    wide[: len(array)] = array
+    return wide
+
+
+def frame(index: Index, sums: Ints) -> pl.DataFrame:
+    """Sums as rows, in an order of their own; what was in no window is left out."""
+    chosen = np.flatnonzero(sums[: len(index), WINDOWS] > 0)
+    keys = [index.keys[place] for place in chosen.tolist()]
+    columns = list(zip(*keys, strict=True)) or [(), (), (), ()]
+    data = dict(zip(SCHEMA, [*columns, *sums[chosen].T], strict=True))
+    return pl.DataFrame(data, schema=SCHEMA).sort("service", "kind", "a", "b")
+
+
+def keys_of(rows: pl.DataFrame, moves: Mapping[int, int]) -> list[Key]:
+    """The keys of rows that `frame` made, as they are after merges."""
+    keys = zip(*(rows[name].to_list() for name in ("service", "kind", "a", "b")), strict=True)
+    return [moved(key, moves) for key in keys] if moves else list(keys)
+
+
+def sums_of(rows: pl.DataFrame) -> Ints:
+    """The sums of rows that `frame` made."""
+    return rows.select("windows", "sum", "squares", "cross").to_numpy().astype(np.int64)

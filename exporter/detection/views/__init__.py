@@ -1,0 +1,1 @@
+"""What of an observation is judged, each from its own side."""

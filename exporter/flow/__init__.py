@@ -1,0 +1,1 @@
+"""The way of a line: poll, group, and what they need."""

@@ -1,0 +1,703 @@
+"""The flow, one screen: read, reduce, judge and commit each window of a source; then group over all sources."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from exporter.detection import Detection, Detector
+from exporter.detection.observation import observe
+from exporter.incidents import clusters as incidents
+from exporter.incidents.clusters import RELEASE_BEFORE, Cluster, IncidentSettings, Localise, Release, Told
+from exporter.ingest import lateness, reduction, sampling
+from exporter.ingest.reduction import ReductionSettings
+from exporter.mining.miner import Miner
+from exporter.model import (
+    EPOCH,
+    Anomaly,
+    Incident,
+    NoTelemetry,
+    Reduced,
+    Source,
+    SqlValue,
+    Telemetry,
+    TimeRange,
+    Write,
+    dumps,
+    loads,
+)
+from exporter.state.file import Rows, State, meta_write
+
+T = TypeVar("T")
+
+LINES_PER_CHUNK = 100_000
+"""Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
+
+MAX_WINDOWS_PER_CHUNK = 240
+
+COLD_SHARE = 1 / 3
+"""Share of warm-up in which so much is new that its anomalies say nothing about the days to come."""
+
+FEW_SERVICES = 10
+"""Services that a source is taken to have until warm-up has seen more."""
+
+COMPARED_AGAIN = 4
+"""Times `late_window` after which a window is compared for the last time, to count what came too late."""
+
+LATENESS_OVER = timedelta(hours=1)
+"""Event time whose lines say how late lines are."""
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since the epoch: how rows write moments of the grid."""
+    return (moment - EPOCH) // timedelta(seconds=1)
+
+
+def moment(value: int) -> datetime:
+    """The moment that `seconds` wrote."""
+    return EPOCH + timedelta(seconds=value)
+
+
+async def read_and_reduce(
+    source: Source, time_range: TimeRange, settings: ReductionSettings, most: int | None = None
+) -> Reduced:
+    """All that is needed of a range, page by page, of `most` lines; the next page is fetched while one is reduced."""
+    parts: list[Reduced] = []
+    pending: asyncio.Task[Reduced] | None = None
+    pages = source.query(time_range)
+    try:
+        async for page in pages:
+            if pending:
+                parts.append(await pending)
+            kept = page if most is None else page.head(most)
+            pending = asyncio.ensure_future(asyncio.to_thread(reduction.reduce, kept, settings))
+            if most is not None:
+                most -= kept.height
+                if not most:
+                    break
+    finally:
+        if isinstance(pages, AsyncGenerator):
+            await pages.aclose()
+    if pending:
+        parts.append(await pending)
+    return await asyncio.to_thread(reduction.merge, parts)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What judging a window changed, as values."""
+
+    writes: tuple[Write, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    new_templates: int = 0
+
+
+class Brain:
+    """What is known of one source; what is in memory is what is in the rows."""
+
+    def __init__(
+        self, source: str, miner: Miner, detector: Detector, window: timedelta, late_window: timedelta
+    ) -> None:
+        self.source = source
+        self.miner = miner
+        self.detector = detector
+        self.window = window
+        self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
+        """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
+
+    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+        """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
+        mined = self.miner.mine(window, reduced)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
+        writes, new = (*mined.writes, *detection.writes), len(mined.new)
+        own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
+        return own if late else _together(own, self.settle(window))
+
+    def settle(self, window: int) -> Judgement:
+        """What follows from event time alone when `window` has passed, with or without lines."""
+        detection = self.detector.settle(window - self.settling)
+        return Judgement((*detection.writes, *self.miner.retire(window)), detection.anomalies, (detection,))
+
+    def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
+        """Learn again, exactly, what the rows hold."""
+        self.miner.load(rows)
+        self.detector.load(rows, self.miner.texts())
+
+    def preview(self, window: int, reduced: Reduced) -> Judgement:
+        """Judge without learning: nothing changes, a shape without a template is simply new."""
+        mined = self.miner.mine(window, reduced, learn=False)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=False, learn=False)
+        return Judgement((), detection.anomalies, (detection,), mined.dropped)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a source has been read, in event time; windows before `warm_until` were only learnt from."""
+
+    read_through: datetime
+    settled_through: datetime
+    started_at: datetime
+    warm_until: datetime
+
+
+def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
+    """What comes next up to `until`, all of one kind, and whether it is read: in warm-up, only what is planned is."""
+    at = checkpoint.read_through
+    if at >= checkpoint.warm_until:
+        return TimeRange(at, until), True
+    begun = [span for span in planned if span.end > at]
+    if not begun:
+        return TimeRange(at, min(until, checkpoint.warm_until)), False
+    wanted = begun[0].start <= at
+    return TimeRange(at, min(until, begun[0].end if wanted else begun[0].start)), wanted
+
+
+class SourcePipeline:
+    """Takes one source forward through time."""
+
+    def __init__(
+        self,
+        source: Source,
+        make_brain: Callable[[], Brain],
+        state: State,
+        settings: ReductionSettings,
+        late_window: timedelta,
+        readers: int = 1,
+        telemetry: Telemetry | None = None,
+        lock: asyncio.Lock | None = None,
+        max_lines_per_window: int | None = None,
+    ) -> None:
+        self.source = source
+        self.name = source.name
+        self.window = settings.window
+        self.stopping = False
+        self.watch: Callable[[int, Judgement], None] | None = None
+        """Called with each window that was judged and committed: progress, and what a backtest collects."""
+        self._make_brain = make_brain
+        self._state = state
+        self.settings = settings
+        self._late_window = late_window
+        self._readers = readers
+        self._limit = max_lines_per_window
+        self._telemetry = telemetry or NoTelemetry()
+        self._lock = lock or asyncio.Lock()
+        self._brain: Brain | None = None
+        self._thinking = asyncio.Lock()
+        """Held while the brain is used: previews come from another job, and it is not made for two threads. Between
+        judging and the commit nobody may load it again either, for the rows are not there yet."""
+        self._lateness: dict[int, lateness.Lateness] = {}
+
+    async def checkpoint(self) -> Checkpoint | None:
+        """The committed checkpoint, or None before the first start."""
+        query = "SELECT read_through, settled_through, started_at, warm_until FROM checkpoints WHERE source = ?"
+        rows = await self._state.read(query, (self.name,))
+        return Checkpoint(*map(moment, rows[0])) if rows else None
+
+    async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
+        """Fix, once, where the source begins and up to when it only learns; both on the grid.
+
+        `planned` are decisions which ranges it learns from; without any it is everything.
+        """
+        if await self.checkpoint() is None:
+            before = Write("decisions", ("source", "kind"), ((self.name, "warmup"),), delete=True)
+            await self._state.write([before, *planned, self._checkpoint(started_at, started_at, warm_until)])
+
+    async def planned(self, checkpoint: Checkpoint) -> list[TimeRange]:
+        """The ranges that warm-up learns from, in order."""
+        query = "SELECT start, end FROM decisions WHERE source = ? AND kind = 'warmup' ORDER BY start"
+        rows = await self._state.read(query, (self.name,))
+        whole = TimeRange(checkpoint.started_at, checkpoint.warm_until)
+        return [TimeRange(moment(start), moment(end)) for start, end in rows] or [whole]
+
+    async def warmth(self, checkpoint: Checkpoint) -> float:
+        """How much of what warm-up learns from has been taken, from 0 to 1."""
+        planned = await self.planned(checkpoint)
+        total = sum((span.duration for span in planned), timedelta(0))
+        done = sum((min(max(checkpoint.read_through, s.start), s.end) - s.start for s in planned), timedelta(0))
+        return done / total if total else 1.0
+
+    async def advance(self, until: datetime) -> int:
+        """Read, judge and commit from the checkpoint to `until`, on the grid. Returns the lines read.
+
+        Stops between windows when `stopping` is set. Raises what the source raises; what was committed stays.
+        """
+        total, chunk = 0, 1
+        while not self.stopping:
+            checkpoint = await self.checkpoint()
+            if checkpoint is None or checkpoint.read_through >= until:
+                break
+            ahead, wanted = following(checkpoint, await self.planned(checkpoint), until)
+            if not wanted:
+                await self._pass_over(next(ahead.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
+                continue
+            lines = await self._take(next(ahead.split(chunk * self.window)), checkpoint)
+            total += lines
+            chunk = max(1, min(LINES_PER_CHUNK * chunk // max(lines, 1), chunk * 4, MAX_WINDOWS_PER_CHUNK))
+        return total
+
+    async def _take(self, time_range: TimeRange, checkpoint: Checkpoint) -> int:
+        """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
+        counts = await self._counts(time_range)
+        if self._limit is not None:
+            time_range = sampling.at_once(time_range, self.window, counts, self._limit, LINES_PER_CHUNK)
+        by_window = await self._read(time_range, counts)
+        async with self._thinking:
+            return await self._learn_from(time_range, by_window, checkpoint)
+
+    async def _learn_from(self, time_range: TimeRange, by_window: dict[int, Reduced], checkpoint: Checkpoint) -> int:
+        """Judge and commit the windows of a range that was read. Returns their lines."""
+        brain = await self.brain()
+        judged: list[tuple[int, Reduced, Judgement]] = []
+        for start in time_range.windows(self.window):
+            window = seconds(start)
+            reduced = by_window.pop(window, None) or reduction.empty()
+            began = time.monotonic()
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced))
+            self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
+            judged.append((window, reduced, judgement))
+            if self.stopping:
+                break
+        read_through = moment(judged[-1][0]) + self.window
+        await self._commit(judged, replace(checkpoint, read_through=read_through))
+        return sum(reduced.lines.height for _, reduced, _ in judged)
+
+    async def _counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
+        """Lines of each window, where it matters before they are read."""
+        return {} if self._limit is None else await self.source.count(time_range, self.window)
+
+    async def _read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[int, Reduced]:
+        samples = await self._samples(time_range, counts)
+        windows = time_range.duration // self.window
+        step = -(-windows // self._readers) * self.window
+        parts: list[Reduced] = []
+        sampled = {sample.window for sample in samples}
+        starts = [start for start in time_range.windows(self.window) if start not in sampled]
+        for span in sampling.joined(TimeRange(start, start + self.window) for start in starts):
+            parts += await asyncio.gather(
+                *(read_and_reduce(self.source, part, self.settings) for part in span.split(step))
+            )
+        for sample in samples:
+            parts += [await read_and_reduce(self.source, r, self.settings, sample.lines) for r in sample.ranges]
+        merged = await asyncio.to_thread(reduction.merge, parts)
+        self._telemetry.count("source_lines_read", merged.lines.height, source=self.name)
+        for reason, amount in merged.dropped.items():
+            self._telemetry.count("source_lines_dropped", amount, source=self.name, reason=reason)
+        exact = {seconds(sample.window): sample.exact for sample in samples}
+        shares = {seconds(sample.window): sample.share for sample in samples}
+        marked = replace(merged, exact=exact, sampled=shares)
+        found = await asyncio.to_thread(reduction.windows, marked, self.window)
+        unread = {
+            window: replace(reduction.empty(), exact={window: exact[window]}, sampled={window: shares[window]})
+            for window in exact.keys() - found.keys()
+        }
+        return {**found, **unread}
+
+    async def _samples(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> list[sampling.Sample]:
+        """What is read of the windows that have too many lines."""
+        samples = []
+        for start in sampling.over(counts, self._limit):
+            span = TimeRange(start, start + self.window)
+            if self._limit is None or start not in time_range:
+                continue
+            by_second = await self.source.count(span, sampling.SECOND)
+            sample = sampling.choose(self.name, start, by_second, self._limit)
+            if sample:
+                samples.append(sample)
+                self._telemetry.count("source_windows_sampled", source=self.name)
+                self._telemetry.count("source_lines_left_out", sample.left_out, source=self.name)
+        return samples
+
+    async def _commit(
+        self,
+        judged: Sequence[tuple[int, Reduced, Judgement]],
+        checkpoint: Checkpoint,
+        reads: int = 1,
+        late: bool = False,
+    ) -> None:
+        async with self._lock:
+            writes = [self._checkpoint(checkpoint.read_through, checkpoint.started_at, checkpoint.warm_until)]
+            for window, reduced, judgement in judged:
+                reached = checkpoint.read_through if late else moment(window) + self.window
+                writes += judgement.writes
+                writes.append(self._window(window, reduced, reads))
+                writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
+            await self._or_forget(self._state.write(writes))
+        for window, reduced, judgement in judged:
+            self._count(judgement)
+            self._remember_lateness(window, reduced)
+            if self.watch:
+                self.watch(window, judgement)
+
+    async def _anomalies(
+        self, anomalies: Sequence[Anomaly], reached: datetime, late: bool, warm_until: datetime
+    ) -> list[Write]:
+        """Rows for `group`; what was grouped past already is taken in at the next step, as late.
+
+        What warm-up finds keeps its own time, wherever other sources are: it is told to nobody and sets the threshold.
+        """
+        quiet = int(reached <= warm_until)
+        grouped = await grouped_through(self._state)
+        if not quiet and grouped is not None and reached <= grouped:
+            late, reached = True, grouped + timedelta(seconds=1)
+        rows = []
+        for anomaly in anomalies:
+            if late and await self._state.read("SELECT 1 FROM anomalies WHERE source = ? AND id = ?", _key(anomaly)):
+                continue
+            told = replace(anomaly, reached=reached, late=late)
+            rows.append((self.name, seconds(reached), anomaly.id, quiet, dumps(told)))
+        return [Write("anomalies", ("source", "reached", "id", "quiet", "body"), tuple(rows))] if rows else []
+
+    async def sweep(self) -> int:
+        """Read again the unsettled windows whose count at the source has changed. Returns how many.
+
+        Of windows that are settled for long, what has come too late is counted, once; what comes after is not seen.
+        """
+        checkpoint = await self.checkpoint()
+        if checkpoint is None or checkpoint.settled_through >= checkpoint.read_through:
+            return 0
+        unsettled = TimeRange(checkpoint.settled_through, checkpoint.read_through)
+        counts = await self.source.count(unsettled, self.window)
+        query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
+        known = await self._state.read(query, (self.name, seconds(unsettled.start)))
+        changed = [row for row in known if counts.get(moment(row[0]), 0) != row[1]]
+        for window, lines, reads in changed:
+            counted = counts.get(moment(window), 0)
+            await self._replace(window, reads, counted, checkpoint)
+            self._telemetry.count("source_lines_late", max(counted - lines, 0), source=self.name)
+        await self._compare_again(checkpoint)
+        return len(changed)
+
+    async def _compare_again(self, checkpoint: Checkpoint) -> None:
+        """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
+        old = checkpoint.read_through - COMPARED_AGAIN * self._settling()
+        query = "SELECT window, lines FROM windows WHERE source = ? AND window < ? ORDER BY window"
+        due = dict(await self._state.read(query, (self.name, seconds(old))))
+        live = [window for window in due if window >= seconds(checkpoint.warm_until)]
+        if live:
+            span = TimeRange(moment(live[0]), moment(live[-1]) + self.window)
+            counts = await self.source.count(span, self.window)
+            late = sum(max(counts.get(moment(window), 0) - due[window], 0) for window in live)
+            self._telemetry.count("source_lines_too_late", late, source=self.name)
+        if due:
+            keys = tuple((self.name, window) for window in due)
+            await self._state.write([Write("windows", ("source", "window"), keys, delete=True)])
+
+    async def _replace(self, window: int, reads: int, counted: int, checkpoint: Checkpoint) -> None:
+        """A window's last read is its truth.
+
+        What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
+        """
+        time_range = TimeRange(moment(window), moment(window) + self.window)
+        reduced = (await self._read(time_range, {moment(window): counted})).get(window) or reduction.empty()
+        reduced = replace(reduced, exact={**reduced.exact, window: counted})
+        async with self._thinking:
+            brain = await self.brain()
+            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, late=True))
+            await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
+        self._telemetry.count("source_late_windows", source=self.name)
+
+    async def skip(self, until: datetime, kind: str, detail: str, now: datetime) -> None:
+        """Give up a range, on the record: it is a gap, neither judged nor learnt from.
+
+        One that goes on where the last ended for the same reason is that gap, grown.
+        """
+        checkpoint = await self.checkpoint()
+        if checkpoint is None or checkpoint.read_through >= until:
+            return
+        gap = TimeRange(checkpoint.read_through, until)
+        query = "SELECT start FROM decisions WHERE source = ? AND kind = ? AND end = ? AND detail = ?"
+        before = await self._state.read(query, (self.name, kind, seconds(gap.start), detail))
+        grown = TimeRange(moment(before[0][0]), until) if before else gap
+        decided = [decision(self.name, grown, kind, detail, now)]
+        for part in gap.split(MAX_WINDOWS_PER_CHUNK * self.window):
+            await self._pass_over(part, checkpoint, decided)
+            decided = []
+        if not before:
+            self._telemetry.count("source_gaps", source=self.name)
+        self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
+
+    async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:
+        """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
+        async with self._thinking:
+            brain = await self.brain()
+            judged = [
+                (start + self.window, await self._or_forget(asyncio.to_thread(brain.settle, seconds(start))))
+                for start in span.windows(self.window)
+            ]
+            async with self._lock:
+                writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
+                for reached, judgement in judged:
+                    writes += judgement.writes
+                    writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
+                await self._or_forget(self._state.write(writes))
+
+    async def preview(self, time_range: TimeRange) -> list[Anomaly]:
+        """What is unusual in a range, judged without learning: for an analysis on demand."""
+        by_window = await self._read(time_range, await self._counts(time_range))
+        found: list[Anomaly] = []
+        async with self._thinking:
+            brain = await self.brain()
+            for window in sorted(by_window):
+                judgement = await self._or_forget(asyncio.to_thread(brain.preview, window, by_window[window]))
+                found += judgement.anomalies
+        return found
+
+    async def brain(self) -> Brain:
+        """The brain as the rows say it is."""
+        if self._brain is None:
+            brain = self._make_brain()
+            await asyncio.to_thread(brain.load, await self._state.derived_rows(self.name))
+            self._brain = brain
+        return self._brain
+
+    async def _or_forget(self, work: Awaitable[T]) -> T:
+        """After a failure memory may differ from the rows: drop it, and load it again when next needed."""
+        try:
+            return await work
+        except BaseException:
+            self._brain = None
+            raise
+
+    def _settling(self) -> timedelta:
+        return -(-self._late_window // self.window) * self.window
+
+    def _window(self, window: int, reduced: Reduced, reads: int) -> Write:
+        """What the sweep compares with."""
+        lines = reduced.exact.get(window, reduced.lines.height)
+        return Write("windows", ("source", "window", "lines", "reads"), ((self.name, window, lines, reads),))
+
+    def _remember_lateness(self, window: int, reduced: Reduced) -> None:
+        """A window's last read is its truth here too: only then all that came late is in it."""
+        self._lateness[window] = reduced.lateness
+        oldest = max(self._lateness) - LATENESS_OVER // timedelta(seconds=1)
+        self._lateness = {start: one for start, one in self._lateness.items() if start > oldest}
+
+    @property
+    def learning(self) -> str:
+        """What is still missing before a window may be called anomalous, in words."""
+        return self._brain.detector.learning if self._brain else ""
+
+    def lateness(self, share: float) -> float | None:
+        """Seconds within which this share of the lines of the last hour came; None where lines do not say."""
+        return lateness.quantile(self._lateness.values(), share)
+
+    def lines_ahead(self) -> int:
+        """Lines of the last hour that were ingested before their own time."""
+        return sum(map(lateness.ahead, self._lateness.values()))
+
+    def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
+        settled = max(started_at, read_through - self._settling())
+        row: tuple[SqlValue, ...] = (self.name, *map(seconds, (read_through, settled, started_at, warm_until)))
+        names = ("source", "read_through", "settled_through", "started_at", "warm_until")
+        return Write("checkpoints", names, (row,))
+
+    def _count(self, judgement: Judgement) -> None:
+        count = self._telemetry.count
+        count("windows_judged", source=self.name)
+        count("templates_new", judgement.new_templates, source=self.name)
+        score = max((anomaly.score for anomaly in judgement.anomalies), default=0.0)
+        self._telemetry.gauge("anomaly_score_max", score, source=self.name)
+        for anomaly in judgement.anomalies:
+            count("anomalies", source=self.name, kind=anomaly.kind)
+        for reason, amount in judgement.dropped.items():
+            count("mining_limited", amount, source=self.name, reason=reason)
+        for detection in judgement.detections:
+            for reason, amount in detection.notes.items():
+                count("detection_limited", amount, source=self.name, reason=reason)
+
+
+def _key(anomaly: Anomaly) -> tuple[str, str]:
+    return anomaly.source, anomaly.id
+
+
+def _together(first: Judgement, second: Judgement) -> Judgement:
+    return Judgement(
+        first.writes + second.writes,
+        first.anomalies + second.anomalies,
+        first.detections + second.detections,
+        first.dropped,
+        first.new_templates,
+    )
+
+
+def decision(source: str, span: TimeRange, kind: str, detail: str, now: datetime) -> Write:
+    """Something that wall time decided, on the record."""
+    names = ("source", "start", "kind", "end", "at", "detail")
+    return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))
+
+
+async def known_releases(state: Rows, span: TimeRange) -> list[Release]:
+    """Deployments that we were told of, from as long before a range as they stand on timelines to its end."""
+    query = "SELECT service, version, at FROM changes WHERE at >= ? AND at < ? ORDER BY at, service"
+    rows = await state.read(query, (seconds(span.start - RELEASE_BEFORE), seconds(span.end)))
+    return [Release(service, version, moment(at)) for service, version, at in rows]
+
+
+async def grouped_through(state: Rows) -> datetime | None:
+    """How far anomalies have been grouped, in event time."""
+    value = await state.meta("grouped_through")
+    return moment(int(value)) if value is not None else None
+
+
+class Grouper:
+    """Anomalies of all sources to incidents, in order of event time."""
+
+    def __init__(
+        self,
+        state: State,
+        settings: IncidentSettings,
+        labels: Mapping[str, str],
+        windows: Mapping[str, timedelta],
+        localise: Localise | None = None,
+        lock: asyncio.Lock | None = None,
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._windows = windows
+        self._labels = labels
+        self._localise = localise
+        self._lock = lock or asyncio.Lock()
+
+    async def group(self, horizon: datetime) -> list[Told]:
+        """Take in all that has become known up to `horizon`, and commit. Returns what there is to tell."""
+        async with self._lock:
+            since = await grouped_through(self._state)
+            if since is not None and horizon <= since:
+                return []
+            anomalies = await self._anomalies(since, horizon)
+            clusters = await self._clusters()
+            first = min([horizon, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
+            releases = await known_releases(self._state, TimeRange(first, horizon))
+            alive, told = await asyncio.to_thread(
+                incidents.advance,
+                clusters.values(),
+                anomalies,
+                horizon,
+                self._settings,
+                await self._threshold(),
+                self._labels,
+                self._localise,
+                releases,
+                await self._services(),
+            )
+            writes = [*cluster_writes(clusters, alive, told), *map(news, told)]
+            await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])
+            return told
+
+    async def _anomalies(self, since: datetime | None, until: datetime) -> list[Anomaly]:
+        query = "SELECT body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
+        rows = await self._state.read(query, (seconds(since) if since else -1, seconds(until)))
+        return [loads(Anomaly, body) for (body,) in rows]
+
+    async def _clusters(self) -> dict[str, Cluster]:
+        rows = await self._state.read("SELECT cluster FROM incidents WHERE cluster != ''")
+        clusters = [loads(Cluster, body) for (body,) in rows]
+        return {cluster.id: cluster for cluster in clusters}
+
+    async def _threshold(self) -> float:
+        value = await self._state.meta("alarm_threshold")
+        return float(value) if value is not None else incidents.MIN_STRENGTH
+
+    async def _services(self) -> int:
+        """How many services there are among which some are always unusual, as warm-up has seen them."""
+        return int(await self._state.meta("alarm_services") or 1)
+
+    async def calibrate(self, budget: float) -> float:
+        """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day.
+
+        Its first part says nothing about later: there everything was still new.
+        """
+        cold_until, days = await self._representative()
+        query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
+        quiet = [loads(Anomaly, body) for (body,) in await self._state.read(query, (cold_until,))]
+        known = await self._known_services()
+        tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
+        services = sum(known.values())
+        threshold = incidents.alarm_threshold(quiet, days, budget, self._settings, tests, services)
+        found = {"alarm_threshold": repr(threshold), "alarm_services": str(services), "alarm_budget": repr(budget)}
+        await self._state.write([meta_write(key, value) for key, value in found.items()])
+        return threshold
+
+    async def _representative(self) -> tuple[int, float]:
+        """From when on (seconds since the epoch) warm-up shows what is usual, and how many days of it were read."""
+        spans = await self._state.read("SELECT source, start, end FROM decisions WHERE kind = 'warmup' ORDER BY start")
+        spans = spans or await self._state.read("SELECT source, started_at, warm_until FROM checkpoints")
+        cold_until, longest = 0, 0.0
+        for name in {source for source, _, _ in spans}:
+            own = [(start, end) for source, start, end in spans if source == name]
+            total = sum(end - start for start, end in own)
+            left = total * COLD_SHARE
+            for start, end in own:
+                if end - start >= left:
+                    cold_until = max(cold_until, int(start + left))
+                    break
+                left -= end - start
+            longest = max(longest, total * (1 - COLD_SHARE))
+        return cold_until, longest / 86400
+
+    async def _known_services(self) -> dict[str, int]:
+        """Services of each source, as far as warm-up has seen them."""
+        rows = await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source")
+        known = {str(source): int(count or 0) for source, count in rows}
+        return {name: max(known.get(name, 0), FEW_SERVICES) for name in self._windows}
+
+
+def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:
+    """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays.
+
+    What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
+    """
+    writes = [_incident_row(cluster, dumps(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
+    last = {item.incident.id: item.incident for item in told}
+    for key in sorted((before.keys() | last.keys()) - after.keys()):
+        incident = last.get(key) or before[key].incident
+        gone = Write("incidents", ("id",), ((key,),), delete=True)
+        writes.append(incident_row(incident, seconds(incident.last_seen)) if incident else gone)
+    return writes
+
+
+_INCIDENT_COLUMNS = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
+
+
+def incident_row(incident: Incident, updated_at: int, cluster: str = "") -> Write:
+    """The row of an incident; `cluster` is empty once no anomaly can join it any more."""
+    times = (seconds(incident.starts_at), updated_at)
+    row = (incident.id, incident.status, incident.revision, incident.service, *times, dumps(incident), cluster)
+    return Write("incidents", _INCIDENT_COLUMNS, (row,))
+
+
+def _incident_row(cluster: Cluster, text: str) -> Write:
+    incident = cluster.incident
+    row = (
+        cluster.id,
+        cluster.status,
+        incident.revision if incident else 0,
+        incident.service if incident else cluster.members[0].service,
+        seconds(cluster.starts_at),
+        seconds(cluster.last_seen),
+        dumps(incident) if incident else "",
+        text,
+    )
+    return Write("incidents", _INCIDENT_COLUMNS, (row,))
+
+
+def news(told: Told) -> Write:
+    """The row from which reports and deliveries of this revision are made."""
+    incident = told.incident
+    names = ("incident", "revision", "part", "change", "at", "body")
+    return Write("news", names, ((incident.id, incident.revision, 0, told.change, seconds(told.at), dumps(incident)),))
+
+
+async def incident_list(state: Rows, status: str | None = None, limit: int = 100) -> list[Incident]:
+    """Incidents, the newest first."""
+    query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
+    rows = await state.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
+    return [loads(Incident, body) for (body,) in rows]

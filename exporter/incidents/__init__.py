@@ -1,0 +1,1 @@
+"""Anomalies become incidents that open, continue, resolve and reopen."""

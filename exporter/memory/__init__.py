@@ -1,0 +1,1 @@
+"""Past incidents, kept and found again."""

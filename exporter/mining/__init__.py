@@ -1,0 +1,1 @@
+"""Shapes become templates with ids that stay."""

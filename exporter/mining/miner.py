@@ -1,0 +1,764 @@
+"""Mine templates: each service's own bounded Drain tree over distinct shapes, with stable ids that survive merges."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field, field_validator
+
+from exporter.ingest.reduction import LineSettings, frame_of
+from exporter.mining import masks
+from exporter.mining.counts import Row, TemplateCounts
+from exporter.mining.masks import KEEP_KEYS, WILDCARD, MaskSettings
+from exporter.model import Duration, Reduced, SqlValue, Write, stable_key
+
+if TYPE_CHECKING:
+    from exporter.mining.tree import Cluster, Tree
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS mining_templates (
+    source TEXT NOT NULL, id INTEGER NOT NULL, service TEXT NOT NULL, cluster INTEGER NOT NULL, text TEXT NOT NULL,
+    survivor INTEGER NOT NULL, first_seen INTEGER NOT NULL, seen INTEGER NOT NULL, example TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mining_clusters (
+    source TEXT NOT NULL, cluster INTEGER NOT NULL, service TEXT NOT NULL, position INTEGER NOT NULL,
+    leaf TEXT NOT NULL, kind TEXT NOT NULL, tokens TEXT NOT NULL, variants TEXT NOT NULL, PRIMARY KEY (source, cluster)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mining_shapes (
+    source TEXT NOT NULL, service TEXT NOT NULL, shape INTEGER NOT NULL, position INTEGER NOT NULL,
+    masked INTEGER NOT NULL, template INTEGER NOT NULL, PRIMARY KEY (source, service, shape)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mining_counts (
+    source TEXT NOT NULL, kind TEXT NOT NULL, start INTEGER NOT NULL, counts BLOB NOT NULL,
+    PRIMARY KEY (source, kind, start)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mining_counters (
+    source TEXT PRIMARY KEY, template INTEGER NOT NULL, cluster INTEGER NOT NULL, position INTEGER NOT NULL,
+    retired INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+FORM = 2
+"""Raised when rows or the way from a shape to a template change their meaning."""
+
+OVERFLOW = 0
+"""The template of lines that a limit left without one, in all services."""
+
+OVERFLOW_TEXT = "<more kinds of lines than the limit>"
+
+MAX_EXAMPLE_CHARS = 400
+
+MAX_SHAPES = 20_000
+"""Coarse shapes of a service whose template is remembered; the oldest is forgotten and found again by the tree."""
+
+SEEN_STEPS = 16
+"""Into how many steps `template_retention` is cut: when a template was last seen is noted once in each."""
+
+_FAILURE = re.compile(
+    r"(?i)(error|exception|fail(?:ed|ure|ing)?|fatal|panic|timed? ?out|timeout|refused|denied|unreachable|unavailable"
+    r"|rejected|abort(?:ed)?|crash(?:ed)?|killed|corrupt(?:ed)?|unable|invalid|lost|deadlock|overflow|out of memory)"
+)
+
+
+class MiningSettings(LineSettings):
+    """How lines become templates, and the limits of a service. Drain's own settings are fixed: they are measured."""
+
+    masks: MaskSettings = MaskSettings()
+    keep_keys: tuple[str, ...] = KEEP_KEYS
+    """Keys whose value stays in `key=value`, because it tells statements apart."""
+    similarity: float = Field(default=0.6, gt=0, le=1)
+    """Share of equal words from which two lines are one template."""
+    variants: int = Field(default=3, ge=0, le=20)
+    """Words at one place that are kept as templates of their own; with one more they become one. 0: none."""
+    max_templates: int = Field(default=5_000, ge=1, le=100_000)
+    """Templates of a service."""
+    novelty_budget: int = Field(default=2_000, ge=1, le=100_000)
+    """New shapes of a service that are learnt in one window; the others wait for the next."""
+    max_tokens: int = Field(default=128, ge=8, le=1_024)
+    """Tokens of a line that are looked at."""
+    template_retention: Duration = timedelta(days=30)
+    """A template that is unseen for so long leaves the tree; it comes back under its id."""
+
+    @field_validator("keep_keys")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unfit := [name for name in value if not re.fullmatch(r"[\w.-]+", name)]:
+            raise ValueError(f"{unfit[0]!r} is not a key: letters, digits, _, . and - only")
+        return value
+
+    @field_validator("template_retention")
+    @classmethod
+    def _at_least(cls, value: timedelta) -> timedelta:
+        if value < timedelta(hours=1):
+            raise ValueError("must be 1h or more")
+        return value
+
+
+@dataclass(frozen=True)
+class Template:
+    """A kind of log line of a service. `words` are those in its text that speak of failure."""
+
+    id: int
+    service: str
+    text: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The templates of one window's lines."""
+
+    templates: pl.DataFrame
+    """`service` UInt64 and `shape` UInt64 as in `Reduced.lines`, `template` Int64."""
+    new: tuple[Template, ...] = ()
+    """Seen for the first time in this window."""
+    merged: tuple[tuple[int, int], ...] = ()
+    """Ids that became another: what was counted for the first belongs to the second."""
+    texts: Mapping[int, str] = field(default_factory=dict)
+    writes: tuple[Write, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+TEMPLATES_SCHEMA = {"service": pl.UInt64(), "shape": pl.UInt64(), "template": pl.Int64()}
+
+
+@dataclass
+class _Entry:
+    """A template as the miner keeps it; `survivor` is its own id until it is merged."""
+
+    id: int
+    service: str
+    cluster: int
+    tokens: tuple[str, ...]
+    survivor: int
+    first_seen: int
+    seen: int
+    example: str
+
+    @cached_property
+    def text(self) -> str:
+        return " ".join(self.tokens)
+
+    def open(self, tokens: tuple[str, ...]) -> None:
+        """Become more general."""
+        self.tokens = tokens
+        self.__dict__.pop("text", None)
+
+
+@dataclass
+class _Service:
+    """What is learnt of one service."""
+
+    name: str
+    tree: Tree
+    shapes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Shape to template and masked text, in the order in which they were learnt."""
+    texts: dict[int, list[int]] = field(default_factory=dict)
+    """Masked text to template, and how many shapes have it."""
+    by_pattern: dict[tuple[int, tuple[str, ...]], int] = field(default_factory=dict)
+
+    def remember(self, shape: int, masked: int, template: int) -> None:
+        self.shapes[shape] = (template, masked)
+        self.texts.setdefault(masked, [template, 0])[1] += 1
+
+    def forget(self, shape: int) -> None:
+        _, masked = self.shapes.pop(shape)
+        self.texts[masked][1] -= 1
+        if not self.texts[masked][1]:
+            del self.texts[masked]
+
+
+class _Groups(NamedTuple):
+    """The distinct shapes of each service in a window, in the order of their keys: when first, and how many lines."""
+
+    services: list[int]
+    shapes: list[int]
+    first: list[int]
+    sizes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """A shape that has no template yet."""
+
+    service: str
+    first: int
+    text: str
+    given: bool
+    key: int
+    example: str
+
+
+@dataclass
+class _Changes:
+    """What one call changed, by key, so that only that is written."""
+
+    templates: set[int] = field(default_factory=set)
+    clusters: dict[int, str] = field(default_factory=dict)
+    shapes: list[tuple[str, int, int]] = field(default_factory=list)
+    forgotten_shapes: list[tuple[str, int]] = field(default_factory=list)
+    forgotten_clusters: list[int] = field(default_factory=list)
+    forgotten_templates: list[int] = field(default_factory=list)
+    counts: list[Row] = field(default_factory=list)
+    forgotten_counts: list[tuple[str, int]] = field(default_factory=list)
+    merged: list[int] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Miner:
+    """The templates of one source. What is in memory is what its rows say: `load` makes the same miner again."""
+
+    tables: ClassVar[tuple[str, ...]] = (
+        "mining_templates",
+        "mining_clusters",
+        "mining_shapes",
+        "mining_counts",
+        "mining_counters",
+    )
+
+    def __init__(self, source: str, settings: MiningSettings) -> None:
+        self.source = source
+        self.settings = settings
+        self._clear()
+
+    def _clear(self) -> None:
+        self._services: dict[str, _Service] = {}
+        self._entries: dict[int, _Entry] = {}
+        self._ids = _Counters(template=0, cluster=0, position=0, retired=0)
+        self._counts = TemplateCounts()
+        self._changes = _Changes()
+        self._names: dict[int, str] = {}
+
+    # --- Rows -------------------------------------------------------------------------------------
+
+    def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
+        """Become the miner that wrote the rows."""
+        self._clear()
+        for row in rows.get("mining_templates", ()):
+            self._load_template(*row[1:])
+        for row in sorted(rows.get("mining_clusters", ()), key=_position):
+            self._load_cluster(*row[1:])
+        for row in sorted(rows.get("mining_shapes", ()), key=_position):
+            self._load_shape(*row[1:])
+        self._counts.load(row[1:] for row in rows.get("mining_counts", ()))  # type: ignore[misc]
+        for row in rows.get("mining_counters", ()):
+            self._load_counters(*row[1:])
+        for entry in self._entries.values():
+            if entry.survivor == entry.id:
+                self._attach(entry)
+
+    def _load_template(self, *row: Any) -> None:
+        key, service, cluster, text, survivor, first_seen, seen, example = row
+        tokens = tuple(text.split(" "))
+        self._entries[key] = _Entry(key, service, cluster, tokens, survivor, first_seen, seen, example)
+
+    def _load_cluster(self, *row: Any) -> None:
+        from exporter.mining.tree import Cluster
+
+        key, service, position, leaf, kind, tokens, variants = row
+        cluster = Cluster(key, tokens.split(" "), kind, position)
+        cluster.leaf = leaf
+        cluster.variants = [None if words is None else set(words) for words in json.loads(variants)]
+        self._service(service).tree.add(cluster)
+
+    def _load_counters(self, *row: Any) -> None:
+        self._ids = _Counters(*row)
+
+    def _load_shape(self, *row: Any) -> None:
+        service, shape, _, masked, template = row
+        self._service(service).remember(unsigned(shape), unsigned(masked), template)
+
+    def _attach(self, entry: _Entry) -> None:
+        """Let a template be found by its pattern; those of retired clusters wait for their cluster."""
+        service = self._service(entry.service)
+        cluster = service.tree.clusters.get(entry.cluster)
+        if cluster is not None:
+            cluster.templates.append(entry.id)
+        if cluster is None or cluster.kind != "retired":
+            service.by_pattern[entry.cluster, entry.tokens] = entry.id
+
+    def _service(self, name: str) -> _Service:
+        service = self._services.get(name)
+        if service is None:
+            from exporter.mining.tree import Tree
+
+            service = self._services[name] = _Service(name, Tree(self.settings.similarity))
+        return service
+
+    # --- Asking -----------------------------------------------------------------------------------
+
+    def texts(self) -> dict[int, str]:
+        """The text of every id that was ever given; a merged one has its survivor's."""
+        texts = {key: self._entries[self._find(key)].text for key in self._entries}
+        return {OVERFLOW: OVERFLOW_TEXT, **texts}
+
+    def survivors(self) -> dict[int, int]:
+        """Every id that was ever given, and what it became: itself, unless it was merged."""
+        return {OVERFLOW: OVERFLOW, **{key: self._find(key) for key in self._entries}}
+
+    def _find(self, key: int) -> int:
+        while key > 0 and self._entries[key].survivor != key:
+            key = self._entries[key].survivor
+        return key
+
+    # --- Mining -----------------------------------------------------------------------------------
+
+    def mine(self, window: int, reduced: Reduced, learn: bool = True) -> Mined:
+        """The template of each shape of a window. Without `learn` nothing changes: what has none gets an id below 0."""
+        groups = _groups(reduced.lines)
+        names = self._names_of(set(groups.services), reduced.names)
+        owners = [names.get(service, "") for service in groups.services]
+        known = self._known(owners, groups.shapes)
+        unknown = _unknown(reduced, owners, groups, [at for at, key in enumerate(known) if key is None])
+        found, passing = self._learn(window, unknown) if learn else self._look(unknown)
+        ids = [
+            self._find(found[owner, shape] if key is None else key)
+            for owner, shape, key in zip(owners, groups.shapes, known, strict=True)
+        ]
+        if learn:
+            self._note(window, ids, groups.sizes)
+        changes, self._changes = self._changes, _Changes()
+        used = sorted(set(ids))
+        new = [self._template(key) for key in used if key > 0 and self._entries[key].first_seen == window]
+        return Mined(
+            frame_of(TEMPLATES_SCHEMA, groups.services, groups.shapes, ids),
+            (*new, *passing.values()),
+            tuple((key, self._find(key)) for key in changes.merged),
+            {key: passing[key].text if key < 0 else self._text(key) for key in used},
+            self._writes(changes) if learn else (),
+            dict(sorted(changes.dropped.items())),
+        )
+
+    def _names_of(self, services: set[int], names: pl.DataFrame) -> dict[int, str]:
+        unknown = services - self._names.keys()
+        if unknown:
+            rows = names.filter(pl.col("key").is_in(pl.Series(list(unknown), dtype=pl.UInt64).implode()))
+            self._names.update(dict(zip(rows["key"].to_list(), rows["text"].to_list(), strict=True)))
+        return self._names
+
+    def _known(self, owners: Sequence[str], shapes: Sequence[int]) -> list[int | None]:
+        """The template of each shape that has one; those of a service stand together."""
+        known: list[int | None] = []
+        owner, templates = None, {}
+        for name, shape in zip(owners, shapes, strict=True):
+            if name != owner:
+                owner, templates = name, self._services[name].shapes if name in self._services else {}
+            entry = templates.get(shape)
+            known.append(entry[0] if entry else None)
+        return known
+
+    def _text(self, key: int) -> str:
+        return self._entries[key].text if key else OVERFLOW_TEXT
+
+    def _template(self, key: int) -> Template:
+        entry = self._entries[key]
+        return Template(key, entry.service, entry.text, failure_words(entry.text))
+
+    def _note(self, window: int, ids: Sequence[int], sizes: Sequence[int]) -> None:
+        """How often templates were seen, and when first and last, the latter in steps."""
+        step = self._step()
+        seen = window // step * step
+        counts = dict.fromkeys(ids, 0)
+        for key, size in zip(ids, sizes, strict=True):
+            counts[key] += size
+        for key in counts.keys() - {OVERFLOW}:
+            entry = self._entries[key]
+            if entry.seen < seen or entry.first_seen > window:
+                entry.seen, entry.first_seen = max(entry.seen, seen), min(entry.first_seen, window)
+                self._changes.templates.add(key)
+        self._changes.counts, self._changes.forgotten_counts = self._counts.put(window, counts)
+
+    def _step(self) -> int:
+        return max(60, self.settings.template_retention // timedelta(seconds=SEEN_STEPS))
+
+    # --- Looking, without a change ----------------------------------------------------------------
+
+    def _look(self, shapes: Sequence[_Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
+        """Templates that shapes would have; what has none is told apart by its masked text."""
+        found = {(shape.service, shape.key): OVERFLOW for shape in shapes}
+        passing: dict[tuple[str, str], int] = {}
+        for shape, tokens in self._admitted(shapes):
+            key = self._look_up(shape, tokens)
+            if key is None:
+                key = passing.setdefault((shape.service, " ".join(tokens)), -1 - len(passing))
+            found[shape.service, shape.key] = key
+        return found, {key: Template(key, name, text, failure_words(text)) for (name, text), key in passing.items()}
+
+    def _look_up(self, shape: _Unknown, tokens: tuple[str, ...]) -> int | None:
+        service = self._services.get(shape.service)
+        if service is None:
+            return None
+        if shape.given:
+            return service.by_pattern.get((0, tokens))
+        if same := service.texts.get(_masked_key(tokens)):
+            return same[0]
+        cluster = service.tree.live.find(tokens) or service.tree.retired.find_exact(tokens)
+        if cluster is None or not cluster.holds(tokens):
+            return None
+        pattern = cluster.pattern(tokens)
+        return next((key for key in cluster.templates if self._entries[key].tokens == pattern), None)
+
+    def _admitted(self, shapes: Sequence[_Unknown]) -> list[tuple[_Unknown, tuple[str, ...]]]:
+        """The shapes that the budget of their service admits, in the fixed order, with their tokens."""
+        ordered = sorted(shapes, key=lambda shape: (shape.service, shape.first, shape.text, shape.key))
+        taken: Counter[str] = Counter()
+        admitted = []
+        for shape in ordered:
+            taken[shape.service] += 1
+            if taken[shape.service] <= self.settings.novelty_budget:
+                admitted.append(shape)
+        if len(admitted) < len(ordered):
+            self._changes.dropped["novelty_budget"] += len(ordered) - len(admitted)
+        if not admitted:
+            return []
+        texts = masks.masked([shape.text for shape in admitted], self.settings.masks, self.settings.keep_keys)
+        return [(shape, self._tokens(shape, text)) for shape, text in zip(admitted, texts, strict=True)]
+
+    def _tokens(self, shape: _Unknown, masked: str) -> tuple[str, ...]:
+        tokens = shape.text.split() if shape.given else masks.tokens_of(masked, self.settings.max_tokens)
+        return tuple(tokens) or ("<EMPTY>",)
+
+    # --- Learning ---------------------------------------------------------------------------------
+
+    def _learn(self, window: int, shapes: Sequence[_Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
+        found = {(shape.service, shape.key): OVERFLOW for shape in shapes}
+        for shape, tokens in self._admitted(shapes):
+            service = self._service(shape.service)
+            masked = _masked_key(tokens)
+            same = service.texts.get(masked) if not shape.given else None
+            key = same[0] if same else self._learn_tokens(service, shape, tokens, window)
+            found[shape.service, shape.key] = key
+            if key != OVERFLOW:
+                service.remember(shape.key, masked, key)
+                self._changes.shapes.append((shape.service, shape.key, self._ids.next_position()))
+        for name in {shape.service for shape in shapes}:
+            self._forget_shapes(self._service(name))
+        return found, {}
+
+    def _learn_tokens(self, service: _Service, shape: _Unknown, tokens: tuple[str, ...], window: int) -> int:
+        if shape.given:
+            return self._id_of(service, None, tokens, window, shape.example)
+        cluster = service.tree.live.find(tokens) or self._revived(service, tokens)
+        if cluster is None:
+            cluster = self._created(service, tokens)
+            if cluster is None:
+                return OVERFLOW
+        else:
+            changed, opened = cluster.take(tokens, self.settings.variants)
+            if opened:
+                self._open(service, cluster, opened)
+            if changed:
+                self._changes.clusters[cluster.cluster_id] = service.name
+        return self._id_of(service, cluster, cluster.pattern(tokens), window, shape.example)
+
+    def _id_of(
+        self, service: _Service, cluster: Cluster | None, pattern: tuple[str, ...], window: int, example: str
+    ) -> int:
+        """The id of a pattern of a cluster, a new one if need be and the limit allows."""
+        number = cluster.cluster_id if cluster else 0
+        key = service.by_pattern.get((number, pattern))
+        if key is not None:
+            return key
+        if self._at_limit(service):
+            return OVERFLOW
+        key = self._ids.next_template()
+        self._entries[key] = _Entry(key, service.name, number, pattern, key, window, 0, example)
+        service.by_pattern[number, pattern] = key
+        if cluster:
+            cluster.templates.append(key)
+        self._changes.templates.add(key)
+        return key
+
+    def _at_limit(self, service: _Service) -> bool:
+        if len(service.by_pattern) < self.settings.max_templates:
+            return False
+        self._changes.dropped["max_templates"] += 1
+        return True
+
+    def _created(self, service: _Service, tokens: tuple[str, ...]) -> Cluster | None:
+        """A new cluster of these tokens; in a full leaf the one that takes the rest."""
+        from exporter.mining.tree import Cluster
+
+        tree = service.tree
+        leaf = tree.live.leaf_of(tokens)
+        full = tree.live.full(tokens)
+        if full:
+            self._changes.dropped["full_leaf"] += 1
+            if shared := tree.overflow.get((len(tokens), leaf)):
+                return shared
+        if self._at_limit(service):
+            return None
+        kept = (leaf if leaf not in ("", WILDCARD) else WILDCARD, *(WILDCARD,) * (len(tokens) - 1)) if full else tokens
+        cluster = Cluster(self._ids.next_cluster(), kept, "overflow" if full else "live", self._ids.next_position())
+        cluster.leaf = leaf
+        if full:
+            cluster.variants = [None if token == WILDCARD else {token} for token in kept]
+        tree.add(cluster)
+        self._changes.clusters[cluster.cluster_id] = service.name
+        return cluster
+
+    def _open(self, service: _Service, cluster: Cluster, opened: Sequence[int]) -> None:
+        """Positions have seen too many words: templates that differed only there become the oldest of them."""
+        survivors: dict[tuple[str, ...], int] = {}
+        for key in cluster.templates:
+            entry = self._entries[key]
+            service.by_pattern.pop((cluster.cluster_id, entry.tokens), None)
+            tokens = list(entry.tokens)
+            for position in opened:
+                tokens[position] = WILDCARD
+            entry.open(tuple(tokens))
+            entry.survivor = survivors.setdefault(entry.tokens, key)
+            self._changes.templates.add(key)
+            if entry.survivor != key:
+                self._merge(entry)
+        cluster.templates = list(survivors.values())
+        service.by_pattern.update({(cluster.cluster_id, tokens): key for tokens, key in survivors.items()})
+
+    def _merge(self, entry: _Entry) -> None:
+        survivor = self._entries[entry.survivor]
+        survivor.first_seen = min(survivor.first_seen, entry.first_seen)
+        survivor.seen = max(survivor.seen, entry.seen)
+        self._changes.merged.append(entry.id)
+
+    def _forget_shapes(self, service: _Service) -> None:
+        surplus = len(service.shapes) - MAX_SHAPES
+        for shape in list(service.shapes)[: max(0, surplus)]:
+            service.forget(shape)
+            self._changes.forgotten_shapes.append((service.name, shape))
+
+    # --- Retiring ---------------------------------------------------------------------------------
+
+    def retire(self, window: int) -> tuple[Write, ...]:
+        """Take out of the tree what nobody has seen for `template_retention` before this window."""
+        step = self._step()
+        if window // step <= self._ids.retired:
+            return ()
+        self._ids.retired = window // step
+        before = self._ids.retired * step - self.settings.template_retention // timedelta(seconds=1) - step
+        for _, service in sorted(self._services.items()):
+            self._retire(service, before)
+            self._forget_retired(service)
+        self._changes.forgotten_counts = self._counts.prune(before)
+        changes, self._changes = self._changes, _Changes()
+        return self._writes(changes) or (self._counters_row(),)
+
+    def _retire(self, service: _Service, before: int) -> None:
+        """Clusters none of whose templates was seen since, and the shapes that led to them."""
+        unseen = [
+            cluster
+            for cluster in service.tree.in_use()
+            if all(self._entries[key].seen < before for key in cluster.templates)
+        ]
+        for cluster in unseen:
+            service.tree.move(cluster, "retired", self._ids.next_position())
+            self._changes.clusters[cluster.cluster_id] = service.name
+            for key in cluster.templates:
+                service.by_pattern.pop((cluster.cluster_id, self._entries[key].tokens), None)
+        numbers = {cluster.cluster_id for cluster in unseen}
+        own = [shape for shape, (key, _) in service.shapes.items() if self._entries[key].cluster in numbers]
+        for shape in own:
+            service.forget(shape)
+            self._changes.forgotten_shapes.append((service.name, shape))
+
+    def _revived(self, service: _Service, tokens: tuple[str, ...]) -> Cluster | None:
+        """A retired cluster that the tokens fit comes back, with its ids."""
+        cluster = service.tree.retired.find_exact(tokens)
+        if cluster is None or self._at_limit(service):
+            return None
+        service.tree.move(cluster, "live", self._ids.next_position())
+        self._changes.clusters[cluster.cluster_id] = service.name
+        for key in cluster.templates:
+            service.by_pattern[cluster.cluster_id, self._entries[key].tokens] = key
+        return cluster
+
+    def _forget_retired(self, service: _Service) -> None:
+        """More are retired than could ever be in use: the longest retired are gone for good."""
+        retired = list(service.tree.retired.id_to_cluster.values())
+        surplus = retired[: max(0, len(retired) - self.settings.max_templates)]
+        for cluster in surplus:
+            service.tree.forget(cluster)
+            self._changes.clusters.pop(cluster.cluster_id, None)
+            self._changes.forgotten_clusters.append(cluster.cluster_id)
+        numbers = {cluster.cluster_id for cluster in surplus}
+        gone = [key for key, entry in self._entries.items() if entry.cluster in numbers] if surplus else []
+        for key in gone:
+            del self._entries[key]
+            self._changes.templates.discard(key)
+        self._changes.forgotten_templates += gone
+
+    # --- Writes -----------------------------------------------------------------------------------
+
+    def _writes(self, changes: _Changes) -> tuple[Write, ...]:
+        """Rows of what changed, in the order of their keys."""
+        some = tuple(
+            Write(table, columns, tuple(rows), delete) for table, columns, rows, delete in self._rows(changes) if rows
+        )
+        return (*some, self._counters_row()) if some else ()
+
+    def _rows(self, changes: _Changes) -> Iterator[tuple[str, tuple[str, ...], list[tuple[SqlValue, ...]], bool]]:
+        """Table, columns and rows of each kind of change; whether they go."""
+        own = self.source
+        kept = [shape for shape in changes.shapes if shape[1] in self._services[shape[0]].shapes]
+        clusters = [self._cluster_row(*item) for item in sorted(changes.clusters.items())]
+        yield "mining_templates", _TEMPLATE, [self._template_row(key) for key in sorted(changes.templates)], False
+        yield "mining_clusters", _CLUSTER, clusters, False
+        yield "mining_shapes", _SHAPE, [self._shape_row(*shape) for shape in kept], False
+        yield "mining_counts", _COUNT, [(own, *row) for row in changes.counts], False
+        gone = [(own, name, signed(key)) for name, key in changes.forgotten_shapes]
+        yield "mining_shapes", _SHAPE[:3], list(gone), True
+        yield "mining_counts", _COUNT[:3], [(own, *key) for key in changes.forgotten_counts], True
+        yield "mining_clusters", _CLUSTER[:2], [(own, key) for key in changes.forgotten_clusters], True
+        yield "mining_templates", _TEMPLATE[:2], [(own, key) for key in changes.forgotten_templates], True
+
+    def _template_row(self, key: int) -> tuple[SqlValue, ...]:
+        entry = self._entries[key]
+        return (
+            *(self.source, key, entry.service, entry.cluster, entry.text),
+            *(entry.survivor, entry.first_seen, entry.seen, entry.example),
+        )
+
+    def _cluster_row(self, key: int, service: str) -> tuple[SqlValue, ...]:
+        cluster = self._services[service].tree.clusters[key]
+        variants = [None if words is None else sorted(words) for words in cluster.variants]
+        return (
+            *(self.source, key, service, cluster.position, cluster.leaf, cluster.kind),
+            " ".join(cluster.log_template_tokens),
+            json.dumps(variants, ensure_ascii=False, separators=(",", ":")),
+        )
+
+    def _shape_row(self, service: str, shape: int, position: int) -> tuple[SqlValue, ...]:
+        template, masked = self._services[service].shapes[shape]
+        return self.source, service, signed(shape), position, signed(masked), template
+
+    def _counters_row(self) -> Write:
+        ids = self._ids
+        row = (self.source, ids.template, ids.cluster, ids.position, ids.retired)
+        return Write("mining_counters", _COUNTER, (row,))
+
+
+_TEMPLATE = ("source", "id", "service", "cluster", "text", "survivor", "first_seen", "seen", "example")
+_CLUSTER = ("source", "cluster", "service", "position", "leaf", "kind", "tokens", "variants")
+_SHAPE = ("source", "service", "shape", "position", "masked", "template")
+_COUNT = ("source", "kind", "start", "counts")
+_COUNTER = ("source", "template", "cluster", "position", "retired")
+
+
+@dataclass
+class _Counters:
+    """The last numbers given; `retired` is the step in which templates were last retired."""
+
+    template: int
+    cluster: int
+    position: int
+    retired: int
+
+    def next_template(self) -> int:
+        self.template += 1
+        return self.template
+
+    def next_cluster(self) -> int:
+        self.cluster += 1
+        return self.cluster
+
+    def next_position(self) -> int:
+        self.position += 1
+        return self.position
+
+
+def _position(row: tuple[SqlValue, ...]) -> int:
+    """The order of insertion, of a cluster or a shape."""
+    return int(row[3] or 0)
+
+
+def _groups(lines: pl.DataFrame) -> _Groups:
+    services, shapes, timestamps = (lines[name].to_numpy() for name in ("service", "shape", "timestamp"))
+    if not lines["timestamp"].is_sorted():
+        order = np.argsort(timestamps, kind="stable")
+        services, shapes, timestamps = services[order], shapes[order], timestamps[order]
+    counted = np.flatnonzero(shapes)
+    if len(counted) < len(shapes):
+        services, shapes, timestamps = services[counted], shapes[counted], timestamps[counted]
+    alone = not len(services) or (services == services[0]).all()
+    keys = shapes if alone else _numbered(services, shapes)
+    _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
+    return _Groups(services[first].tolist(), shapes[first].tolist(), timestamps[first].tolist(), sizes.tolist())
+
+
+def _numbered(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """One number for each distinct combination of the columns' values."""
+    numbers = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, inverse = np.unique(column, return_inverse=True)
+        numbers = numbers * len(values) + inverse.ravel()
+    return numbers
+
+
+def _unknown(reduced: Reduced, owners: Sequence[str], groups: _Groups, rows: Sequence[int]) -> list[_Unknown]:
+    """Some of the groups with their text, whether it is a template already, and a line that has it."""
+    if not rows:
+        return []
+    wanted = {groups.shapes[row] for row in rows}
+    found = _rows_of(reduced.shapes, wanted, ("shape", "text", "given"))
+    texts = {key: (text, given) for key, text, given in found}
+    exemplars = reversed(_rows_of(reduced.exemplars, wanted, ("service", "shape", "body")))
+    examples = {(name or "", key): body[:MAX_EXAMPLE_CHARS] for name, key, body in exemplars}
+    return [
+        _Unknown(owner, first, *texts[shape], shape, examples.get((owner, shape), ""))
+        for owner, shape, first in ((owners[row], groups.shapes[row], groups.first[row]) for row in rows)
+    ]
+
+
+def _rows_of(frame: pl.DataFrame, shapes: set[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Rows of some shapes, in the order of the frame."""
+    if frame.height > _FEW_ROWS:
+        frame = frame.filter(pl.col("shape").is_in(pl.Series(list(shapes), dtype=pl.UInt64).implode()))
+    at = columns.index("shape")
+    return [row for row in zip(*(frame[name].to_list() for name in columns), strict=True) if row[at] in shapes]
+
+
+# Below this many rows it costs less to look at each than to ask polars.
+_FEW_ROWS = 500
+
+
+def _masked_key(tokens: Sequence[str]) -> int:
+    return stable_key(" ".join(tokens))
+
+
+def signed(key: int) -> int:
+    """A 64-bit key as SQLite holds it.
+
+    >>> signed(2**64 - 1), unsigned(-1) == 2**64 - 1
+    (-1, True)
+    """
+    return key - (1 << 64) if key >= 1 << 63 else key
+
+
+def unsigned(key: int) -> int:
+    """The key that `signed` wrote."""
+    return key % (1 << 64)
+
+
+def failure_words(text: str) -> tuple[str, ...]:
+    """Words of a template that speak of failure, lower-case, each once.
+
+    >>> failure_words("connection to <HOST> refused: Timeout")
+    ('refused', 'timeout')
+    """
+    return tuple(dict.fromkeys(match[0].lower() for match in _FAILURE.finditer(text)))
+
+
+def fingerprint(settings: MiningSettings) -> str:
+    """Of everything that decides which line has which template: with another one, templates are mined anew."""
+    own = settings.model_dump_json()
+    return f"{stable_key(f'{FORM}/{masks.fingerprint()}/{own}'):016x}"

@@ -1,0 +1,1 @@
+"""What a record says of itself: its time, its level, its fields."""

@@ -1,0 +1,1 @@
+"""What happened, the likely cause and what to do, each sentence with its evidence."""

@@ -1,0 +1,220 @@
+"""Put the parts together as the configuration says: the same for the daemon, backtest and demo."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from exporter import detection
+from exporter.config import Config
+from exporter.delivery.deliver import Deliverer, Enricher, Links, MemorySink
+from exporter.detection import Detector, observation
+from exporter.flow.source import Brain, Grouper, SourcePipeline, moment, seconds
+from exporter.incidents.clusters import Cluster, Localise
+from exporter.incidents.suspects import suspected
+from exporter.ingest.redaction import Redactor
+from exporter.ingest.reduction import ReductionSettings
+from exporter.memory.recall import Memory
+from exporter.mining import miner as mining
+from exporter.mining.miner import Miner
+from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
+from exporter.state.file import State
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT = 3
+"""Raised when what stages write changes its meaning without its tables changing."""
+
+
+def fingerprint(config: Config) -> str:
+    """Of everything that derived rows depend on: masks, views, windows, and the form of the rows.
+
+    `max_lines_per_window` is not among it: estimates from a sample mean the same as counts, so what was learnt stays.
+    """
+    parts = {
+        "format": FORMAT,
+        "mining": mining.fingerprint(config.mining),
+        "detection": config.detection.model_dump(mode="json"),
+        "sources": {
+            source.name: [str(source.window), str(source.late_window), repr(source.sessions), str(source.group_by)]
+            for source in config.sources
+        },
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def open_state(config: Config, path: Path | None = None) -> State:
+    """The state file with the tables of all stages. Raises StateError."""
+    return State(path or config.state, (mining.TABLES, detection.TABLES), fingerprint(config))
+
+
+def make_brain(config: Config, source: Any) -> Brain:
+    """A source's brain with nothing learnt."""
+    miner = Miner(source.name, config.mining)
+    sessions = {"idle": source.sessions.idle, "max_age": source.sessions.max_age} if source.sessions else {}
+    detector = Detector(source.name, config.detection, source.window, source.late_window, **sessions)
+    return Brain(source.name, miner, detector, source.window, source.late_window)
+
+
+def reduction_settings(config: Config, source: Any, key: bytes) -> ReductionSettings:
+    """What `reduce` needs to know of a source."""
+    return ReductionSettings.of(source, config.mining, config.redaction, key)
+
+
+def source_links(config: Config) -> Links:
+    """A function from an incident to links into the places where its logs can be read."""
+    links = {source.name: source.link for source in config.sources if source.link}
+
+    def of(incident: Incident) -> tuple[tuple[str, str], ...]:
+        start = incident.starts_at - timedelta(minutes=5)
+        end = incident.last_seen + timedelta(minutes=5)
+        values = {"start": _instant(start), "end": _instant(end), "service": quote(incident.service, safe="")}
+        return tuple((name, link.format(**values)) for name, link in links.items() if name in incident.sources)
+
+    return of
+
+
+def _instant(moment: Any) -> str:
+    return str(moment.isoformat(timespec="milliseconds")).replace("+00:00", "Z")
+
+
+@dataclass
+class Assembly:
+    """Every part of one installation, ready to run."""
+
+    config: Config
+    clock: Clock
+    telemetry: Telemetry
+    state: State
+    pipelines: tuple[SourcePipeline, ...]
+    grouper: Grouper
+    redactor: Redactor
+    links: Links
+    memory: Memory
+    enricher: Enricher
+    deliverers: tuple[Deliverer, ...]
+    llm: Any
+    lock: asyncio.Lock
+
+    async def close(self) -> None:
+        """Close clients first, then the state file."""
+        for pipeline in self.pipelines:
+            await pipeline.source.close()
+        for deliverer in self.deliverers:
+            await deliverer.sink.close()
+        if self.llm is not None:
+            await self.llm.close()
+        self.state.close()
+
+
+def assemble(
+    config: Config,
+    clock: Clock,
+    telemetry: Telemetry,
+    state: State | None = None,
+    sources: Sequence[Source] | None = None,
+    sinks: Sequence[Sink] | None = None,
+    wall: Clock | None = None,
+) -> Assembly:
+    """Build what the configuration names. Raises ConfigError or StateError.
+
+    `sources` and `sinks` replace its own. `wall` is the clock of deliveries, which other servers' clocks must
+    agree with, also when `clock` is stepped through the past.
+    """
+    state = state or open_state(config)
+    try:
+        return _assemble(config, clock, telemetry, state, sources, sinks, wall or SystemClock())
+    except BaseException:
+        state.close()
+        raise
+
+
+def _assemble(
+    config: Config,
+    clock: Clock,
+    telemetry: Telemetry,
+    state: State,
+    sources: Sequence[Source] | None,
+    sinks: Sequence[Sink] | None,
+    wall: Clock,
+) -> Assembly:
+    context = Context(clock=clock, telemetry=telemetry, documents=state)
+    lock = asyncio.Lock()
+    key = state.redaction_key()
+    redactor = Redactor.of(config.redaction, key, telemetry)
+    built = sources if sources is not None else [settings.build(context) for settings in config.sources]
+    pipelines = tuple(
+        SourcePipeline(
+            source,
+            lambda settings=settings: make_brain(config, settings),  # type: ignore[misc]
+            state,
+            reduction_settings(config, settings, key),
+            settings.late_window,
+            config.readers,
+            telemetry,
+            lock,
+            settings.max_lines_per_window,
+        )
+        for source, settings in zip(built, config.sources, strict=True)
+    )
+    memory = Memory.of(config.memory, context)
+    llm = config.llm.build(context) if config.llm else None
+    links = source_links(config)
+    places = sinks if sinks is not None else [settings.build(context) for settings in config.sinks]
+    deliverers = tuple(
+        Deliverer(sink, state, wall, links, config.external_url, telemetry) for sink in (MemorySink(memory), *places)
+    )
+    return Assembly(
+        config=config,
+        clock=clock,
+        telemetry=telemetry,
+        state=state,
+        pipelines=pipelines,
+        grouper=Grouper(
+            state,
+            config.incidents,
+            config.external_labels,
+            {pipeline.name: pipeline.window for pipeline in pipelines},
+            localiser(state, pipelines),
+            lock,
+        ),
+        redactor=redactor,
+        links=links,
+        memory=memory,
+        enricher=Enricher(state, memory, redactor, links, llm, telemetry),
+        deliverers=deliverers,
+        llm=llm,
+        lock=lock,
+    )
+
+
+def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
+    """How services are ranked by how likely each is the cause: from the scores of all services while it lasted."""
+    windows = {pipeline.name: pipeline.window for pipeline in pipelines}
+    query = "SELECT window, body FROM detection_scores WHERE source = ? AND window > ? AND window < ? ORDER BY window"
+
+    def of(span: TimeRange, cluster: Cluster) -> tuple[Suspect, ...]:
+        ranked = []
+        for source in dict.fromkeys(member.source for member in cluster.members if member.source in windows):
+            step = windows[source]
+            rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
+            frames = [(moment(window), _scores(body)) for window, body in rows]
+            ranked.append(detection.localise(frames, span, step))
+        return suspected(cluster, ranked)
+
+    return of
+
+
+@lru_cache(512)
+def _scores(body: bytes) -> pl.DataFrame:
+    """Of a window: an incident is told again with each window that it goes on through."""
+    return observation.unpack(body)

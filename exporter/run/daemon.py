@@ -1,0 +1,407 @@
+"""The daemon: jobs that take their work from the state file, signals, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+from exporter.flow.source import SourcePipeline, decision, grouped_through, seconds
+from exporter.flow.warmup import plan
+from exporter.ingest.lateness import QUANTILES
+from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
+from exporter.model.questions import Health, Readiness, SourceProgress
+from exporter.run.assembly import Assembly
+from exporter.run.operations import Operations
+from exporter.telemetry import PrometheusTelemetry
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN = timedelta(seconds=8)
+"""How long work in hand may take after SIGTERM; orchestrators kill after ten seconds or more."""
+
+GIVE_UP_AFTER = timedelta(hours=1)
+ATTEMPTS = 5
+"""A window that could not be read for this long, and in so many polls, while its source answers otherwise, is recorded
+as a gap: detection goes on."""
+
+SILENT_FOR = timedelta(minutes=10)
+"""Jobs tick every second, and the longest is bounded: after this the process hangs."""
+
+TICK = timedelta(seconds=1)
+HOUSEKEEPING = timedelta(minutes=10)
+
+
+@dataclass
+class Polling:
+    """How polling of one source goes: what wall time knows, and rows need not."""
+
+    pipeline: SourcePipeline
+    settings: Any
+    state: Literal["warming_up", "ready", "stalled"] = "warming_up"
+    answered_at: datetime | None = None
+    failing_since: datetime | None = None
+    failed: int = 0
+    detail: str = ""
+
+
+class Daemon(Operations):
+    """Runs the jobs of an assembly: polls, group, enrich, deliveries, analyses, housekeeping."""
+
+    def __init__(self, assembly: Assembly, telemetry: PrometheusTelemetry) -> None:
+        super().__init__(assembly)
+        self.assembly = assembly
+        self.telemetry = telemetry
+        telemetry.announce([p.name for p in assembly.pipelines], [d.sink.name for d in assembly.deliverers])
+        self.pollings = [
+            Polling(pipeline, settings)
+            for pipeline, settings in zip(assembly.pipelines, assembly.config.sources, strict=True)
+        ]
+        self._stop = asyncio.Event()
+        self._running: set[str] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._beat = time.monotonic()
+
+    # --- Jobs ---
+
+    async def poll(self, polling: Polling) -> None:
+        """Bring one source up to now, less its settle delay: first what came late, then what is new."""
+        now = self.assembly.clock.now()
+        pipeline, settings = polling.pipeline, polling.settings
+        until = floor(now - settings.query_offset, pipeline.window)
+        started = time.monotonic()
+        outcome = "ok"
+        try:
+            await self._enter(polling, until, now)
+            await pipeline.sweep()
+            lines = await pipeline.advance(until)
+            outcome = "ok" if lines else "empty"
+            await self._answered(polling, now)
+        except TransientError as error:
+            outcome = "transient"
+            await self._failed(polling, str(error), now, until)
+        except (PermanentError, ConfigError) as error:
+            outcome = "permanent"
+            await self._failed(polling, str(error), now, until)
+        except StateError:
+            raise
+        except Exception as error:
+            # What we did not foresee in one source must not hold back the others for ever either.
+            await self._failed(polling, f"failed unexpectedly: {error!r}", now, until)
+            raise
+        self.telemetry.count("source_polls", source=pipeline.name, outcome=outcome)
+        self.telemetry.observe("source_poll_seconds", time.monotonic() - started, source=pipeline.name)
+        await self._measure(polling, now)
+
+    async def _enter(self, polling: Polling, until: datetime, now: datetime) -> None:
+        """Begin at first start; after a long outage leave out, on the record, what is older than `max_catch_up`."""
+        pipeline, limit = polling.pipeline, self.assembly.config.max_catch_up
+        checkpoint = await pipeline.checkpoint()
+        if checkpoint is None:
+            await self._begin(polling, until, now)
+        elif until - checkpoint.read_through > limit and checkpoint.read_through >= checkpoint.warm_until:
+            await pipeline.skip(floor(until - limit, pipeline.window), "gap", "longer than max_catch_up", now)
+
+    async def _begin(self, polling: Polling, until: datetime, now: datetime) -> None:
+        """First start: fix, on the record, which windows warm-up takes."""
+        pipeline = polling.pipeline
+        most = polling.settings.max_lines_per_window
+        chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup, most)
+        planned = [decision(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
+        await pipeline.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
+        log.info("%s: learning before the first alarm: %s", pipeline.name, chosen)
+
+    async def _answered(self, polling: Polling, now: datetime) -> None:
+        polling.answered_at = now
+        polling.failing_since = None
+        polling.failed = 0
+        polling.detail = ""
+        if polling.state == "stalled":
+            log.info("%s: answers again", polling.pipeline.name)
+        if not polling.pipeline.stopping:
+            polling.state = "ready"
+
+    async def _failed(self, polling: Polling, reason: str, now: datetime, until: datetime) -> None:
+        """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
+        polling.detail = reason
+        polling.failing_since = polling.failing_since or now
+        polling.failed += 1
+        failing = now - polling.failing_since
+        log.warning("%s: poll failed, will try again: %s", polling.pipeline.name, reason)
+        checkpoint = await polling.pipeline.checkpoint()
+        if failing >= self.assembly.config.stall_after and polling.state != "stalled":
+            polling.state = "stalled"
+            since = checkpoint.read_through if checkpoint else until
+            span = TimeRange(since, max(until, since))
+            await self.assembly.state.write([decision(polling.pipeline.name, span, "stalled", reason, now)])
+        if checkpoint and failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS:
+            window_end = checkpoint.read_through + polling.pipeline.window
+            if window_end <= until - GIVE_UP_AFTER and await self._answers(polling, until):
+                await polling.pipeline.skip(window_end, "gap", reason, now)
+
+    async def _answers(self, polling: Polling, until: datetime) -> bool:
+        """Whether the source counts its newest window: else all of it is out of reach, and no window is to blame."""
+        newest = TimeRange(until - polling.pipeline.window, until)
+        try:
+            await polling.pipeline.source.count(newest, polling.pipeline.window)
+        except ExporterError:
+            return False
+        return True
+
+    async def _measure(self, polling: Polling, now: datetime) -> None:
+        checkpoint = await polling.pipeline.checkpoint()
+        if checkpoint is None:
+            return
+        name, gauge = polling.pipeline.name, self.telemetry.gauge
+        gauge("source_read_through_timestamp_seconds", seconds(checkpoint.read_through), source=name)
+        gauge("source_settled_through_timestamp_seconds", seconds(checkpoint.settled_through), source=name)
+        gauge("source_lag_seconds", (now - checkpoint.read_through).total_seconds(), source=name)
+        gauge("source_stalled", float(polling.state == "stalled"), source=name)
+        gauge("warmup_progress_ratio", await polling.pipeline.warmth(checkpoint), source=name)
+        gauge("source_lines_ahead", polling.pipeline.lines_ahead(), source=name)
+        for share in QUANTILES:
+            lateness = polling.pipeline.lateness(share)
+            if lateness is not None:
+                gauge("source_lateness_seconds", lateness, source=name, quantile=str(share))
+
+    async def group(self) -> None:
+        """Group up to the smallest checkpoint of the sources that are not stalled; then report what is new."""
+        horizon = await self._horizon()
+        if horizon is not None:
+            await self._calibrate(self.assembly.config.alarm_budget)
+            for told in await self.assembly.grouper.group(horizon):
+                self._count_told(told.change, told.incident.severity)
+                log.info("incident %s %s: %s", told.incident.id, told.change, told.incident.service)
+        await self.assembly.enricher.enrich()
+        await self._measure_standing()
+
+    async def _calibrate(self, budget: float) -> None:
+        """Set the threshold once warm-up is over, and anew from what it found when another budget is configured."""
+        known = await self.assembly.state.meta("alarm_budget")
+        if await self.assembly.state.meta("alarm_threshold") is None or known not in (None, repr(budget)):
+            threshold = await self.assembly.grouper.calibrate(budget)
+            self.telemetry.gauge("alarm_threshold", threshold)
+
+    async def _measure_standing(self) -> None:
+        """What stands now, whichever run brought it about."""
+        rows = await self.assembly.state.read("SELECT COUNT(*) FROM incidents WHERE status = 'firing'")
+        self.telemetry.gauge("incidents_open", rows[0][0])
+        threshold = await self.assembly.state.meta("alarm_threshold")
+        if threshold is not None:
+            self.telemetry.gauge("alarm_threshold", float(threshold))
+        await self.readiness()
+
+    def _count_told(self, change: str, severity: str) -> None:
+        if change == "opened":
+            self.telemetry.count("incidents_opened", severity=severity)
+        elif change in ("resolved", "reopened"):
+            self.telemetry.count(f"incidents_{change}")
+
+    async def _horizon(self) -> datetime | None:
+        """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
+        # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
+        first = await self.assembly.state.meta("alarm_threshold") is None
+        ends = []
+        for polling in self.pollings:
+            checkpoint = await polling.pipeline.checkpoint()
+            warming = checkpoint is None or checkpoint.read_through < checkpoint.warm_until
+            if polling.state == "stalled" or (warming and not first):
+                continue
+            if checkpoint is None or warming:
+                return None
+            ends.append(checkpoint.read_through)
+        return min(ends) if ends else None
+
+    async def narrate(self) -> None:
+        """The model's version follows the deterministic one."""
+        await self.assembly.enricher.narrate()
+
+    async def housekeep(self) -> None:
+        """Drop what nobody needs any more, and measure what is kept."""
+        grouped = await grouped_through(self.assembly.state)
+        now = self.assembly.clock.now()
+        if grouped is not None:
+            # What warm-up found stays: another budget sets another threshold from it.
+            before = seconds(grouped - timedelta(days=7))
+            await self.assembly.state.prune("anomalies", "reached", before, only="quiet = 0")
+            await self.assembly.state.prune("news", "at", seconds(grouped - timedelta(days=30)))
+        kept = seconds(now - self.assembly.config.retention)
+        await self.assembly.state.prune("incidents", "updated_at", kept)
+        for table in ("reports", "deliveries"):
+            await self.assembly.state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
+        await self.assembly.state.prune("changes", "at", kept)
+        # What warm-up learnt from is what the threshold rests on.
+        await self.assembly.state.prune("decisions", "end", kept, only="kind != 'warmup'")
+        await self.assembly.state.prune("triggers", "received_at", seconds(now - timedelta(days=7)))
+        self.telemetry.gauge("state_bytes", self.assembly.state.size())
+        for polling in self.pollings:
+            for reason, lines in (await polling.pipeline.source.unusable()).items():
+                self.telemetry.gauge("source_unusable_lines", lines, source=polling.pipeline.name, reason=reason)
+
+    # --- Backend of the web side ---
+
+    async def health(self) -> Health:
+        """Unhealthy only when a restart would help: no job has ended for a long time."""
+        silent = time.monotonic() - self._beat
+        if silent > SILENT_FOR.total_seconds():
+            return Health(False, f"no job has ended for {silent:.0f} s")
+        return Health(True)
+
+    async def readiness(self) -> Readiness:
+        """Ready when every source is warm and none is stalled."""
+        sources = tuple([await self._progress(polling) for polling in self.pollings])
+        reasons = tuple(
+            f"{s.source}: {'learning from history' if s.state == 'warming_up' else f'stalled: {s.detail}'}"
+            for s in sources
+            if s.state != "ready"
+        )
+        self.telemetry.gauge("ready", float(not reasons))
+        return Readiness(not reasons, reasons, sources)
+
+    async def _progress(self, polling: Polling) -> SourceProgress:
+        name = polling.pipeline.name
+        checkpoint = await polling.pipeline.checkpoint()
+        gaps = await self.assembly.state.read(
+            "SELECT COUNT(*) FROM decisions WHERE source = ? AND kind = 'gap'", (name,)
+        )
+        if checkpoint is None:
+            return SourceProgress(name, polling.state, 0.0, detail=polling.detail)
+        return SourceProgress(
+            source=name,
+            state=polling.state,
+            progress=await polling.pipeline.warmth(checkpoint),
+            read_through=checkpoint.read_through,
+            lag=self.assembly.clock.now() - checkpoint.read_through,
+            gaps=gaps[0][0],
+            detail=polling.detail or polling.pipeline.learning,
+        )
+
+    def metrics(self) -> str:
+        return self.telemetry.exposition()
+
+    # --- Life ---
+
+    def stop(self) -> None:
+        """Ask for a clean stop: work in hand is finished at the next window."""
+        for polling in self.pollings:
+            polling.pipeline.stopping = True
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Until a stop is asked for, with no job running."""
+        self._obey_signals()
+        await self._stop.wait()
+
+    def _obey_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+
+    async def once(self) -> None:
+        """Every job once, in the order of the flow: for tests that step the clock, and for `run --once`."""
+        for polling in self.pollings:
+            await self.poll(polling)
+        await self.group()
+        await self.narrate()
+        await asyncio.gather(*(deliverer.deliver() for deliverer in self.assembly.deliverers))
+        await self.analyze_waiting()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        from apscheduler.events import EVENT_JOB_MAX_INSTANCES
+        from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._obey_signals()
+        # A tick that finds its job running is not queued: jobs take all the work there is, so none is lost.
+        scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        scheduler.add_listener(self._overrun, EVENT_JOB_MAX_INSTANCES)
+        for name, job, every in self._jobs():
+            scheduler.add_job(
+                self._guarded, "interval", (name, job), id=name, seconds=every.total_seconds(),
+                next_run_time=datetime.now().astimezone(),
+            )  # fmt: skip
+        scheduler.start()
+        # An embedding model takes long to load: now, not in the first incident.
+        warming = asyncio.create_task(self._warm_memory())
+        try:
+            await self._stop.wait()
+        finally:
+            # The scheduler cancels running coroutines: let them end by themselves first.
+            scheduler.pause()
+            warming.cancel()
+            await self._drain()
+            scheduler.shutdown(wait=False)
+
+    async def _warm_memory(self) -> None:
+        try:
+            checks = await self.assembly.memory.check()
+        except ExporterError as error:
+            log.warning("memory: %s; incidents are told without it until it answers", error)
+            return
+        for check in checks:
+            if not check.ok:
+                log.warning("memory: %s: %s %s", check.subject, check.detail, check.remedy)
+
+    def _jobs(self) -> list[tuple[str, Callable[[], Awaitable[object]], timedelta]]:
+        jobs: list[tuple[str, Callable[[], Awaitable[object]], timedelta]] = [
+            (f"poll {p.pipeline.name}", partial(self.poll, p), min(p.pipeline.window, timedelta(seconds=15)))
+            for p in self.pollings
+        ]
+        jobs += [(f"deliver {d.sink.name}", d.deliver, TICK) for d in self.assembly.deliverers]
+        return [
+            *jobs,
+            ("group", self.group, TICK),
+            ("narrate", self.narrate, TICK),
+            ("analyze", self.analyze_waiting, TICK),
+            ("housekeep", self.housekeep, HOUSEKEEPING),
+        ]
+
+    def _overrun(self, event: Any) -> None:
+        kind, _, name = event.job_id.partition(" ")
+        if kind == "poll":
+            self.telemetry.count("source_poll_overruns", source=name)
+
+    async def _guarded(self, name: str, job: Callable[[], Awaitable[object]]) -> None:
+        """One run of a job: an error is logged and counted, and the next run tries again."""
+        if self._stop.is_set():
+            return
+        kind = name.split(" ", 1)[0]
+        self._running.add(name)
+        self._idle.clear()
+        outcome, began = "failed", time.monotonic()
+        try:
+            await job()
+            outcome = "ok"
+        except StateError as error:
+            self.telemetry.count("state_errors")
+            log.error("%s", error)
+        except ExporterError as error:
+            log.error("%s: %s", name, error)
+        except Exception:
+            log.exception("%s: failed unexpectedly, will run again", name)
+        finally:
+            self.telemetry.count("job_runs", task=kind, outcome=outcome)
+            self.telemetry.observe("job_seconds", time.monotonic() - began, task=kind)
+            self.telemetry.gauge("heartbeat_timestamp_seconds", time.time())
+            self._beat = time.monotonic()
+            self._running.discard(name)
+            if not self._running:
+                self._idle.set()
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.wait_for(self._idle.wait(), STOP_WITHIN.total_seconds())
+        except TimeoutError:
+            log.warning(
+                "stopping with work in hand: %s; it is done again at next start", ", ".join(sorted(self._running))
+            )

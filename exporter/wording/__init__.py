@@ -1,0 +1,1 @@
+"""How anything is said, wherever it is shown."""
