@@ -14,9 +14,9 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, ValidationError, field_validator
 
 from exporter.detection import DetectionSettings
-from exporter.incidents.clusters import IncidentSettings
+from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
-from exporter.mining.miner import MiningSettings
+from exporter.mining.settings import MiningSettings
 from exporter.model import ConfigError, Duration, Settings
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
@@ -273,7 +273,7 @@ def _session_patterns(sources: Sequence[Any]) -> list[str]:
     for index, pattern in patterns:
         if pattern is not None:
             # Imported here: it brings polars.
-            from exporter.ingest.reduction import session_pattern
+            from exporter.ingest.settings import session_pattern
 
             try:
                 session_pattern(pattern)

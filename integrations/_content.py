@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 import orjson
 
 from exporter.model import PermanentError, TransientError
-from integrations._source import MAX_BODY_CHARS
+from integrations._documents import MAX_BODY_CHARS
 
 BLOCK = 2 * 1024 * 1024
 """Bytes that are parsed at once."""

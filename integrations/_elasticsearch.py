@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import (
-    ConfigError,
-    Duration,
-    ExporterError,
-    PermanentError,
-    Settings,
-    TransientError,
-    read_secret,
-)
+from exporter.model import ConfigError, Duration, ExporterError, PermanentError, Settings, TransientError, read_secret
 from integrations._http import TlsSettings, retry_after
 
 if TYPE_CHECKING:

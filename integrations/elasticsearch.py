@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from exporter.model import (
-    EPOCH,
-    Check,
-    Context,
-    ExporterError,
-    PermanentError,
-    TimeRange,
-    TransientError,
-)
+from exporter.model import EPOCH, Check, Context, ExporterError, PermanentError, TimeRange, TransientError
+from exporter.reading.times import EARLIEST
+from integrations._documents import Decoder, lookup
 from integrations._elasticsearch import ConnectionSettings, explained, reason
 from integrations._http import pause
-from integrations._source import EARLIEST, Decoder, SourceSettings, lookup
+from integrations._source import SourceSettings
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch

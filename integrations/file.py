@@ -39,6 +39,7 @@ from exporter.model import (
     TransientError,
     nanoseconds,
 )
+from exporter.reading.times import EARLIEST
 from integrations._content import (
     BLOCK,
     HEAD,
@@ -55,7 +56,7 @@ from integrations._content import (
     unpacked,
 )
 from integrations._lines import LineSettings, Parser, Writer
-from integrations._source import EARLIEST, Paths
+from integrations._source import Paths
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ from exporter.model import (
     floor,
     nanoseconds,
 )
+from integrations._documents import Decoder
 from integrations._http import Client, HttpSettings, Refused, Unready, join, pause
-from integrations._source import Decoder, FieldMap, Paths, SourceSettings
+from integrations._source import FieldMap, Paths, SourceSettings
 
 ATTEMPTS = 4
 """Tries of one request; what still fails is the caller's to try again later."""

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from exporter.analysis.analyze import Analysis, AnalyzeSettings, analyze, printable, render
+from exporter.analysis.analyze import analyze
+from exporter.analysis.findings import Analysis, AnalyzeSettings
+from exporter.analysis.text import printable, render
 from exporter.demo.shop import Failure, Shop, SimulatedSource
 from exporter.model import ConfigError, TimeRange, nanoseconds, page_schema, to_json
 

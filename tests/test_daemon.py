@@ -16,9 +16,12 @@ import pytest
 
 from exporter.cli.commands import print_backtest
 from exporter.config import Config, parse
-from exporter.flow.source import MAX_WINDOWS_PER_CHUNK, Brain, Judgement, grouped_through, incident_list, seconds
+from exporter.flow.brain import Brain, Judgement
+from exporter.flow.group import grouped_through, incident_list
+from exporter.flow.source import MAX_WINDOWS_PER_CHUNK
 from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
 from exporter.model.questions import AlertTrigger
+from exporter.model.times import seconds
 from exporter.run.assembly import assemble
 from exporter.run.backtest import backtest
 from exporter.run.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon

@@ -10,8 +10,9 @@ from typing import Literal
 import pytest
 
 from exporter.delivery.deliver import ABANDON_AFTER, Deliverer
-from exporter.flow.source import news
-from exporter.incidents.clusters import IncidentSettings, Told, advance
+from exporter.flow.group import news
+from exporter.incidents.settings import IncidentSettings
+from exporter.incidents.tracker import Told, advance
 from exporter.model import (
     Anomaly,
     Check,

@@ -25,8 +25,10 @@ from exporter.detection.scoring.session_views import Vector, vector
 from exporter.detection.scoring.thresholds import consensus
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS
 from exporter.detection.views.sessions import SessionModel
-from exporter.ingest.reduction import ReductionSettings, empty, merge, reduce, windows
-from exporter.mining.miner import Miner, MiningSettings
+from exporter.ingest.reduction import empty, merge, reduce, windows
+from exporter.ingest.settings import ReductionSettings
+from exporter.mining.miner import Miner
+from exporter.mining.settings import MiningSettings
 from exporter.model import EPOCH, Anomaly, ConfigError, Severity, SqlValue, TimeRange, Write
 from tests.memory_source import START, at, page
 

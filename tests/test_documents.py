@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.model import Severity, page_schema
-from exporter.reading.times import moments
-from integrations._source import Decoder, FieldMap, SourceSettings, _parsed, instant, lookup, severity
+from exporter.reading.levels import severity
+from exporter.reading.times import instant, moments, parsed_alone
+from integrations._documents import Decoder, lookup
+from integrations._source import FieldMap, SourceSettings
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
 DECODER = Decoder(SourceSettings(name="shop"))
@@ -155,10 +157,10 @@ def test_times_are_understood_in_any_usual_form(value: Any, nanoseconds: int | N
 
 
 def test_what_is_too_long_for_a_time_is_not_kept() -> None:
-    before = _parsed.cache_info().currsize
+    before = parsed_alone.cache_info().currsize
     found = [{"@timestamp": f"{number} is no time {'x' * 1000}"} for number in range(10)]
     assert DECODER.page(found, [str(n) for n in range(10)])["timestamp"].null_count() == 10
-    assert _parsed.cache_info().currsize == before
+    assert parsed_alone.cache_info().currsize == before
 
 
 def test_times_that_do_not_fit_are_none_in_columns_too() -> None:

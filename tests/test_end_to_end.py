@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from exporter.config import Config, parse
-from exporter.flow.source import incident_list
+from exporter.flow.group import incident_list
 from exporter.model import Incident
 from exporter.run.assembly import assemble
 from exporter.run.backtest import Record, backtest

@@ -13,10 +13,11 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
 from exporter.detection.observation import observe
-from exporter.flow.source import read_and_reduce
 from exporter.ingest import reduction
-from exporter.ingest.reduction import ReductionSettings
-from exporter.mining.miner import Miner, MiningSettings
+from exporter.ingest.reader import read_and_reduce
+from exporter.ingest.settings import ReductionSettings
+from exporter.mining.miner import Miner
+from exporter.mining.settings import MiningSettings
 from exporter.model import Context, Source, TimeRange, TransientError, floor, nanoseconds
 from integrations.elasticsearch import ElasticsearchSettings
 from integrations.loki import LokiSettings

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.config import parse
 from exporter.mining import masks
-from exporter.mining.miner import MiningSettings
-from exporter.mining.miner import fingerprint as mining_fingerprint
+from exporter.mining.settings import MiningSettings
+from exporter.mining.settings import fingerprint as mining_fingerprint
 from exporter.run.assembly import fingerprint
 
 SHORTEST: dict[str, Any] = {

@@ -16,14 +16,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from exporter.model import (
-    ConfigError,
-    Context,
-    IncidentDocument,
-    IncidentStore,
-    PermanentError,
-    TransientError,
-)
+from exporter.model import ConfigError, Context, IncidentDocument, IncidentStore, PermanentError, TransientError
 from exporter.telemetry import PrometheusTelemetry
 from integrations.elasticsearch_incidents import (
     ElasticsearchIncidents,

@@ -11,18 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection.views.deviations import NOTHING
-from exporter.incidents.clusters import (
-    MIN_STRENGTH,
-    Cluster,
-    IncidentSettings,
-    Told,
-    advance,
-    alarm_threshold,
-    from_alert,
-    resolved_by_hand,
-    with_named,
-)
+from exporter.incidents.alerts import from_alert, resolved_by_hand
+from exporter.incidents.clusters import MIN_STRENGTH, Cluster
+from exporter.incidents.movers import with_named
+from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.suspects import suspected
+from exporter.incidents.threshold import alarm_threshold
+from exporter.incidents.tracker import Told, advance
 from exporter.model import Anomaly, Contribution, Evidence, Severity, Suspect, evidence_id
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

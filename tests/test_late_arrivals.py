@@ -22,7 +22,7 @@ from exporter.config import Config, parse
 from exporter.detection.observation import Observation
 from exporter.ingest import lateness, reduction
 from exporter.ingest.lateness import AHEAD
-from exporter.ingest.reduction import ReductionSettings
+from exporter.ingest.settings import ReductionSettings
 from exporter.model import EPOCH, TimeRange, TransientError, Write, floor
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.state.file import State

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from exporter.memory.documents import document, text_of
 from exporter.memory.embedding import HashingEmbedder
-from exporter.memory.recall import Memory, document, fuse, is_past, text_of
+from exporter.memory.recall import Memory, fuse, is_past
 from exporter.model import (
     Check,
     Claim,

@@ -20,11 +20,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from exporter.cli.templates import mine_lines
-from exporter.ingest.reduction import ReductionSettings, merge, reduce
+from exporter.ingest.reduction import merge, reduce
+from exporter.ingest.settings import ReductionSettings
+from exporter.ingest.shapes import shapes_of
 from exporter.mining import masks
 from exporter.mining import miner as mining
-from exporter.mining.masks import ExtraMask, MaskSettings, extract, masked, shapes_of
-from exporter.mining.miner import Mined, Miner, MiningSettings
+from exporter.mining.masks import ExtraMask, MaskSettings, extract, masked
+from exporter.mining.miner import Miner
+from exporter.mining.rows import TABLES
+from exporter.mining.settings import MiningSettings, fingerprint
+from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, Mined
 from exporter.model import Reduced, Write
 from tests.bench.mining import accuracy
 from tests.test_reduction import page
@@ -38,7 +43,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.database = sqlite3.connect(":memory:")
-        self.database.executescript(mining.TABLES)
+        self.database.executescript(TABLES)
         self.written = 0
 
     def write(self, writes: Iterable[Write]) -> None:
@@ -165,7 +170,7 @@ def test_ids_come_from_the_order_of_judging_not_from_the_text() -> None:
     shop.mine(0, ["zebra crossing ahead"])
     shop.mine(60, ["aardvark crossing behind us all"])
     assert shop.miner.texts() == {
-        0: mining.OVERFLOW_TEXT,
+        0: OVERFLOW_TEXT,
         1: "zebra crossing ahead",
         2: "aardvark crossing behind us all",
     }
@@ -338,8 +343,8 @@ def test_new_shapes_of_a_service_and_window_are_limited_and_the_others_wait() ->
     shop = Shop(novelty_budget=60)
     mined = shop.mine(0, bodies)
     assert mined.dropped == {"novelty_budget": 40}
-    assert Counter(line_ids(reduced(bodies), mined))[mining.OVERFLOW] == 40
-    assert mining.OVERFLOW not in line_ids(reduced(bodies), shop.mine(60, bodies))
+    assert Counter(line_ids(reduced(bodies), mined))[OVERFLOW] == 40
+    assert OVERFLOW not in line_ids(reduced(bodies), shop.mine(60, bodies))
 
 
 def test_templates_of_a_service_are_limited_and_one_noisy_service_blinds_no_other() -> None:
@@ -451,8 +456,8 @@ def test_masks_can_be_added_and_left_out() -> None:
 
 def test_other_masks_have_another_fingerprint() -> None:
     settings_of = [MiningSettings(), MiningSettings(variants=2), MiningSettings(masks=MaskSettings(disable=("KV",)))]
-    assert len({mining.fingerprint(one) for one in settings_of}) == 3
-    assert mining.fingerprint(MiningSettings()) == mining.fingerprint(MiningSettings())
+    assert len({fingerprint(one) for one in settings_of}) == 3
+    assert fingerprint(MiningSettings()) == fingerprint(MiningSettings())
 
 
 # --- Parameters ------------------------------------------------------------------------------------
@@ -578,7 +583,7 @@ def configured(tmp_path: Path, shop: Shop) -> Path:
     config.write_text(
         f"state: {tmp_path}/state.db\nsources:\n  - {{type: file, name: source, path: {tmp_path}/app.log}}\n"
     )
-    state = State(tmp_path / "state.db", (mining.TABLES,), "any")
+    state = State(tmp_path / "state.db", (TABLES,), "any")
     for table, rows in shop.rows.read().items():
         columns = [row[1] for row in shop.rows.database.execute(f"PRAGMA table_info({table})")]
         state.write_now([Write(table, tuple(columns), tuple(rows))])

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.detection.observation import BOUNDARY, GAP_STEPS, Observation, observe, survivors
-from exporter.ingest.reduction import ReductionSettings, merge, reduce, windows
-from exporter.mining.miner import Miner, MiningSettings
+from exporter.ingest.reduction import merge, reduce, windows
+from exporter.ingest.settings import ReductionSettings
+from exporter.mining.miner import Miner
+from exporter.mining.settings import MiningSettings
 from exporter.model import Reduced
 from tests.memory_source import START, at, page
 

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.ingest import messages, reduction
-from exporter.ingest.reduction import ReductionSettings, merge, reduce, windows
-from exporter.mining import masks
+from exporter.ingest import reduction
+from exporter.ingest.exemplars import MAX_BODY_CHARS
+from exporter.ingest.reduction import merge, reduce, windows
+from exporter.ingest.settings import ReductionSettings
+from exporter.ingest.shapes import CUT
 from exporter.model import Reduced, page_schema, stable_key
+from exporter.reading.fields import decode
 
 MINUTE = timedelta(seconds=60)
 KEY = b"0123456789abcdef"
@@ -222,10 +225,10 @@ def test_the_first_three_lines_of_a_window_service_and_shape_are_kept() -> None:
 def test_long_lines_are_cut() -> None:
     reduced = reduce(page(["word " * 100_000, "é" * SETTINGS.max_line_chars]), SETTINGS)
     long, whole = sorted(reduced.shapes["text"].to_list(), reverse=False)
-    assert len(long) == SETTINGS.max_line_chars + len(f" {masks.CUT}")
-    assert long.endswith(masks.CUT)
+    assert len(long) == SETTINGS.max_line_chars + len(f" {CUT}")
+    assert long.endswith(CUT)
     assert whole == "é" * SETTINGS.max_line_chars
-    assert reduced.exemplars["body"].str.len_chars()[0] == reduction.MAX_BODY_CHARS
+    assert reduced.exemplars["body"].str.len_chars()[0] == MAX_BODY_CHARS
 
 
 def test_lines_without_a_timestamp_are_dropped_and_counted() -> None:
@@ -250,7 +253,7 @@ def test_decoding_hostile_lines_raises_nothing() -> None:
         '{"msg":1e999}',
         "=" * 9_999,
     ):
-        messages.decode(body)
+        decode(body)
         reduce(page([body]), SETTINGS)
 
 

@@ -17,16 +17,9 @@ from hypothesis import strategies as st
 from exporter.ingest.redaction import Redactor
 from exporter.model import Check, Contribution, Evidence, Incident, PermanentError, Report, TransientError
 from exporter.report import rules as reports
-from exporter.report.rules import (
-    SCHEMA,
-    clean,
-    judge_answer,
-    prompt_data,
-    samples,
-    without_links,
-    write,
-    write_with_llm,
-)
+from exporter.report.llm import SCHEMA, judge_answer, prompt_data, samples, write_with_llm
+from exporter.report.rules import write
+from exporter.report.text import clean, without_links
 from exporter.telemetry import PrometheusTelemetry
 from integrations.openai import OpenAI, OpenAISettings
 from tests import samples as given_samples

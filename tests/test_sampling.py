@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import SOURCES, parse, resolve
-from exporter.flow.source import decision, incident_list, seconds
+from exporter.flow.group import incident_list
+from exporter.flow.source import decision
 from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
 from exporter.model import Anomaly, Context, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
+from exporter.model.times import seconds
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page

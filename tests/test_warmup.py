@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cli.commands import connect
+from exporter.cli.check import connect
 from exporter.config import WarmupSettings, parse
 from exporter.flow import warmup
 from exporter.flow.source import SourcePipeline, decision

@@ -298,7 +298,8 @@ def _check_command(options: argparse.Namespace) -> int:
 
 
 async def _connect(config: Config) -> int:
-    from exporter.cli.commands import connect, inert
+    from exporter.cli.check import connect
+    from exporter.cli.text import inert
 
     failed = 0
     for check in await connect(config):
@@ -344,19 +345,19 @@ def _incidents(commands: Any) -> None:
 
 
 def _incidents_list(options: argparse.Namespace) -> int:
-    from exporter.cli.commands import list_incidents
+    from exporter.cli.incidents import list_incidents
 
     return asyncio.run(list_incidents(_load(options), options.status, options.limit, options.format))
 
 
 def _incidents_show(options: argparse.Namespace) -> int:
-    from exporter.cli.commands import show_incident
+    from exporter.cli.incidents import show_incident
 
     return asyncio.run(show_incident(_load(options), options.id, options.format))
 
 
 def _incidents_resolve(options: argparse.Namespace) -> int:
-    from exporter.cli.commands import resolve_incident
+    from exporter.cli.incidents import resolve_incident
 
     return asyncio.run(resolve_incident(_load(options), options.id, options.fix))
 

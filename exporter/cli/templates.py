@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from exporter.config import Config
-    from exporter.mining.miner import MiningSettings
+    from exporter.mining.settings import MiningSettings
 
 LINES_PER_STEP = 10_000
 """Lines of a file that are mined together: they stand for a window."""
@@ -75,7 +75,7 @@ def _show_command(options: argparse.Namespace) -> int:
 
 
 def _mine_command(options: argparse.Namespace) -> int:
-    from exporter.mining.miner import MiningSettings
+    from exporter.mining.settings import MiningSettings
 
     settings = _load(options).mining if options.config else MiningSettings()
     print(mine_file(options.file, options.column, options.assign, settings, options.limit))
@@ -282,8 +282,10 @@ def mine_lines(lines: pl.Series, settings: MiningSettings | None = None) -> tupl
     """
     import polars as pl
 
-    from exporter.ingest.reduction import ReductionSettings, reduce
-    from exporter.mining.miner import Miner, MiningSettings
+    from exporter.ingest.reduction import reduce
+    from exporter.ingest.settings import ReductionSettings
+    from exporter.mining.miner import Miner
+    from exporter.mining.settings import MiningSettings
 
     settings = settings or MiningSettings()
     reduction = ReductionSettings(

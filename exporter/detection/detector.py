@@ -25,19 +25,10 @@ from exporter.detection.views import deviations as windows
 from exporter.detection.views.absence import Presences
 from exporter.detection.views.deviations import COLUMNS, Deviations, Models, Now
 from exporter.detection.views.sessions import SessionBook, Verdict, dump, parse
-from exporter.model import (
-    EPOCH,
-    Anomaly,
-    Contribution,
-    Severity,
-    SqlValue,
-    Write,
-    from_nanoseconds,
-    stable_key,
-)
+from exporter.model import EPOCH, Anomaly, Contribution, Severity, SqlValue, Write, from_nanoseconds, stable_key
 
 if TYPE_CHECKING:
-    from exporter.mining.miner import Mined
+    from exporter.mining.templates import Mined
 
 Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
 

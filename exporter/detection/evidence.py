@@ -13,7 +13,7 @@ from exporter.detection.explanation import worded
 from exporter.model import Contribution, Evidence, Severity, evidence_id, from_nanoseconds, stable_key
 
 if TYPE_CHECKING:
-    from exporter.mining.miner import Mined
+    from exporter.mining.templates import Mined
 
 MAX_EVIDENCE = 6
 MAX_HOSTS = 5

@@ -17,7 +17,7 @@ import polars as pl
 from exporter.model import Reduced, Severity
 
 if TYPE_CHECKING:
-    from exporter.mining.miner import Mined
+    from exporter.mining.templates import Mined
 
 Ints = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.config import Config, WarmupSettings
-from exporter.flow.source import read_and_reduce
-from exporter.ingest.reduction import ReductionSettings
+from exporter.ingest.reader import read_and_reduce
+from exporter.ingest.settings import ReductionSettings
 from exporter.model import EPOCH, Check, Source, TimeRange, floor, format_duration
 
 JUDGE_SHARE = 1.5

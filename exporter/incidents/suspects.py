@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from exporter.detection.views.deviations import NOTHING
-from exporter.incidents.clusters import Cluster, first_movers
+from exporter.incidents.clusters import Cluster
+from exporter.incidents.movers import first_movers
 from exporter.model import Suspect
 
 BYSTANDER = 0.1

@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property, lru_cache
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import Field, field_validator
 
 from exporter.ingest import lateness, messages
+from exporter.ingest.exemplars import NO_EXEMPLARS, best_of_each, exemplars_of, window_starts, with_continuations
 from exporter.ingest.messages import Messages
-from exporter.ingest.redaction import RedactionSettings, Redactor
-from exporter.mining.masks import shapes_of
-from exporter.model import Duration, Reduced, Settings, Severity, line_schema, page_schema, stable_key
+from exporter.ingest.settings import ReductionSettings
+from exporter.ingest.shapes import SEED, SHAPES_SCHEMA, Shapes, distinct_shapes, frame_of, text_keys, with_given
+from exporter.model import Reduced, line_schema
+from exporter.reading.levels import hidden_levels
 
-UInt64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
+
 K = TypeVar("K")
 
-EXEMPLARS = 3
-"""Lines kept as text, of each window, service and shape; of those that say to be harmless, the first."""
-
-MAX_BODY_CHARS = 2_000
-"""Characters of an exemplar that are kept, continuation lines included."""
-
-MAX_CONTINUATION_CHARS = 300
-MAX_CONTINUATIONS = 400
-"""Continuation lines whose text is kept, of each window and stream."""
-
-MAX_JOINED = 30
-"""Continuation lines that are joined to an exemplar."""
-
-_MAX_REMEMBERED = 100_000
-_BEFORE_REDACTION = 8_192
-
 LINES_SCHEMA = line_schema()
-SHAPES_SCHEMA = {"shape": pl.UInt64(), "text": pl.String(), "given": pl.Boolean()}
+
 NAMES_SCHEMA = {"key": pl.UInt64(), "text": pl.String()}
-EXEMPLAR_SCHEMA = {
-    "window": pl.Int64(),
-    "service": pl.String(),
-    "shape": pl.UInt64(),
-    **{
-        name: page_schema()[name]
-        for name in ("timestamp", "sequence", "id", "severity", "trace", "host", "stream", "body")
-    },
-}
-NO_EXEMPLARS = pl.DataFrame(schema=EXEMPLAR_SCHEMA)
+
 _NO_LINES, _NO_SHAPES, _NO_NAMES = (
     pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA)
 )
+
 _ORDER = (
     "timestamp",
     "stream",
@@ -69,67 +45,6 @@ _ORDER = (
     "code",
     "duration",
 )
-
-# Hashes of polars hold inside one process only; a seed of its own keeps anyone from preparing collisions.
-_SEED = secrets.randbits(63)
-
-
-class LineSettings(Settings):
-    """What of a line is looked at."""
-
-    max_line_chars: int = Field(default=4_096, ge=64, le=65_536)
-    """Characters of a line that are looked at."""
-    multiline: bool = True
-    """Whether a line may continue the one before it: frames of a stack trace are neither counted nor mined."""
-    drop_stack_frames: bool = True
-    """Whether a trace inside one record loses its frames first."""
-
-
-class ReductionSettings(LineSettings):
-    """What `reduce` needs to know of a source."""
-
-    window: Duration = timedelta(seconds=60)
-    session_pattern: str | None = None
-    """Where the source gives no session: a regular expression; its first group is the key."""
-    redaction: RedactionSettings = RedactionSettings()
-    redaction_key: bytes = Field(default=b"", repr=False, exclude=True)
-    """Of the installation; without one, a key of this process alone."""
-
-    @field_validator("session_pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        return session_pattern(value) if value is not None else None
-
-    @classmethod
-    def of(cls, source: Any, lines: LineSettings, redaction: RedactionSettings, key: bytes) -> ReductionSettings:
-        """What a source's, the miner's and the redactor's configuration say."""
-        sessions = getattr(source, "sessions", None)
-        return cls(
-            window=source.window,
-            session_pattern=getattr(sessions, "pattern", None),
-            **{name: getattr(lines, name) for name in LineSettings.model_fields},
-            redaction=redaction,
-            redaction_key=key,
-        )
-
-
-def session_pattern(value: str) -> str:
-    """The pattern, if it can find keys. Raises ValueError."""
-    try:
-        pl.Series([""]).str.contains(value)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"not a regular expression that Rust knows (it has no look-around): {value!r}") from error
-    return value
-
-
-def frame_of(schema: Mapping[str, pl.DataType], *columns: Any) -> pl.DataFrame:
-    """A frame of columns in the order of a schema: what pl.DataFrame does, without its long way of finding out."""
-    return pl.DataFrame(
-        [
-            column.alias(name) if isinstance(column, pl.Series) else pl.Series(name, column, dtype)
-            for (name, dtype), column in zip(schema.items(), columns, strict=True)
-        ]
-    )
 
 
 def empty() -> Reduced:
@@ -147,7 +62,7 @@ def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
     kept, numbers = reduce_to_numbers(kept, settings)
     return replace(
         numbers,
-        exemplars=_exemplars(kept, numbers.lines, settings),
+        exemplars=exemplars_of(kept, numbers.lines, settings),
         dropped=dropped,
         lateness=lateness.measure(kept, settings.window),
     )
@@ -156,7 +71,7 @@ def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
 def reduce_to_numbers(page: pl.DataFrame, settings: ReductionSettings) -> tuple[pl.DataFrame, Reduced]:
     """`reduce` without exemplars, of lines that all have a timestamp; and the page with what structured lines say."""
     found = messages.find_messages(page["body"], settings.drop_stack_frames)
-    shapes = _with_given(distinct_shapes(found.text, settings), page["template"], settings)
+    shapes = with_given(distinct_shapes(found.text, settings), page["template"], settings)
     page = _with_fields(page, found)
     lines, names = _lines(page, found, shapes, settings)
     return page, Reduced(lines, shapes.frame(lines["shape"]), names, NO_EXEMPLARS)
@@ -172,153 +87,14 @@ def _with_fields(page: pl.DataFrame, found: Messages) -> pl.DataFrame:
     return page
 
 
-# --- Shapes ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What is known of a coarse shape once it has been seen; a pure function of its text."""
-
-    key: int
-    text: str
-    severity: int
-    continuation: bool
-    hidden_level: bool
-    code: bool
-    phrase: bool
-    duration: bool
-    given: bool = False
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """The distinct shapes of some lines: which lines have which."""
-
-    distinct: tuple[Shape, ...]
-    inverse: Int64s
-
-    @cached_property
-    def keys(self) -> list[int]:
-        """Of the distinct shapes."""
-        return [shape.key for shape in self.distinct]
-
-    def key_of_each(self) -> UInt64s:
-        """The key of its shape for every line."""
-        return np.array(self.keys, np.uint64)[self.inverse]
-
-    def of_each(self, name: str, dtype: Any) -> npt.NDArray[Any]:
-        """An attribute of its shape for every line."""
-        return np.array([getattr(shape, name) for shape in self.distinct], dtype)[self.inverse]
-
-    def rows(self, name: str) -> Int64s | None:
-        """The lines whose shape has an attribute, or None when no shape has."""
-        having = [getattr(shape, name) for shape in self.distinct]
-        return np.flatnonzero(np.array(having)[self.inverse]) if any(having) else None
-
-    def frame(self, used: pl.Series) -> pl.DataFrame:
-        """As `Reduced.shapes` has them; continuation lines use none."""
-        shapes = dict(zip(self.keys, self.distinct, strict=True))
-        if any(shape.continuation for shape in self.distinct):
-            shapes = {key: shapes[key] for key in used.unique() if key}
-        return frame_of(
-            SHAPES_SCHEMA,
-            list(shapes),
-            [shape.text for shape in shapes.values()],
-            [shape.given for shape in shapes.values()],
-        )
-
-
-def distinct_shapes(texts: pl.Series, settings: ReductionSettings) -> Shapes:
-    """The shape of each message. What is known of a shape is remembered for the next page."""
-    coarse = shapes_of(texts, settings.max_line_chars)
-    hashes, first, inverse = _grouped(coarse.hash(_SEED))
-    known = _memory(settings)
-    shapes = [known.get(key) for key in hashes.tolist()]
-    unknown = [index for index, shape in enumerate(shapes) if shape is None]
-    if unknown:
-        if len(known) > _MAX_REMEMBERED:
-            known.clear()
-        for index, shape in zip(unknown, _learn(coarse.gather(first[unknown]), settings), strict=True):
-            shapes[index] = known[int(hashes[index])] = shape
-    return Shapes(tuple(shape for shape in shapes if shape), inverse)
-
-
-def _with_given(shapes: Shapes, templates: pl.Series, settings: ReductionSettings) -> Shapes:
-    """Where the source brings a template it is the shape, as it is; what else is known comes from the line."""
-    if templates.null_count() == len(templates):
-        return shapes
-    rows = np.flatnonzero(templates.is_not_null().to_numpy())
-    _, first, inverse = _grouped(templates.gather(rows).hash(_SEED))
-    texts = templates.gather(rows).gather(first).str.head(settings.max_line_chars)
-    safe = _redactor(settings.redaction, settings.redaction_key).redact_series(texts).to_list()
-    # The same template may be of lines whose own shapes differ: one row for each pair.
-    pairs, inverse = _pairs(shapes.inverse[rows], inverse)
-    given = [
-        replace(
-            shapes.distinct[own], key=stable_key(f"\0{texts[text]}"), text=safe[text], given=True, continuation=False
-        )
-        for own, text in pairs
-    ]
-    whole = shapes.inverse.copy()
-    whole[rows] = inverse + len(shapes.distinct)
-    return Shapes((*shapes.distinct, *given), whole)
-
-
-def _pairs(first: Int64s, second: Int64s) -> tuple[list[tuple[int, int]], Int64s]:
-    """The distinct pairs of two columns, and which one each row has."""
-    pairs, inverse = np.unique(np.column_stack((first, second)), axis=0, return_inverse=True)
-    return [(int(a), int(b)) for a, b in pairs], inverse.ravel()
-
-
-def _grouped(hashes: pl.Series) -> tuple[UInt64s, Int64s, Int64s]:
-    """The distinct hashes, where each is first, and which one each line has."""
-    distinct, first, inverse = np.unique(hashes.to_numpy(), return_index=True, return_inverse=True)
-    return distinct, first, inverse.ravel()
-
-
-@lru_cache(64)
-def _memory(settings: ReductionSettings) -> dict[int, Shape]:
-    return {}
-
-
-def forget() -> None:
-    """Forget the shapes seen so far: results stay the same, only slower once."""
-    _memory.cache_clear()
-
-
-@lru_cache(64)
-def _redactor(settings: RedactionSettings, key: bytes) -> Redactor:
-    return Redactor.of(settings, key or secrets.token_bytes(16))
-
-
-def _learn(texts: pl.Series, settings: ReductionSettings) -> list[Shape]:
-    """Redacted, for templates are made of them; the key is that of the text as it was."""
-    redacted = _redactor(settings.redaction, settings.redaction_key).redact_series(texts)
-    hints = messages.hints(texts).rows()
-    return [
-        Shape(
-            stable_key(text),
-            safe,
-            messages.level_in(text),
-            settings.multiline and messages.continues(text),
-            messages.HIDDEN_LEVEL.match(text) is not None,
-            *hint,
-        )
-        for text, safe, hint in zip(texts.to_list(), redacted.to_list(), hints, strict=True)
-    ]
-
-
-# --- Lines -----------------------------------------------------------------------------------------
-
-
 def _lines(
     page: pl.DataFrame, found: Messages, shapes: Shapes, settings: ReductionSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`Reduced.lines` and `Reduced.names` of a page."""
     texts = page.select(*_TEXTS, _session(page, settings))
-    hashes = texts.select(pl.all().hash(_SEED))
+    hashes = texts.select(pl.all().hash(SEED))
     names: dict[int, str] = {}
-    keys = {name: _keys(texts[name], hashes[name], names if name != "trace" else None) for name in texts.columns}
+    keys = {name: text_keys(texts[name], hashes[name], names if name != "trace" else None) for name in texts.columns}
     continuation = _continuation(found, shapes)
     columns = {
         "timestamp": page["timestamp"],
@@ -335,20 +111,6 @@ def _lines(
 
 
 _TEXTS = ("service", "host", "stream", "trace")
-
-
-def _keys(texts: pl.Series, hashes: pl.Series, names: dict[int, str] | None) -> UInt64s:
-    """The stable key of each text, 0 where there is none; the texts are noted in `names`."""
-    numbers = hashes.to_numpy()
-    if (numbers == numbers[0]).all():
-        distinct, inverse = [texts[0]], None
-    else:
-        _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-        distinct = texts.gather(first).to_list()
-    keys = [stable_key(text) if text else 0 for text in distinct]
-    if names is not None:
-        names.update((key, text) for key, text in zip(keys, distinct, strict=True) if key)
-    return np.full(len(texts), keys[0], np.uint64) if inverse is None else np.array(keys, np.uint64)[inverse.ravel()]
 
 
 def _session(page: pl.DataFrame, settings: ReductionSettings) -> pl.Expr:
@@ -382,7 +144,7 @@ def _severities(page: pl.DataFrame, found: Messages, shapes: Shapes) -> npt.NDAr
     own = shapes.of_each("severity", np.int8)
     hidden = shapes.rows("hidden_level")
     if hidden is not None:
-        own[hidden] = np.maximum(own[hidden], messages.hidden_levels(found.text.gather(hidden)))
+        own[hidden] = np.maximum(own[hidden], hidden_levels(found.text.gather(hidden)))
     for row, fields in zip(found.rows, found.fields, strict=True):
         own[row] = fields.severity or own[row]
     return np.where(given == 0, own, given)
@@ -418,95 +180,6 @@ def _from_fields(column: pl.Series, found: Messages, fields: Sequence[float | No
     return column.scatter(list(named), pl.Series(list(named.values()), dtype=column.dtype)) if named else column
 
 
-# --- Exemplars -------------------------------------------------------------------------------------
-
-
-def _exemplars(page: pl.DataFrame, lines: pl.DataFrame, settings: ReductionSettings) -> pl.DataFrame:
-    """The first lines of each window, service and shape, and of continuation lines the first of each stream."""
-    windows = _window_starts(lines["timestamp"], settings.window)
-    rows, exact = _first_rows(windows, lines)
-    picked = page.select(*_OF_PAGE)[rows].with_columns(
-        lines["severity"].gather(rows), lines["shape"].gather(rows), pl.Series("window", windows[rows])
-    )
-    if not exact:
-        picked = _best(picked.with_columns(pl.Series("row", rows)))
-        rows = picked["row"].to_numpy()
-    bodies = page["body"].gather(rows).str.head(_BEFORE_REDACTION)
-    redacted = _redactor(settings.redaction, settings.redaction_key).redact_series(bodies)
-    return _detached(picked.with_columns(redacted.alias("body")).select(*_EXEMPLAR_COLUMNS))
-
-
-def _detached(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same with texts of its own: the few rows that are gathered from a page hold on to all texts of the page."""
-    return frame.with_columns(pl.col(pl.String) + "")
-
-
-_OF_PAGE = ("service", "timestamp", "sequence", "id", "trace", "host", "stream")
-# Where a line is a continuation, less of it is enough.
-_CUT = pl.when(pl.col("shape") == 0).then(MAX_CONTINUATION_CHARS).otherwise(MAX_BODY_CHARS)
-_EXEMPLAR_COLUMNS = [
-    pl.col(name) if name != "body" else pl.col("body").str.strip_chars_end().str.head(_CUT) for name in EXEMPLAR_SCHEMA
-]
-
-
-def _window_starts(timestamps: pl.Series, window: timedelta) -> Int64s:
-    """Of each line, in seconds since the epoch."""
-    seconds = window // timedelta(seconds=1)
-    return np.asarray(timestamps.to_numpy() // (seconds * 1_000_000_000) * seconds)
-
-
-def _first_rows(windows: Int64s, lines: pl.DataFrame) -> tuple[Int64s, bool]:
-    """Rows that could be among the first of their group: those not later than its third, so that none is lost.
-
-    And whether these are the first already, because no two compete for the last place.
-    """
-    timestamps = lines["timestamp"].to_numpy()
-    shapes = lines["shape"].to_numpy()
-    severities = lines["severity"].to_numpy()
-    harmless = (severities > 0) & (severities < Severity.WARN)
-    groups = _group_numbers(windows, lines["service"].to_numpy(), shapes, harmless)
-    order = np.lexsort((timestamps, groups))
-    ordered, moments = groups[order], timestamps[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    sizes = np.diff(np.append(starts, len(ordered)))
-    wanted = np.minimum(sizes, np.where(harmless[order[starts]], 1, EXEMPLARS))
-    early = moments <= np.repeat(moments[starts + wanted - 1], sizes)
-    early |= shapes[order] == 0
-    return np.asarray(order[early]), int(early.sum()) == int(wanted.sum())
-
-
-def _group_numbers(*columns: npt.NDArray[Any]) -> Int64s:
-    """One number for each distinct combination of the columns' values."""
-    numbers = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        if (column != column[0]).any():
-            values, inverse = np.unique(column, return_inverse=True)
-            numbers = numbers * len(values) + inverse.ravel()
-    return numbers
-
-
-_HARMLESS = pl.col("severity").is_between(1, Severity.WARN - 1)
-
-
-def _best(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows to keep of some: the earliest of each group, by time, then id. Parts of parts give the same."""
-    heads = frame.filter(pl.col("shape") != 0)
-    group = ("window", "service", "shape", _HARMLESS)
-    place = pl.int_range(pl.len()).over(group)
-    kept = heads.sort("window", "service", "shape", "timestamp", "id").filter(
-        place < pl.when(_HARMLESS).then(1).otherwise(EXEMPLARS)
-    )
-    if heads.height == frame.height:
-        return kept.select(frame.columns)
-    stream = ("window", "stream")
-    tails = frame.filter(pl.col("shape") == 0).sort(*stream, "timestamp", "sequence", "id")
-    some = tails.group_by(stream, maintain_order=True).head(MAX_CONTINUATIONS)
-    return pl.concat([kept.select(frame.columns), some.select(frame.columns)])
-
-
-# --- Merging ---------------------------------------------------------------------------------------
-
-
 def merge(parts: Sequence[Reduced]) -> Reduced:
     """The parts as one: the same in any order and division."""
     if not parts:
@@ -515,7 +188,7 @@ def merge(parts: Sequence[Reduced]) -> Reduced:
         pl.concat([part.lines for part in parts]).sort(_ORDER, nulls_last=True),
         pl.concat([part.shapes for part in parts]).unique("shape", keep="any").sort("shape"),
         pl.concat([part.names for part in parts]).unique("key", keep="any").sort("key"),
-        _best(pl.concat([part.exemplars for part in parts])),
+        best_of_each(pl.concat([part.exemplars for part in parts])),
         _largest([part.exact for part in parts]),
         _summed([part.dropped for part in parts]),
         lateness=_summed([part.lateness for part in parts]),
@@ -544,11 +217,11 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
     if reduced.lines.is_empty():
         return {}
     lines = reduced.lines if reduced.lines["timestamp"].is_sorted() else reduced.lines.sort(_ORDER, nulls_last=True)
-    exemplars = _joined(reduced, window).partition_by("window", as_dict=True)
+    exemplars = with_continuations(reduced, window).partition_by("window", as_dict=True)
     late: dict[int, dict[tuple[int, float], int]] = {}
     for (start, bound), amount in reduced.lateness.items():
         late.setdefault(start, {})[start, bound] = amount
-    starts, first = np.unique(_window_starts(lines["timestamp"], window), return_index=True)
+    starts, first = np.unique(window_starts(lines["timestamp"], window), return_index=True)
     ends = np.append(first[1:], lines.height)
     return {
         int(start): Reduced(
@@ -562,44 +235,3 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
         )
         for start, at, end in zip(starts, first, ends, strict=True)
     }
-
-
-def _joined(reduced: Reduced, window: timedelta) -> pl.DataFrame:
-    """The exemplars, each followed by the continuation lines of its own window that came before the next line."""
-    keyed = reduced.exemplars.with_columns(pl.Series("key", _stream_keys(reduced.exemplars["stream"])))
-    heads = keyed.filter(pl.col("shape") != 0)
-    if heads.height == keyed.height:
-        return reduced.exemplars
-    tails = keyed.filter(pl.col("shape") == 0).select(*_PLACE, "body")
-    records = _records(reduced.lines, tails, window)
-    texts = (
-        records.filter(pl.col("body").is_not_null())
-        .group_by("key", "window", "record", maintain_order=True)
-        .agg(pl.col("body").head(MAX_JOINED).str.join("\n").alias("tail"))
-    )
-    first = records.filter(pl.col("body").is_null()).join(texts, on=("key", "window", "record"))
-    with_tails = heads.join(first.unique(_PLACE).select(*_PLACE, "tail"), on=_PLACE, how="left", maintain_order="left")
-    body = pl.concat_str("body", "tail", separator="\n", ignore_nulls=True).str.head(MAX_BODY_CHARS)
-    return with_tails.with_columns(body.alias("body")).select(*EXEMPLAR_SCHEMA)
-
-
-def _stream_keys(streams: pl.Series) -> UInt64s:
-    return _keys(streams, streams.hash(_SEED), None)
-
-
-_PLACE = ("key", "window", "timestamp", "sequence")
-
-
-def _records(lines: pl.DataFrame, tails: pl.DataFrame, window: timedelta) -> pl.DataFrame:
-    """Continuation lines (with a body) after the lines of their streams, `record` counting these in each window."""
-    kept = lines.filter(~pl.col("continuation") & pl.col("stream").is_in(tails["key"].unique().implode()))
-    heads = kept.select(
-        pl.col("stream").alias("key"),
-        pl.Series("window", _window_starts(kept["timestamp"], window)),
-        "timestamp",
-        "sequence",
-        pl.lit(None, pl.String).alias("body"),
-    )
-    both = pl.concat([heads, tails]).sort(*_PLACE, "body", nulls_last=False)
-    record = pl.col("body").is_null().cum_sum().over("key", "window").alias("record")
-    return both.with_columns(record).filter(pl.col("record") > 0)

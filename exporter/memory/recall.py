@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
-from exporter.memory.embedding import HashingEmbedder, HashingSettings, normalise
+from exporter.memory.documents import document, text_of
+from exporter.memory.embedding import HashingEmbedder, HashingSettings
+from exporter.memory.worker import Worker
 from exporter.model import (
     Check,
     Context,
@@ -28,10 +27,11 @@ from exporter.model import (
     Telemetry,
     TransientError,
 )
-from exporter.report import rules as reports
 
 A = TypeVar("A")
+
 T = TypeVar("T")
+
 Found = Sequence[tuple[IncidentDocument, float]]
 
 CANDIDATES = 30
@@ -40,9 +40,8 @@ CANDIDATES = 30
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion: a first place weighs 1/61, a tenth 1/70."""
 
-MAX_TEXTS = 30
-MAX_TEXT_CHARS = 4_000
 STORE_TIMEOUT = timedelta(seconds=10)
+
 EMBED_TIMEOUT = timedelta(seconds=10)
 """A model that takes longer is mostly still loading: recall does without it, what is to be remembered waits."""
 
@@ -206,40 +205,6 @@ class Memory:
             self._telemetry.observe("memory_seconds", time.monotonic() - began, operation=operation)
 
 
-class Worker:
-    """One thread that does blocking work in turn: models are not made for several, and take the whole processor.
-
-    A daemon thread, unlike those of an executor: the process does not wait for it at its end.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name=name, daemon=True)
-
-    async def run(self, function: Callable[[A], T], argument: A) -> T:
-        """The function's result; work whose waiter has gone before it began is left out."""
-        future: Future[T] = Future()
-
-        def job() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function(argument))
-                except BaseException as error:
-                    future.set_exception(error)
-
-        if self._thread.ident is None:
-            self._thread.start()
-        self._jobs.put(job)
-        return await asyncio.wrap_future(future)
-
-    def close(self) -> None:
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-
 def _answer(answer: Found | BaseException) -> Found:
     """What a query brought; one that failed brought nothing, one that was cancelled goes on being cancelled."""
     if isinstance(answer, (TransientError, PermanentError)):
@@ -247,39 +212,6 @@ def _answer(answer: Found | BaseException) -> Found:
     if isinstance(answer, BaseException):
         raise answer
     return answer
-
-
-def text_of(incident: Incident) -> str:
-    """What is embedded and searched: services and templates, without what differs from time to time.
-
-    Templates are redacted before they are mined. The services stand first, for models cut long texts.
-    """
-    by_share = sorted(incident.contributions, key=lambda c: (-c.share, c.kind, c.text))
-    texts = dict.fromkeys(normalise(c.text) or c.kind for c in by_share)
-    return "\n".join([" ".join(sorted(incident.services)), *list(texts)[:MAX_TEXTS]])[:MAX_TEXT_CHARS]
-
-
-def document(incident: Incident, report: Report, embedder: Embedder | None = None) -> IncidentDocument:
-    """The incident as memory keeps it, embedded when an embedder is given (which blocks).
-
-    Nothing of it is written by a model: a poisoned report would come back as a memory.
-    """
-    text = text_of(incident)
-    return IncidentDocument(
-        id=incident.id,
-        revision=incident.revision,
-        fingerprint=incident.fingerprint,
-        headline=report.headline if report.writer == reports.RULES else reports.headline(incident),
-        text=text,
-        services=incident.services,
-        severity=incident.severity,
-        status=incident.status,
-        starts_at=incident.starts_at,
-        ends_at=incident.ends_at,
-        fix=incident.fix,
-        embedding_model=embedder.model if embedder else "",
-        embedding=tuple(embedder.embed([text])[0]) if embedder else (),
-    )
 
 
 def fuse(meaning: Found, words: Found) -> list[Candidate]:

@@ -9,29 +9,11 @@ from typing import NamedTuple
 import polars as pl
 from pydantic import Field, field_validator
 
+from exporter.ingest.shapes import BOUNDARY, COARSE, CUT
 from exporter.model import Settings, stable_key
 
 WILDCARD = "<*>"
 """Stands for a position that has held more values than are told apart."""
-
-CUT = "<...>"
-"""Ends a shape, and a template, of lines that are longer than is looked at."""
-
-# ASCII word boundaries and classes keep Rust's regex on its fast path, also on text that is not ASCII.
-_B = r"(?-u:\b)"
-_UUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
-
-COARSE = "|".join(
-    (
-        _B + _UUID + _B,
-        _B + r"0[xX][0-9A-Fa-f]+" + _B,
-        _B + r"[0-9A-Fa-f]{8,}" + _B,
-        _B + r"[A-Za-z]*[0-9]+[A-Za-z]+[0-9][A-Za-z0-9]*" + _B,
-        _B + r"[A-Z]{1,2}[0-9]{2,}" + _B,
-        r"[0-9]+",
-    )
-)
-"""What every line is cleaned of: each match becomes a single 0. What is left is the line's shape."""
 
 
 def _after_zero(letters: str) -> tuple[str, ...]:
@@ -39,12 +21,16 @@ def _after_zero(letters: str) -> tuple[str, ...]:
 
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
+
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
+
 _CLOCK = r"0:0(?::0(?:[.,:]0)?)?"
+
 _TLD = (
     r"(?:com|net|org|edu|gov|mil|int|io|co|dev|app|cloud|info|biz|local|localdomain|internal|lan|svc|arpa"
     r"|hk|cn|tw|jp|kr|sg|in|de|fr|uk|nl|eu|us|ca|au|br|ru|pl|it|es|ch|se|no|fi|dk|cz|at|be|ro)(?:\.[a-z]{2})?"
 )
+
 _UNIT = r"(?:ms|us|µs|ns|secs?|seconds?|msecs?|milliseconds?|mins?|minutes?|hours?|hrs?|days?|s)"
 
 # Syslog's own header: the time and the host say nothing about the statement, the program does.
@@ -54,6 +40,7 @@ _SYSLOG = (
 )
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 _DATES = ("0-0", "0/0", *_MONTHS)
 
 
@@ -66,32 +53,32 @@ class _Step(NamedTuple):
 
 
 _STEPS = (
-    _Step("URL", _B + r"(?:[a-z][a-z0-9+]*:)+//[^\s'\"<>,;)\]}]+", ("//",)),
+    _Step("URL", BOUNDARY + r"(?:[a-z][a-z0-9+]*:)+//[^\s'\"<>,;)\]}]+", ("//",)),
     _Step("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", ("@",)),
-    _Step("PATH", r"(?:" + _B + r"[A-Za-z]:\\|\\\\)[^\s\"'<>|,;]+", ("\\",)),
+    _Step("PATH", r"(?:" + BOUNDARY + r"[A-Za-z]:\\|\\\\)[^\s\"'<>|,;]+", ("\\",)),
     _Step(
         "HOST",
-        _B + r"(?:(?:[A-Za-z0-9_-]+\.)+" + _TLD + r"(?::0)?|(?:[a-z0-9_-]+\.){2,}[a-z]+:0)" + _B,
+        BOUNDARY + r"(?:(?:[A-Za-z0-9_-]+\.)+" + _TLD + r"(?::0)?|(?:[a-z0-9_-]+\.){2,}[a-z]+:0)" + BOUNDARY,
         (".",),
     ),
     _Step(
         "TIME",
-        _B
+        BOUNDARY
         # The coarse pattern makes one 0 of the day, the T and the hour of 2026-11-22T11:20:04Z.
         + rf"(?:0[-/]0[-/]0(?:(?:[T _-]{_CLOCK}|:0(?::0(?:[.,]0)?)?)(?: ?(?:Z|UTC|GMT|[+-]0:?0?))?)?"
         + rf"|(?:{_DAY},? )?{_MONTH} +0(?:,? {_CLOCK})?(?: [A-Z]{{3,4}})?(?:,? 0)?(?: {_CLOCK})?"
         + rf"|0[/-]{_MONTH}[/-]0(?:[ :T]{_CLOCK})?(?: [+-]0)?)"
-        + _B,
+        + BOUNDARY,
         _DATES,
     ),
     _Step(
         "HOST",
-        rf"{_B}(?:[0-9A-Fa-f]{{1,4}}[:-]){{5}}[0-9A-Fa-f]{{1,4}}{_B}|/?{_B}0\.0\.0\.0(?::0|/0)?{_B}"
-        rf"|{_B}(?:(?:[0-9A-Fa-f]{{1,4}}:){{7}}[0-9A-Fa-f]{{1,4}}"
-        rf"|(?:[0-9A-Fa-f]{{1,4}}:){{1,6}}(?::[0-9A-Fa-f]{{1,4}}){{1,6}}){_B}(?:%[A-Za-z0-9]+)?",
+        rf"{BOUNDARY}(?:[0-9A-Fa-f]{{1,4}}[:-]){{5}}[0-9A-Fa-f]{{1,4}}{BOUNDARY}|/?{BOUNDARY}0\.0\.0\.0(?::0|/0)?{BOUNDARY}"
+        rf"|{BOUNDARY}(?:(?:[0-9A-Fa-f]{{1,4}}:){{7}}[0-9A-Fa-f]{{1,4}}"
+        rf"|(?:[0-9A-Fa-f]{{1,4}}:){{1,6}}(?::[0-9A-Fa-f]{{1,4}}){{1,6}}){BOUNDARY}(?:%[A-Za-z0-9]+)?",
         (":", "-", ".0.0."),
     ),
-    _Step("TIME", _B + _CLOCK + _B, ("0:0",)),
+    _Step("TIME", BOUNDARY + _CLOCK + BOUNDARY, ("0:0",)),
     _Step("HEADER", r"^(?:0 )?(?:[\[(]?<TIME>[\])]?[\s,|;-]*)+", ("0:0", "<TIME>", *_DATES)),
     _Step(
         "PATH",
@@ -99,14 +86,14 @@ _STEPS = (
         r"|/[A-Za-z0-9_.+@$~-]+/[A-Za-z0-9_.+@$~:%*-]*",
         ("/",),
     ),
-    _Step("TIME", r"<?" + _B + r"0(?:\.0)? ?" + _UNIT + _B, _after_zero("muµnshd")),
+    _Step("TIME", r"<?" + BOUNDARY + r"0(?:\.0)? ?" + _UNIT + BOUNDARY, _after_zero("muµnshd")),
     _Step(
         "SIZE",
-        _B + r"0(?:\.0)? ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B)" + _B + r"(?: ?\(0(?:\.0)? ?[KMGT]i?B\))?",
+        BOUNDARY + r"0(?:\.0)? ?(?:[kKMGTP]i?[Bb]|[Bb]ytes?|B)" + BOUNDARY + r"(?: ?\(0(?:\.0)? ?[KMGT]i?B\))?",
         _after_zero("kKMGTPBb"),
     ),
     _Step("KV", r"=(?:\"[^\"]*\"|'[^']*'|[^\s,;&(){}\[\]\"'=]+)", ("=",)),
-    _Step("NUM", rf"[-+]?(?:{_B}0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?{_B}|0(?:\.0)*)", ("0",)),
+    _Step("NUM", rf"[-+]?(?:{BOUNDARY}0(?:\.0)*(?:[eE][-+]?0)?[kKMGTP%]?{BOUNDARY}|0(?:\.0)*)", ("0",)),
 )
 """Named patterns, in order; they are written for text whose digits are 0 already."""
 
@@ -125,17 +112,26 @@ _LISTS = (
     ),
     _Step("[<LIST>]", r"\[[^\s,;\[\](){}=]+(?:, ?[^\s,;\[\](){}=]+)+\]", ("[",)),
 )
+
 _REDACTED = re.compile(r"<([a-z][a-z0-9_]{0,31}):[0-9a-f]{6}>")
+
 _KINDS = {"email": "<EMAIL>", "ip": "<HOST>"}
+
 _BINARY = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\x{FFFD}]"
+
 _binary = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
+
 _BLOB = r"[^\s]{200,}"
+
 _blob = re.compile(r"\S{200}")
+
 _GUARD = "\u2261"
+
 _PLACEHOLDER = re.compile(r"<(?:NUM|HOST|TIME|PATH|URL|EMAIL|SIZE|SECRET|BLOB|BINARY|V|[A-Z][A-Z0-9_]*|\*|\.\.\.)>")
 
 # A word or a bracket, and the separators after it; an empty piece only where a text begins with separators.
 _PIECE = re.compile(r"(^(?=[\s,;])|[\[\](){}]|[^\s\[\](){},;]+)([\s,;]*)")
+
 _LONGEST_BLOCK = 24
 
 
@@ -173,16 +169,6 @@ class MaskSettings(Settings):
         if unknown := [name for name in value if name not in NAMES]:
             raise ValueError(f"{unknown[0]!r} is not one of {', '.join(map(repr, NAMES))}")
         return value
-
-
-def shapes_of(messages: pl.Series, max_chars: int) -> pl.Series:
-    """The coarse shape of each message: the one pattern that every line goes through. Longer ones end with CUT."""
-    text = pl.col(messages.name)
-    shape = text.str.head(max_chars).str.replace_all(COARSE, "0")
-    if (messages.str.len_bytes() > max_chars).any():
-        longer = text.str.len_chars() > max_chars
-        shape += pl.when(longer).then(pl.lit(f" {CUT}")).otherwise(pl.lit(""))
-    return messages.to_frame().select(shape).to_series()
 
 
 def masked(shapes: Sequence[str], settings: MaskSettings, keep_keys: tuple[str, ...] = KEEP_KEYS) -> list[str]:
@@ -228,9 +214,6 @@ def fingerprint() -> str:
     return (
         f"{stable_key(repr((COARSE, _SYSLOG, _STEPS, _LISTS, _REDACTED.pattern, _BINARY, _BLOB, _LONGEST_BLOCK))):016x}"
     )
-
-
-# --- Tokens ----------------------------------------------------------------------------------------
 
 
 def tokens_of(text: str, max_tokens: int) -> list[str]:
@@ -309,9 +292,6 @@ def is_word(token: str) -> bool:
     """Whether a token could be one of few words that a program writes at its place."""
     bare = token.lstrip("([{\"'=:,;-")
     return bool(bare) and bare[0] != "<" and not bare[0].isdigit()
-
-
-# --- Parameters ------------------------------------------------------------------------------------
 
 
 def extract(template: str, raw: str) -> tuple[tuple[str, str], ...] | None:

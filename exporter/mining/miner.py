@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,48 +13,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import Field, field_validator
 
-from exporter.ingest.reduction import LineSettings, frame_of
+from exporter.ingest.shapes import frame_of
 from exporter.mining import masks
 from exporter.mining.counts import Row, TemplateCounts
-from exporter.mining.masks import KEEP_KEYS, WILDCARD, MaskSettings
-from exporter.model import Duration, Reduced, SqlValue, Write, stable_key
+from exporter.mining.masks import WILDCARD
+from exporter.model import Reduced, SqlValue, Write, stable_key
 
 if TYPE_CHECKING:
     from exporter.mining.tree import Cluster, Tree
-
-TABLES = """
-CREATE TABLE IF NOT EXISTS mining_templates (
-    source TEXT NOT NULL, id INTEGER NOT NULL, service TEXT NOT NULL, cluster INTEGER NOT NULL, text TEXT NOT NULL,
-    survivor INTEGER NOT NULL, first_seen INTEGER NOT NULL, seen INTEGER NOT NULL, example TEXT NOT NULL,
-    PRIMARY KEY (source, id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS mining_clusters (
-    source TEXT NOT NULL, cluster INTEGER NOT NULL, service TEXT NOT NULL, position INTEGER NOT NULL,
-    leaf TEXT NOT NULL, kind TEXT NOT NULL, tokens TEXT NOT NULL, variants TEXT NOT NULL, PRIMARY KEY (source, cluster)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS mining_shapes (
-    source TEXT NOT NULL, service TEXT NOT NULL, shape INTEGER NOT NULL, position INTEGER NOT NULL,
-    masked INTEGER NOT NULL, template INTEGER NOT NULL, PRIMARY KEY (source, service, shape)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS mining_counts (
-    source TEXT NOT NULL, kind TEXT NOT NULL, start INTEGER NOT NULL, counts BLOB NOT NULL,
-    PRIMARY KEY (source, kind, start)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS mining_counters (
-    source TEXT PRIMARY KEY, template INTEGER NOT NULL, cluster INTEGER NOT NULL, position INTEGER NOT NULL,
-    retired INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
-
-FORM = 2
-"""Raised when rows or the way from a shape to a template change their meaning."""
-
-OVERFLOW = 0
-"""The template of lines that a limit left without one, in all services."""
-
-OVERFLOW_TEXT = "<more kinds of lines than the limit>"
+from exporter.mining.rows import (
+    CLUSTER_COLUMNS,
+    COUNT_COLUMNS,
+    COUNTER_COLUMNS,
+    SHAPE_COLUMNS,
+    TEMPLATE_COLUMNS,
+    Counters,
+    position_of,
+    signed,
+    unsigned,
+)
+from exporter.mining.settings import MiningSettings
+from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, TEMPLATES_SCHEMA, Mined, Template, failure_words
 
 MAX_EXAMPLE_CHARS = 400
 
@@ -64,73 +43,6 @@ MAX_SHAPES = 20_000
 
 SEEN_STEPS = 16
 """Into how many steps `template_retention` is cut: when a template was last seen is noted once in each."""
-
-_FAILURE = re.compile(
-    r"(?i)(error|exception|fail(?:ed|ure|ing)?|fatal|panic|timed? ?out|timeout|refused|denied|unreachable|unavailable"
-    r"|rejected|abort(?:ed)?|crash(?:ed)?|killed|corrupt(?:ed)?|unable|invalid|lost|deadlock|overflow|out of memory)"
-)
-
-
-class MiningSettings(LineSettings):
-    """How lines become templates, and the limits of a service. Drain's own settings are fixed: they are measured."""
-
-    masks: MaskSettings = MaskSettings()
-    keep_keys: tuple[str, ...] = KEEP_KEYS
-    """Keys whose value stays in `key=value`, because it tells statements apart."""
-    similarity: float = Field(default=0.6, gt=0, le=1)
-    """Share of equal words from which two lines are one template."""
-    variants: int = Field(default=3, ge=0, le=20)
-    """Words at one place that are kept as templates of their own; with one more they become one. 0: none."""
-    max_templates: int = Field(default=5_000, ge=1, le=100_000)
-    """Templates of a service."""
-    novelty_budget: int = Field(default=2_000, ge=1, le=100_000)
-    """New shapes of a service that are learnt in one window; the others wait for the next."""
-    max_tokens: int = Field(default=128, ge=8, le=1_024)
-    """Tokens of a line that are looked at."""
-    template_retention: Duration = timedelta(days=30)
-    """A template that is unseen for so long leaves the tree; it comes back under its id."""
-
-    @field_validator("keep_keys")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unfit := [name for name in value if not re.fullmatch(r"[\w.-]+", name)]:
-            raise ValueError(f"{unfit[0]!r} is not a key: letters, digits, _, . and - only")
-        return value
-
-    @field_validator("template_retention")
-    @classmethod
-    def _at_least(cls, value: timedelta) -> timedelta:
-        if value < timedelta(hours=1):
-            raise ValueError("must be 1h or more")
-        return value
-
-
-@dataclass(frozen=True)
-class Template:
-    """A kind of log line of a service. `words` are those in its text that speak of failure."""
-
-    id: int
-    service: str
-    text: str
-    words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Mined:
-    """The templates of one window's lines."""
-
-    templates: pl.DataFrame
-    """`service` UInt64 and `shape` UInt64 as in `Reduced.lines`, `template` Int64."""
-    new: tuple[Template, ...] = ()
-    """Seen for the first time in this window."""
-    merged: tuple[tuple[int, int], ...] = ()
-    """Ids that became another: what was counted for the first belongs to the second."""
-    texts: Mapping[int, str] = field(default_factory=dict)
-    writes: tuple[Write, ...] = ()
-    dropped: Mapping[str, int] = field(default_factory=dict)
-
-
-TEMPLATES_SCHEMA = {"service": pl.UInt64(), "shape": pl.UInt64(), "template": pl.Int64()}
 
 
 @dataclass
@@ -235,7 +147,7 @@ class Miner:
     def _clear(self) -> None:
         self._services: dict[str, _Service] = {}
         self._entries: dict[int, _Entry] = {}
-        self._ids = _Counters(template=0, cluster=0, position=0, retired=0)
+        self._ids = Counters(template=0, cluster=0, position=0, retired=0)
         self._counts = TemplateCounts()
         self._changes = _Changes()
         self._names: dict[int, str] = {}
@@ -247,9 +159,9 @@ class Miner:
         self._clear()
         for row in rows.get("mining_templates", ()):
             self._load_template(*row[1:])
-        for row in sorted(rows.get("mining_clusters", ()), key=_position):
+        for row in sorted(rows.get("mining_clusters", ()), key=position_of):
             self._load_cluster(*row[1:])
-        for row in sorted(rows.get("mining_shapes", ()), key=_position):
+        for row in sorted(rows.get("mining_shapes", ()), key=position_of):
             self._load_shape(*row[1:])
         self._counts.load(row[1:] for row in rows.get("mining_counts", ()))  # type: ignore[misc]
         for row in rows.get("mining_counters", ()):
@@ -273,7 +185,7 @@ class Miner:
         self._service(service).tree.add(cluster)
 
     def _load_counters(self, *row: Any) -> None:
-        self._ids = _Counters(*row)
+        self._ids = Counters(*row)
 
     def _load_shape(self, *row: Any) -> None:
         service, shape, _, masked, template = row
@@ -611,15 +523,20 @@ class Miner:
         own = self.source
         kept = [shape for shape in changes.shapes if shape[1] in self._services[shape[0]].shapes]
         clusters = [self._cluster_row(*item) for item in sorted(changes.clusters.items())]
-        yield "mining_templates", _TEMPLATE, [self._template_row(key) for key in sorted(changes.templates)], False
-        yield "mining_clusters", _CLUSTER, clusters, False
-        yield "mining_shapes", _SHAPE, [self._shape_row(*shape) for shape in kept], False
-        yield "mining_counts", _COUNT, [(own, *row) for row in changes.counts], False
+        yield (
+            "mining_templates",
+            TEMPLATE_COLUMNS,
+            [self._template_row(key) for key in sorted(changes.templates)],
+            False,
+        )
+        yield "mining_clusters", CLUSTER_COLUMNS, clusters, False
+        yield "mining_shapes", SHAPE_COLUMNS, [self._shape_row(*shape) for shape in kept], False
+        yield "mining_counts", COUNT_COLUMNS, [(own, *row) for row in changes.counts], False
         gone = [(own, name, signed(key)) for name, key in changes.forgotten_shapes]
-        yield "mining_shapes", _SHAPE[:3], list(gone), True
-        yield "mining_counts", _COUNT[:3], [(own, *key) for key in changes.forgotten_counts], True
-        yield "mining_clusters", _CLUSTER[:2], [(own, key) for key in changes.forgotten_clusters], True
-        yield "mining_templates", _TEMPLATE[:2], [(own, key) for key in changes.forgotten_templates], True
+        yield "mining_shapes", SHAPE_COLUMNS[:3], list(gone), True
+        yield "mining_counts", COUNT_COLUMNS[:3], [(own, *key) for key in changes.forgotten_counts], True
+        yield "mining_clusters", CLUSTER_COLUMNS[:2], [(own, key) for key in changes.forgotten_clusters], True
+        yield "mining_templates", TEMPLATE_COLUMNS[:2], [(own, key) for key in changes.forgotten_templates], True
 
     def _template_row(self, key: int) -> tuple[SqlValue, ...]:
         entry = self._entries[key]
@@ -644,41 +561,7 @@ class Miner:
     def _counters_row(self) -> Write:
         ids = self._ids
         row = (self.source, ids.template, ids.cluster, ids.position, ids.retired)
-        return Write("mining_counters", _COUNTER, (row,))
-
-
-_TEMPLATE = ("source", "id", "service", "cluster", "text", "survivor", "first_seen", "seen", "example")
-_CLUSTER = ("source", "cluster", "service", "position", "leaf", "kind", "tokens", "variants")
-_SHAPE = ("source", "service", "shape", "position", "masked", "template")
-_COUNT = ("source", "kind", "start", "counts")
-_COUNTER = ("source", "template", "cluster", "position", "retired")
-
-
-@dataclass
-class _Counters:
-    """The last numbers given; `retired` is the step in which templates were last retired."""
-
-    template: int
-    cluster: int
-    position: int
-    retired: int
-
-    def next_template(self) -> int:
-        self.template += 1
-        return self.template
-
-    def next_cluster(self) -> int:
-        self.cluster += 1
-        return self.cluster
-
-    def next_position(self) -> int:
-        self.position += 1
-        return self.position
-
-
-def _position(row: tuple[SqlValue, ...]) -> int:
-    """The order of insertion, of a cluster or a shape."""
-    return int(row[3] or 0)
+        return Write("mining_counters", COUNTER_COLUMNS, (row,))
 
 
 def _groups(lines: pl.DataFrame) -> _Groups:
@@ -733,32 +616,3 @@ _FEW_ROWS = 500
 
 def _masked_key(tokens: Sequence[str]) -> int:
     return stable_key(" ".join(tokens))
-
-
-def signed(key: int) -> int:
-    """A 64-bit key as SQLite holds it.
-
-    >>> signed(2**64 - 1), unsigned(-1) == 2**64 - 1
-    (-1, True)
-    """
-    return key - (1 << 64) if key >= 1 << 63 else key
-
-
-def unsigned(key: int) -> int:
-    """The key that `signed` wrote."""
-    return key % (1 << 64)
-
-
-def failure_words(text: str) -> tuple[str, ...]:
-    """Words of a template that speak of failure, lower-case, each once.
-
-    >>> failure_words("connection to <HOST> refused: Timeout")
-    ('refused', 'timeout')
-    """
-    return tuple(dict.fromkeys(match[0].lower() for match in _FAILURE.finditer(text)))
-
-
-def fingerprint(settings: MiningSettings) -> str:
-    """Of everything that decides which line has which template: with another one, templates are mined anew."""
-    own = settings.model_dump_json()
-    return f"{stable_key(f'{FORM}/{masks.fingerprint()}/{own}'):016x}"

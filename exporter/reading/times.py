@@ -1,9 +1,11 @@
-"""Find the time that a line of text begins with, in whatever form its logger wrote it."""
+"""Read times, in whatever form they were written: at the beginning of a line, or in a field."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
 import polars as pl
 
@@ -306,3 +308,64 @@ def moments(values: pl.Series, zone: str = "UTC", reference: datetime | None = N
         return times
     stamp = recognise(values.drop_nulls(), at, zone)
     return stamp.times(values, at, zone) if stamp and not stamp.form.dateless else nothing(len(values))
+
+
+MAX_TIME_CHARS = 64
+"""Characters of a time; what is longer is none, and is not to fill the memory of those that were parsed."""
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+"""Before this no logs were kept: a timestamp like that is a broken clock's."""
+
+
+def instant(value: Any) -> int | None:
+    """Nanoseconds since the epoch of a time in any usual form; None when there is none, or an impossible one."""
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else None
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if text.replace(".", "", 1).isdigit():
+            return _epoch(text)
+        return parsed_alone(text) if len(text) <= MAX_TIME_CHARS else None
+    if isinstance(value, datetime):
+        return _plausible(nanoseconds(value if value.tzinfo else value.replace(tzinfo=UTC)))
+    return _epoch(repr(value)) if isinstance(value, (int, float)) else None
+
+
+def _epoch(text: str) -> int | None:
+    """Seconds, milliseconds, microseconds or nanoseconds, told apart by size."""
+    try:
+        whole, _, fraction = text.partition(".")
+        number = int(whole)
+        digits = len(whole)
+        if digits <= 11:
+            return _plausible(number * 10**9 + int((fraction[:9] or "0").ljust(9, "0")))
+        scale = 10**6 if digits <= 14 else 10**3 if digits <= 17 else 1
+        return _plausible(number * scale)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=65_536)
+def parsed_alone(text: str) -> int | None:
+    """RFC 3339, with up to nine digits of a second."""
+    try:
+        moment = datetime.fromisoformat(text.replace(",", "."))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        whole = nanoseconds(moment)
+    except OverflowError:
+        return None
+    digits = text.partition(".")[2]
+    count = next((i for i, character in enumerate(digits) if not character.isdigit()), len(digits))
+    rest = digits[6:count][:3]
+    return _plausible(whole + (int(rest.ljust(3, "0")) if rest else 0))
+
+
+def _plausible(value: int) -> int | None:
+    """Nanoseconds that a 64-bit integer holds and that a log can have; the future is for the caller to judge."""
+    return value if nanoseconds(EARLIEST) <= value < 2**63 else None

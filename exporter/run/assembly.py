@@ -13,19 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from exporter import detection
 from exporter.config import Config
-from exporter.delivery.deliver import Deliverer, Enricher, Links, MemorySink
-from exporter.detection import Detector, observation
-from exporter.flow.source import Brain, Grouper, SourcePipeline, moment, seconds
-from exporter.incidents.clusters import Cluster, Localise
+from exporter.delivery.deliver import Deliverer, MemorySink
+from exporter.delivery.enrich import Enricher, Links
+from exporter.detection import TABLES as DETECTION_TABLES
+from exporter.detection import Detector, localise, observation
+from exporter.flow.brain import Brain
+from exporter.flow.group import Grouper
+from exporter.flow.source import SourcePipeline
+from exporter.incidents.clusters import Cluster
 from exporter.incidents.suspects import suspected
+from exporter.incidents.tracker import Localise
 from exporter.ingest.redaction import Redactor
-from exporter.ingest.reduction import ReductionSettings
+from exporter.ingest.settings import ReductionSettings
 from exporter.memory.recall import Memory
-from exporter.mining import miner as mining
 from exporter.mining.miner import Miner
+from exporter.mining.rows import TABLES as MINING_TABLES
+from exporter.mining.settings import fingerprint as mining_fingerprint
 from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
+from exporter.model.times import moment, seconds
 from exporter.state.file import State
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ def fingerprint(config: Config) -> str:
     """
     parts = {
         "format": FORMAT,
-        "mining": mining.fingerprint(config.mining),
+        "mining": mining_fingerprint(config.mining),
         "detection": config.detection.model_dump(mode="json"),
         "sources": {
             source.name: [str(source.window), str(source.late_window), repr(source.sessions), str(source.group_by)]
@@ -54,7 +60,7 @@ def fingerprint(config: Config) -> str:
 
 def open_state(config: Config, path: Path | None = None) -> State:
     """The state file with the tables of all stages. Raises StateError."""
-    return State(path or config.state, (mining.TABLES, detection.TABLES), fingerprint(config))
+    return State(path or config.state, (MINING_TABLES, DETECTION_TABLES), fingerprint(config))
 
 
 def make_brain(config: Config, source: Any) -> Brain:
@@ -208,7 +214,7 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
             step = windows[source]
             rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
             frames = [(moment(window), _scores(body)) for window, body in rows]
-            ranked.append(detection.localise(frames, span, step))
+            ranked.append(localise(frames, span, step))
         return suspected(cluster, ranked)
 
     return of

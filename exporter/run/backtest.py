@@ -11,10 +11,13 @@ from typing import Any
 
 from exporter.config import Config
 from exporter.detection import localise
-from exporter.flow.source import Judgement, SourcePipeline, incident_list, moment
-from exporter.incidents.clusters import Told
+from exporter.flow.brain import Judgement
+from exporter.flow.group import incident_list
+from exporter.flow.source import SourcePipeline
 from exporter.incidents.suspects import merged_suspects
+from exporter.incidents.tracker import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
+from exporter.model.times import moment
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.run.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
 

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from exporter.flow.source import SourcePipeline, decision, grouped_through, seconds
+from exporter.flow.group import grouped_through
+from exporter.flow.source import SourcePipeline, decision
 from exporter.flow.warmup import plan
 from exporter.ingest.lateness import QUANTILES
 from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
 from exporter.model.questions import Health, Readiness, SourceProgress
+from exporter.model.times import seconds
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
 from exporter.telemetry import PrometheusTelemetry

@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from exporter.flow.source import SourcePipeline, incident_list, incident_row, moment, news, seconds
-from exporter.incidents import clusters as tracking
-from exporter.incidents.clusters import Cluster, Told
+from exporter.flow.group import incident_list, incident_row, news
+from exporter.flow.source import SourcePipeline
+from exporter.incidents.alerts import from_alert, resolved_by_hand, with_alert
+from exporter.incidents.clusters import Cluster
+from exporter.incidents.tracker import Told
 from exporter.model import (
     Anomaly,
     Incident,
@@ -24,6 +26,7 @@ from exporter.model import (
     stable_key,
 )
 from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord
+from exporter.model.times import moment, seconds
 from exporter.run.assembly import Assembly
 
 MAX_WAITING_ALERTS = 500
@@ -80,7 +83,7 @@ class Operations:
             if incident is None:
                 return None
             safe = self._assembly.redactor.redact(fix)[:2000] if fix else None
-            told = tracking.resolved_by_hand(incident, safe, self._assembly.clock.now())
+            told = resolved_by_hand(incident, safe, self._assembly.clock.now())
             await self._tell(told)
         return await self.incident(incident_id)
 
@@ -151,11 +154,11 @@ class Operations:
         async with self._assembly.lock:
             open_one = await self._open_on({a.service for a in related} | ({service} if service else set()))
             if open_one:
-                await self._tell(tracking.with_alert(open_one, name, service, at))
+                await self._tell(with_alert(open_one, name, service, at))
             else:
                 identity = _alert_incident(alert)
                 labels = self._assembly.config.external_labels
-                await self._tell(tracking.from_alert(identity, name, service, at, related, labels))
+                await self._tell(from_alert(identity, name, service, at, related, labels))
         return True
 
     async def _around(self, pipeline: SourcePipeline, at: datetime) -> TimeRange | None:
@@ -177,7 +180,7 @@ class Operations:
         async with self._assembly.lock:
             incident = await self._find(_alert_incident(alert))
             if incident and incident.status == "firing":
-                told = tracking.resolved_by_hand(incident, None, alert.ends_at or self._assembly.clock.now())
+                told = resolved_by_hand(incident, None, alert.ends_at or self._assembly.clock.now())
                 await self._tell(told)
 
 

@@ -16,8 +16,11 @@ import polars as pl
 
 from exporter.cli.templates import mine_lines
 from exporter.ingest import reduction
-from exporter.ingest.reduction import ReductionSettings
-from exporter.mining.miner import Miner, MiningSettings
+from exporter.ingest.exemplars import NO_EXEMPLARS
+from exporter.ingest.settings import ReductionSettings
+from exporter.ingest.shapes import distinct_shapes, forget
+from exporter.mining.miner import Miner
+from exporter.mining.settings import MiningSettings
 from exporter.model import Reduced, page_schema, stable_key
 
 DATA = Path(os.environ.get("LAE_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -85,11 +88,11 @@ Reduce = Callable[[pl.DataFrame, ReductionSettings], Reduced]
 
 def prepared(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
     """What mining needs of a body that is the message already."""
-    shapes = reduction.distinct_shapes(page["body"], settings)
+    shapes = distinct_shapes(page["body"], settings)
     keys = pl.Series(shapes.key_of_each())
     service = pl.Series([SERVICE], dtype=pl.UInt64).new_from_index(0, page.height)
     lines = pl.DataFrame([page["timestamp"], service.alias("service"), keys.alias("shape")])
-    return Reduced(lines, shapes.frame(keys), NAMES, reduction.NO_EXEMPLARS)
+    return Reduced(lines, shapes.frame(keys), NAMES, NO_EXEMPLARS)
 
 
 def numbers(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
@@ -99,7 +102,7 @@ def numbers(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
 
 def ours(pages: Sequence[pl.DataFrame], settings: ReductionSettings, reduce: Reduce) -> float:
     """Seconds of processor time from pages to the template of each line, nothing being known before."""
-    reduction.forget()
+    forget()
     miner = Miner("bench", MiningSettings())
     began = time.process_time()
     for window, page in enumerate(pages):

@@ -20,8 +20,8 @@ from exporter.demo.shop import Shop, documents
 from exporter.detection.observation import observe
 from exporter.detection.scoring.ensemble import detector_class
 from exporter.detection.settings import DetectionSettings
-from exporter.flow.source import read_and_reduce
 from exporter.ingest import reduction
+from exporter.ingest.reader import read_and_reduce
 from exporter.mining.miner import Miner
 from exporter.model import Context, NoTelemetry, SystemClock, TimeRange
 from exporter.run.assembly import assemble, open_state, reduction_settings

@@ -17,8 +17,8 @@ from exporter.detection.explanation import explain_session
 from exporter.detection.observation import Observation, observe
 from exporter.detection.scoring.session_views import Columns, Vector, vector
 from exporter.detection.views.sessions import SessionModel
-from exporter.flow.source import read_and_reduce
 from exporter.ingest import reduction
+from exporter.ingest.reader import read_and_reduce
 from exporter.model import Context, TimeRange
 from exporter.run.assembly import make_brain, reduction_settings
 from exporter.run.backtest import EARLIEST

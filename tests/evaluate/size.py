@@ -12,7 +12,7 @@ import polars as pl
 from exporter.detection import TABLES, DetectionSettings, Detector
 from exporter.detection.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
 from exporter.ingest import reduction
-from exporter.mining.miner import TEMPLATES_SCHEMA, Mined
+from exporter.mining.templates import TEMPLATES_SCHEMA, Mined
 from exporter.model import Write
 
 WINDOW = timedelta(minutes=1)

@@ -1,7 +1,7 @@
 """What the services of the simulated shop log: their statements, and the requests that run through them.
 
 A statement is written `"I text"`: a letter for its severity, optionally how often it is reached in per cent
-(`"W30 text"`), and the text, in which `{word}` stands for a value (exporter/simulator/values.py).
+(`"W30 text"`), and the text, in which `{word}` stands for a value (exporter/demo/shop/values.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,42 @@
+"""`check-config --connect`: try each server with the rights that are needed."""
+
+from __future__ import annotations
+
+from exporter.config import Config
+from exporter.flow.warmup import predict
+from exporter.ingest import lateness
+from exporter.model import Check, Context, ExporterError, NoTelemetry, SystemClock
+
+
+async def connect(config: Config) -> list[Check]:
+    """Try every server that the configuration names, with the rights that are needed."""
+    context = Context(clock=SystemClock(), telemetry=NoTelemetry())
+    checks: list[Check] = []
+    named = [
+        *((f"sources.{item.name}", item) for item in config.sources),
+        *((f"sinks.{item.name}", item) for item in config.sinks),
+        ("memory", config.memory),
+        *([("llm", config.llm)] if config.llm else []),
+    ]
+    for name, settings in named:
+        checks += await _check(config, name, settings, context)
+    return checks
+
+
+async def _check(config: Config, name: str, settings: object, context: Context) -> list[Check]:
+    if getattr(settings, "type", "") == "local":
+        return [Check(name, True, "kept in the state file")]
+    try:
+        part = settings.build(context)  # type: ignore[attr-defined]
+    except ExporterError as error:
+        return [Check(name, False, str(error))]
+    try:
+        found = list(await part.check())
+        if any(settings is item for item in config.sources) and all(c.ok for c in found):
+            found.append(await predict(config, settings, part, context.clock.now()))
+            found.append(await lateness.check(settings, part, context.clock.now()))
+        return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in found]
+    except ExporterError as error:
+        return [Check(name, False, str(error))]
+    finally:
+        await part.close()

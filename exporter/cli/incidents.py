@@ -1,0 +1,100 @@
+"""`incidents list | show | resolve`."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from exporter.cli.text import incident_line
+from exporter.config import Config, resolve
+from exporter.flow.group import incident_list
+from exporter.model import (
+    Incident,
+    NoTelemetry,
+    PermanentError,
+    Report,
+    StateError,
+    SystemClock,
+    TransientError,
+    loads,
+    to_json,
+)
+from exporter.run.assembly import assemble
+from exporter.state.file import Rows, StateInUse
+
+
+def _rows(config: Config) -> Rows:
+    if not config.state.exists():
+        raise StateError(f"state file {config.state} does not exist yet: `run` makes it at first start")
+    return Rows(config.state)
+
+
+async def list_incidents(config: Config, status: Literal["firing", "resolved"] | None, limit: int, form: str) -> int:
+    """Print incidents, the newest first."""
+    found = await incident_list(_rows(config), status, limit)
+    if form == "json":
+        print(json.dumps(to_json(found), ensure_ascii=False))
+    elif not found:
+        print("no incidents")
+    else:
+        for incident in found:
+            print(incident_line(incident))
+    return 0
+
+
+async def show_incident(config: Config, incident_id: str, form: str) -> int:
+    """Print one incident with its reports."""
+    render = resolve("integrations.console:render")
+    rows = _rows(config)
+    found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
+    if not found:
+        raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
+    incident = loads(Incident, found[0][0])
+    bodies = await rows.read("SELECT body FROM reports WHERE incident = ? ORDER BY writer = 'rules'", (incident_id,))
+    reports = [loads(Report, body) for (body,) in bodies]
+    if form == "json":
+        print(json.dumps({"incident": to_json(incident), "reports": to_json(reports)}, ensure_ascii=False))
+    elif reports:
+        print(render(incident, reports[0]))
+    else:
+        print(incident_line(incident))
+    return 0
+
+
+async def resolve_incident(config: Config, incident_id: str, fix: str | None) -> int:
+    """Close an incident in the state file, or through the daemon when that holds it."""
+    from exporter.run.operations import Operations
+
+    try:
+        assembly = assemble(config, SystemClock(), NoTelemetry())
+    except StateInUse:
+        await _resolve_through_daemon(config, incident_id, fix)
+    else:
+        try:
+            record = await Operations(assembly).resolve(incident_id, fix)
+        finally:
+            await assembly.close()
+        if record is None:
+            raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
+    print(f"incident {incident_id} is resolved" + (", and what fixed it is remembered" if fix else ""))
+    return 0
+
+
+async def _resolve_through_daemon(config: Config, incident_id: str, fix: str | None) -> None:
+    import aiohttp
+
+    tokens = config.web.tokens()
+    if not tokens:
+        raise PermanentError("the daemon holds the state file, and takes no requests: set web.token or web.token_file")
+    url = f"http://{config.web.listen}/api/incidents/{incident_id}/resolve"
+    timeout = aiohttp.ClientTimeout(total=30)
+    headers = {"Authorization": f"Bearer {tokens[0]}"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.post(url, json={"fix": fix}, allow_redirects=False) as response,
+        ):
+            if response.status >= 400:
+                raise PermanentError(f"the daemon answers {response.status}: {(await response.text())[:300]}")
+    except aiohttp.ClientError as error:
+        raise TransientError(f"the daemon at {config.web.listen} cannot be reached: {error}") from error

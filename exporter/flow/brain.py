@@ -1,0 +1,73 @@
+"""What is known of one source: mine, observe, detect, and learn what has settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from exporter.detection import Detection, Detector
+from exporter.detection.observation import observe
+from exporter.mining.miner import Miner
+from exporter.model import Anomaly, Reduced, SqlValue, Write
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What judging a window changed, as values."""
+
+    writes: tuple[Write, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    new_templates: int = 0
+
+
+class Brain:
+    """What is known of one source; what is in memory is what is in the rows."""
+
+    def __init__(
+        self, source: str, miner: Miner, detector: Detector, window: timedelta, late_window: timedelta
+    ) -> None:
+        self.source = source
+        self.miner = miner
+        self.detector = detector
+        self.window = window
+        self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
+        """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
+
+    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+        """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
+        mined = self.miner.mine(window, reduced)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
+        writes, new = (*mined.writes, *detection.writes), len(mined.new)
+        own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
+        return own if late else _together(own, self.settle(window))
+
+    def settle(self, window: int) -> Judgement:
+        """What follows from event time alone when `window` has passed, with or without lines."""
+        detection = self.detector.settle(window - self.settling)
+        return Judgement((*detection.writes, *self.miner.retire(window)), detection.anomalies, (detection,))
+
+    def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
+        """Learn again, exactly, what the rows hold."""
+        self.miner.load(rows)
+        self.detector.load(rows, self.miner.texts())
+
+    def preview(self, window: int, reduced: Reduced) -> Judgement:
+        """Judge without learning: nothing changes, a shape without a template is simply new."""
+        mined = self.miner.mine(window, reduced, learn=False)
+        observation = observe(self.source, window, self.window, reduced, mined)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, late=False, learn=False)
+        return Judgement((), detection.anomalies, (detection,), mined.dropped)
+
+
+def _together(first: Judgement, second: Judgement) -> Judgement:
+    return Judgement(
+        first.writes + second.writes,
+        first.anomalies + second.anomalies,
+        first.detections + second.detections,
+        first.dropped,
+        first.new_templates,
+    )

@@ -1,0 +1,181 @@
+"""Clusters through event time: anomalies join, incidents open, continue, resolve and reopen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from exporter.incidents.build import incident_of, visible
+from exporter.incidents.clusters import Cluster, Release, bounded, join, new_cluster
+from exporter.incidents.movers import first_movers, with_named
+from exporter.incidents.settings import IncidentSettings
+from exporter.model import Anomaly, Change, Incident, Suspect, TimelineEntry, TimeRange
+
+RELEASE_BEFORE = timedelta(hours=1)
+"""A deployment this long before an incident stands on its timeline."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A revision of an incident and what changed with it."""
+
+    incident: Incident
+    change: Change
+    at: datetime
+    strength: float = 0.0
+
+
+Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
+
+
+def advance(
+    clusters: Iterable[Cluster],
+    anomalies: Iterable[Anomaly],
+    until: datetime,
+    settings: IncidentSettings,
+    threshold: float,
+    labels: Mapping[str, str],
+    localise: Localise | None = None,
+    releases: Sequence[Release] = (),
+    services: int = 1,
+) -> tuple[dict[str, Cluster], list[Told]]:
+    """Take in, in order of event time, what has become known up to `until`.
+
+    `releases` stand on the timeline of the incidents that follow them in the same service.
+    Returns the clusters that are still of interest, by id, and what there is to tell, in order.
+    """
+    tracker = _Tracker(
+        {cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise, tuple(releases), services
+    )
+    ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
+    for reached, batch in groupby(ordered, key=lambda a: a.reached):
+        tracker.expire(reached)
+        tracker.take(list(batch), reached)
+    tracker.expire(until)
+    return tracker.clusters, tracker.told
+
+
+class _Tracker:
+    """The clusters while they advance."""
+
+    def __init__(
+        self,
+        clusters: dict[str, Cluster],
+        settings: IncidentSettings,
+        threshold: float,
+        labels: Mapping[str, str],
+        localise: Localise | None,
+        releases: tuple[Release, ...],
+        services: int,
+    ) -> None:
+        self.releases = releases
+        self.services = services
+        self.clusters = clusters
+        self.settings = settings
+        self.threshold = threshold
+        self.labels = labels
+        self.localise = localise
+        self.told: list[Told] = []
+
+    def expire(self, now: datetime) -> None:
+        """End what has been quiet for long enough, in order of its end."""
+        for cluster in sorted(self.clusters.values(), key=lambda c: (c.last_seen, c.id)):
+            deadline = cluster.last_seen + self.settings.keep_firing_for
+            if cluster.status != "resolved" and deadline <= now:
+                self._end(cluster, deadline)
+            if deadline + self.settings.reopen_within <= now:
+                self.clusters.pop(cluster.id, None)
+
+    def _end(self, cluster: Cluster, deadline: datetime) -> None:
+        if cluster.incident is None:
+            del self.clusters[cluster.id]
+            return
+        ended = replace(cluster, status="resolved", ends_at=cluster.last_seen)
+        self._tell(ended, "resolved", deadline)
+
+    def take(self, batch: Sequence[Anomaly], now: datetime) -> None:
+        """Join each anomaly to a cluster, then open or update those that changed."""
+        touched: dict[str, None] = {}
+        for anomaly in batch:
+            if anomaly.kind == "gap":
+                continue
+            home = self._home(anomaly) or new_cluster(anomaly)
+            self.clusters[home.id] = join(home, anomaly)
+            touched[home.id] = None
+        for identity in touched:
+            self._judge(self.clusters[identity], now)
+
+    def _home(self, anomaly: Anomaly) -> Cluster | None:
+        alive = sorted(
+            (c for c in self.clusters.values() if self._belongs(c, anomaly)),
+            key=lambda c: (c.status == "resolved", c.incident is None, c.starts_at, c.id),
+        )
+        return alive[0] if alive else None
+
+    def _belongs(self, cluster: Cluster, anomaly: Anomaly) -> bool:
+        """Joined by service, trace, host or time, whichever source it is from; what ended is reopened by its own only.
+
+        What a source brings late belongs to what was then, also where that has ended.
+        """
+        own = any(member.service == anomaly.service for member in cluster.members)
+        margin = self.settings.join_within
+        if anomaly.ends_at < cluster.starts_at - (self.settings.reopen_within if own else margin):
+            return False
+        if own or (cluster.status == "resolved" and anomaly.ends_at > cluster.last_seen):
+            return own
+        # Where a failure has many hosts, as where they are shared by all, having one of them says nothing.
+        one_host = len(cluster.hosts) == 1 and set(cluster.hosts) == set(anomaly.hosts)
+        if one_host or not set(cluster.traces).isdisjoint(anomaly.traces):
+            return True
+        return anomaly.window <= cluster.starts_at + margin and self._no_chance(anomaly)
+
+    def _no_chance(self, anomaly: Anomaly) -> bool:
+        """Whether less than one service is expected to be so unusual by chance in the time in which others join."""
+        windows = 2 * self.settings.join_within / max(anomaly.duration, timedelta(minutes=1))
+        return (1.0 - anomaly.score) * self.services * windows < 1.0
+
+    def _judge(self, cluster: Cluster, now: datetime) -> None:
+        if cluster.incident is None:
+            lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
+            if lasted and cluster.strength(self.services) >= self.threshold:
+                self._tell(replace(cluster, status="firing"), "opened", now)
+        elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
+            self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
+        elif cluster.status == "resolved":
+            # What comes so late that it would have ended again by now changes the story only.
+            self._tell(replace(cluster, ends_at=cluster.last_seen), "updated", now)
+        else:
+            self._tell(cluster, "updated", now)
+
+    def _tell(self, cluster: Cluster, change: Change, at: datetime) -> None:
+        """Build the incident anew; it is told when a reader would see a difference."""
+        entry = {"opened": "incident opened", "reopened": "incident reopened", "resolved": "incident resolved"}.get(
+            change
+        )
+        if entry:
+            cluster = replace(cluster, timeline=bounded(cluster.timeline, TimelineEntry(at, entry)))
+        cluster = self._with_releases(cluster)
+        before = cluster.incident
+        if before is None or change != "resolved":
+            span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
+            ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
+            suspects = with_named(ranked, cluster.services, cluster.evidence)
+        else:
+            suspects = before.suspects
+        incident = incident_of(cluster, before, suspects, at, change, self.labels)
+        if before is None or visible(before) != visible(incident):
+            incident = replace(incident, revision=(before.revision if before else 0) + 1)
+            self.told.append(Told(incident, change, at, cluster.strength(self.services)))
+        self.clusters[cluster.id] = replace(cluster, incident=incident)
+
+    def _with_releases(self, cluster: Cluster) -> Cluster:
+        """Deployments of its services from a while before it began."""
+        timeline = cluster.timeline
+        for release in self.releases:
+            entry = TimelineEntry(release.at, f"version {release.version} was deployed", release.service)
+            near = cluster.starts_at - RELEASE_BEFORE <= release.at <= cluster.last_seen
+            if near and (not release.service or release.service in cluster.services) and entry not in timeline:
+                timeline = bounded(timeline, entry)
+        return replace(cluster, timeline=timeline)

@@ -1,0 +1,29 @@
+"""The errors that a person may have to read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class ExporterError(Exception):
+    """Base of every error that a person may have to read: it names the place and the remedy."""
+
+
+class ConfigError(ExporterError):
+    """What the operator wrote cannot work; the message says where, why, and what would."""
+
+
+class TransientError(ExporterError):
+    """Trying again later may succeed: a time-out, 429, 5xx, a partial answer."""
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(ExporterError):
+    """Trying again would fail the same way: 401, 404, a payload that is refused."""
+
+
+class StateError(ExporterError):
+    """The state file cannot be used: locked, read-only, full, or of a newer version."""

@@ -1,0 +1,245 @@
+"""Anomalies, incidents, reports and what a sink is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from exporter.model.logs import stable_key
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A redacted log line that a report may cite; `id` is short and derived from the source's id."""
+
+    id: str
+    source: str
+    service: str
+    timestamp: datetime
+    body: str
+    severity: int = 0
+    template: str = ""
+    host: str = ""
+    trace: str = ""
+
+
+def evidence_id(source: str, line_id: str) -> str:
+    """The short id of a line, the same whenever the line is read."""
+    return f"L{stable_key(f'{source}/{line_id}'):016x}"[:11]
+
+
+ContributionKind = Literal[
+    "new_template", "template", "transition", "gap", "errors", "volume", "silence", "new_service", "session"
+]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One reason for a score, in numbers: what was seen against what was expected.
+
+    `share` is the part of the score that it explains, in [0, 1]. Texts are templates, not only ids, for
+    incidents outlive the miner's state.
+    """
+
+    kind: ContributionKind
+    text: str
+    observed: float
+    expected: float
+    unit: str = "lines"
+    share: float = 0.0
+    since: datetime | None = None
+    templates: tuple[int, ...] = ()
+    evidence: tuple[str, ...] = ()
+    service: str = ""
+    """Set in an incident, which has several."""
+
+
+AnomalyKind = Literal["window", "session", "absence", "gap"]
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """An entity that behaved unlike its past in one window.
+
+    `score` and `threshold` are calibrated to [0, 1] and mean the same for every service. `reached` is the
+    event time at which it became known: the end of its window, later for absence and for late lines.
+    """
+
+    source: str
+    service: str
+    window: datetime
+    duration: timedelta
+    kind: AnomalyKind
+    score: float
+    threshold: float
+    severity: int
+    contributions: tuple[Contribution, ...]
+    reached: datetime
+    evidence: tuple[Evidence, ...] = ()
+    detectors: tuple[str, ...] = ()
+    session: str | None = None
+    late: bool = False
+    hosts: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    sampled: float = 1.0
+
+    @property
+    def id(self) -> str:
+        """The same for the same finding, whenever it is made."""
+        key = f"{self.source}/{self.service}/{self.window.isoformat()}/{self.kind}/{self.session or ''}"
+        return f"{stable_key(key):016x}"
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.window + self.duration
+
+
+IncidentStatus = Literal["firing", "resolved"]
+
+IncidentSeverity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """How likely a service is the cause of an incident, and why, in words. Weights of an incident sum to 1."""
+
+    service: str
+    weight: float
+    reason: str
+    first_seen: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """One thing that happened during an incident."""
+
+    at: datetime
+    text: str
+    service: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Anomalies that belong together, from the moment they open it to its end.
+
+    `id` never changes and is in URLs, deliveries and documents; `fingerprint` says what kind of failure it is and
+    serves recurrence only; `labels` are frozen when it opens, an escalation moves them to `retired_labels`.
+    `revision` grows with each change that a reader should see.
+    """
+
+    id: str
+    fingerprint: str
+    revision: int
+    status: IncidentStatus
+    severity: IncidentSeverity
+    score: float
+    service: str
+    services: tuple[str, ...]
+    sources: tuple[str, ...]
+    starts_at: datetime
+    updated_at: datetime
+    ends_at: datetime | None
+    labels: Mapping[str, str]
+    contributions: tuple[Contribution, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
+    retired_labels: tuple[Mapping[str, str], ...] = ()
+    reopened: int = 0
+    merged_into: str | None = None
+    fix: str | None = None
+    anomalies: int = 0
+    trigger: str = "detector"
+    sampled: float = 1.0
+
+    @property
+    def last_seen(self) -> datetime:
+        return self.ends_at or self.updated_at
+
+
+@dataclass(frozen=True)
+class SimilarIncident:
+    """A past incident, how alike it is, and what is known of its end. `fix` was confirmed by a person."""
+
+    id: str
+    headline: str
+    similarity: float
+    services: tuple[str, ...]
+    starts_at: datetime
+    ends_at: datetime | None = None
+    fix: str | None = None
+    same_fingerprint: bool = False
+    matched: tuple[str, ...] = ()
+    """How it was found: "meaning" (vectors), "words"."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and the evidence that it cites; `verified` when code has checked that the citations hold."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+    verified: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened, the likely cause and what to do, each sentence with its citations.
+
+    `writer` is "rules" for the deterministic writer, else the model's name. `revision` is the incident's that it
+    describes.
+    """
+
+    incident: str
+    revision: int
+    writer: str
+    headline: str
+    what_happened: tuple[Claim, ...]
+    causes: tuple[Claim, ...] = ()
+    steps: tuple[Claim, ...] = ()
+    similar: tuple[SimilarIncident, ...] = ()
+    dropped_claims: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IncidentDocument:
+    """An incident as memory keeps it. `text` is what is embedded and searched; it is redacted."""
+
+    id: str
+    revision: int
+    fingerprint: str
+    headline: str
+    text: str
+    services: tuple[str, ...]
+    severity: str
+    status: str
+    starts_at: datetime
+    ends_at: datetime | None
+    fix: str | None
+    embedding_model: str
+    embedding: tuple[float, ...]
+
+
+Change = Literal["opened", "updated", "resolved", "reopened", "reported"]
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What one sink is told: the incident as it stands and the report on it.
+
+    `event_id` is the same at every repetition of the same news. `receipt` is what the sink returned for this
+    incident before: how it finds its own annotation or message again. `at` is event time; `now` is wall time.
+    """
+
+    event_id: str
+    change: Change
+    incident: Incident
+    report: Report
+    now: datetime
+    url: str | None = None
+    source_links: tuple[tuple[str, str], ...] = ()
+    receipt: str | None = None

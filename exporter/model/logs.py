@@ -1,0 +1,115 @@
+"""Log lines: the columns of a page, and what is left of pages after reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+OWN_NAME = "log-anomaly-exporter"
+"""Our service name: sources leave out lines of it, and alerts carry it as the label `source`."""
+
+
+class Severity(IntEnum):
+    """The first number of each range of OpenTelemetry's SeverityNumber; 0 is unspecified."""
+
+    UNSPECIFIED = 0
+    TRACE = 1
+    DEBUG = 5
+    INFO = 9
+    WARN = 13
+    ERROR = 17
+    FATAL = 21
+
+
+PAGE_COLUMNS: Mapping[str, str] = {
+    "id": "String",  # unique in its source: index and _id, file and offset, stream and nanosecond
+    "timestamp": "Int64",  # nanoseconds since the epoch; null when absent or impossible
+    "sequence": "Int64",  # order of the lines of one stream that share a timestamp
+    "stream": "String",  # one writer: a file, a container, a Loki stream
+    "service": "String",  # or the values of `group_by`, joined by "/"
+    "severity": "Int8",  # OpenTelemetry's SeverityNumber; 0 when the source does not say
+    "body": "String",
+    "trace": "String",
+    "span": "String",
+    "session": "String",
+    "host": "String",
+    "ingested_at": "Int64",  # nanoseconds since the epoch, where documents carry it
+    "template": "String",  # a template mined upstream (attribute log.record.template)
+}
+"""Columns of a page, always all present; nullable, except id, sequence, severity and body."""
+
+LINE_COLUMNS: Mapping[str, str] = {
+    "timestamp": "Int64",
+    "sequence": "Int64",
+    "service": "UInt64",
+    "host": "UInt64",
+    "stream": "UInt64",
+    "session": "UInt64",
+    "trace": "UInt64",
+    "severity": "Int8",
+    "shape": "UInt64",
+    "code": "Int16",  # HTTP status or exit code found in the line; null when none
+    "duration": "Float32",  # seconds; null when the line names none
+    "continuation": "Boolean",  # part of the record before it in its stream: not counted, not mined
+}
+"""Columns of Reduced.lines. Texts stand as `stable_key`s; a missing text is 0."""
+
+
+def page_schema() -> dict[str, pl.DataType]:
+    """The polars schema of a page."""
+    return _schema(PAGE_COLUMNS)
+
+
+def line_schema() -> dict[str, pl.DataType]:
+    """The polars schema of Reduced.lines."""
+    return _schema(LINE_COLUMNS)
+
+
+def _schema(columns: Mapping[str, str]) -> dict[str, pl.DataType]:
+    import polars as pl
+
+    return {name: getattr(pl, kind)() for name, kind in columns.items()}
+
+
+def stable_key(text: str) -> int:
+    """A 64-bit key of a text that is the same in every process and version; 0 stands for no text."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What is left of pages after reduction: numbers per line, and each distinct text once.
+
+    Parts merge in any order (`exporter.ingest.reduction.merge`). The form is versioned, for parts may come
+    from other processes.
+
+    lines: LINE_COLUMNS, one row a line with a usable timestamp.
+    shapes: `shape` UInt64, `text` String, `given` Boolean (a template mined upstream: take it as it is).
+    names: `key` UInt64, `text` String: services, hosts, streams and sessions.
+    exemplars: `window` Int64 (seconds since the epoch), `service` String, `shape` UInt64, `timestamp`, `sequence`,
+        `id`, `severity`, `trace`, `host`, `stream` as in a page, `body` String: redacted, cut, with its continuation
+        lines; the first few of each (window, service, shape).
+    exact: lines that the source counts, of windows where that is known to differ from what was read (by window start
+        in seconds since the epoch): it is what the sweep compares with.
+    dropped: lines that are in no range, by reason.
+    lateness: lines by window and upper bound of their lateness (`exporter.ingest.lateness`), of those that carry both
+        times.
+    sampled: the share of the lines that was read, of windows of which only a sample was (`exporter.ingest.sampling`).
+    """
+
+    lines: pl.DataFrame
+    shapes: pl.DataFrame
+    names: pl.DataFrame
+    exemplars: pl.DataFrame
+    exact: Mapping[int, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    version: int = 1
+    lateness: Mapping[tuple[int, float], int] = field(default_factory=dict)
+    sampled: Mapping[int, float] = field(default_factory=dict)

@@ -1,0 +1,177 @@
+"""The protocols of the parts that can be replaced, and what they are built with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from pydantic import Field, SerializeAsAny
+
+if TYPE_CHECKING:
+    import polars as pl
+from exporter.model.incidents import IncidentDocument, Notification
+from exporter.model.settings import Settings
+from exporter.model.times import Clock, SystemClock, TimeRange
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that `check-config --connect` tried."""
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class Telemetry(Protocol):
+    """Counts and measures; the names are those of the table in exporter/telemetry.py."""
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None: ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None: ...
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Record into a histogram; durations are in seconds."""
+
+
+class NoTelemetry:
+    """Counts nothing: for one-shot commands and tests that do not look."""
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+        pass
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        pass
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        pass
+
+
+class Documents(Protocol):
+    """The few operations that the local incident store needs from the state file."""
+
+    async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None: ...
+
+    async def all_documents(self) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]: ...
+
+    async def delete_documents(self, keys: Sequence[str]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an integration may be given when it is built."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    telemetry: Telemetry = field(default_factory=NoTelemetry)
+    documents: Documents | None = None
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Logs as a range query. It holds no cursor, and a partial answer is a TransientError, never a page."""
+
+    name: str
+
+    def query(self, time_range: TimeRange) -> AsyncIterator[pl.DataFrame]:
+        """Pages (PAGE_COLUMNS) of all lines with `start <= timestamp < end`, in any order, each line once."""
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        """How many lines each window of the epoch-aligned grid has; windows without lines may be absent."""
+
+    async def unusable(self) -> Mapping[str, int]:
+        """Lines that are in no range, by reason: without a timestamp, or with an impossible one."""
+
+    async def check(self) -> Sequence[Check]:
+        """Try what the source needs, with the rights that it needs, and say how to grant what is missing."""
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A place where incidents are told.
+
+    `wants` is "latest" when only the newest state matters (an alert, an annotation), "every" when each
+    change is an event of its own. `resend` is how often the latest state must be repeated to be kept alive
+    (Alertmanager), or None.
+    """
+
+    name: str
+    wants: Literal["latest", "every"]
+    resend: timedelta | None
+
+    async def deliver(self, notification: Notification) -> str | None:
+        """Tell it once where the place can be asked what it has, else at least once with the same event id.
+
+        Returns the receipt to be handed back next time, or None to keep the last. Raises TransientError or
+        PermanentError.
+        """
+
+    async def check(self) -> Sequence[Check]: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class IncidentStore(Protocol):
+    """Where incident documents are kept and searched; ranks are fused by exporter/memory/recall.py."""
+
+    async def put(self, document: IncidentDocument) -> None:
+        """Write or replace the document of this id; an older revision never replaces a newer one."""
+
+    async def nearest(
+        self, vector: Sequence[float], embedding_model: str, k: int, exclude: str
+    ) -> Sequence[tuple[IncidentDocument, float]]:
+        """The k nearest documents of the same model, with cosine similarity in [-1, 1], best first."""
+
+    async def matching(self, text: str, k: int, exclude: str) -> Sequence[tuple[IncidentDocument, float]]:
+        """The k documents that share the most telling words, with the store's own score, best first."""
+
+    async def check(self) -> Sequence[Check]: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to unit vectors. `embed` blocks; the caller runs it off the event loop."""
+
+    model: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]: ...
+
+
+@runtime_checkable
+class LLM(Protocol):
+    """A language model that answers with a JSON object of a given schema."""
+
+    model: str
+
+    async def complete(self, system: str, user: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises TransientError or PermanentError; what comes back is parsed, but not to be trusted."""
+
+    async def check(self) -> Sequence[Check]: ...
+
+    async def close(self) -> None: ...
+
+
+class EmbedderSettings(Settings):
+    """Base of the settings of an embedder: what stands under `memory.embedder`."""
+
+    type: str
+
+    def build(self) -> Embedder:
+        raise NotImplementedError
+
+
+class MemorySettings(Settings):
+    """What every incident store is configured with, beside its own settings."""
+
+    embedder: SerializeAsAny[EmbedderSettings] | None = None
+    """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
+    min_similarity: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""

@@ -1,0 +1,133 @@
+"""Moments, ranges and durations, and the clock that tells now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Protocol
+
+from pydantic import BeforeValidator, PlainSerializer
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """Where `now` comes from; tests step their own."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, order=True)
+class TimeRange:
+    """A half-open stretch of event time, `start <= t < end`; both aware and in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("a TimeRange needs aware datetimes")
+        if self.end < self.start:
+            raise ValueError(f"a TimeRange ends before it starts: {self.start} .. {self.end}")
+
+    @property
+    def duration(self) -> timedelta:
+        return self.end - self.start
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    def windows(self, window: timedelta) -> Iterator[datetime]:
+        """The starts of the windows of the epoch-aligned grid that lie in the range."""
+        start = floor(self.start, window)
+        while start < self.end:
+            yield start
+            start += window
+
+    def split(self, step: timedelta) -> Iterator[TimeRange]:
+        """Consecutive pieces of at most `step`."""
+        start = self.start
+        while start < self.end:
+            end = min(start + step, self.end)
+            yield TimeRange(start, end)
+            start = end
+
+
+def floor(moment: datetime, step: timedelta) -> datetime:
+    """The last point of the epoch-aligned grid of `step` that is not after `moment`."""
+    return EPOCH + (moment - EPOCH) // step * step
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Nanoseconds since the epoch, exact (no float on the way)."""
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def from_nanoseconds(value: int) -> datetime:
+    """The moment, cut to microseconds."""
+    return EPOCH + timedelta(microseconds=value // 1000)
+
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read a duration as Prometheus writes it.
+
+    >>> parse_duration("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    if isinstance(text, timedelta):
+        return text
+    if isinstance(text, str) and text and _DURATION.sub("", text) == "":
+        return sum((int(n) * _UNITS[unit] for n, unit in _DURATION.findall(text)), timedelta())
+    raise ValueError(f"{text!r} is not a duration: write a number and a unit, such as 30s, 5m, 1h30m or 7d")
+
+
+def format_duration(value: timedelta) -> str:
+    """The shortest text that `parse_duration` reads back.
+
+    >>> format_duration(timedelta(seconds=5400))
+    '1h30m'
+    """
+    rest, out = value, ""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        n, rest = divmod(rest, _UNITS[unit])
+        if n and not (unit == "w" and rest):
+            out += f"{n}{unit}"
+        elif n:
+            rest += n * _UNITS[unit]
+    return out or "0s"
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+"""A field that is written like `5m` and is a timedelta in code."""
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since the epoch: how rows write moments of the grid."""
+    return (moment - EPOCH) // timedelta(seconds=1)
+
+
+def moment(value: int) -> datetime:
+    """The moment that `seconds` wrote."""
+    return EPOCH + timedelta(seconds=value)
