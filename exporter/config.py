@@ -14,6 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, ValidationError, field_validator
 
 from exporter.detection import DetectionSettings
+from exporter.flow.settings import WarmupSettings
 from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
@@ -28,6 +29,7 @@ SOURCES = {
     "loki": "integrations.loki:LokiSettings",
     "simulator": "exporter.demo.shop:SimulatorSettings",
 }
+
 SINKS = {
     "alertmanager": "integrations.alertmanager:AlertmanagerSettings",
     "console": "integrations.console:ConsoleSettings",
@@ -36,25 +38,18 @@ SINKS = {
     "slack": "integrations.slack:SlackSettings",
     "webhook": "integrations.webhook:WebhookSettings",
 }
+
 MEMORIES = {
     "elasticsearch": "integrations.elasticsearch_incidents:ElasticsearchIncidentsSettings",
     "local": "integrations.local_incidents:LocalIncidentsSettings",
 }
+
 EMBEDDERS = {
     "hashing": "exporter.memory.embedding:HashingSettings",
     "sentence_transformers": "integrations.sentence_transformers:SentenceTransformersSettings",
 }
+
 LLMS = {"openai": "integrations.openai:OpenAISettings"}
-
-
-class WarmupSettings(Settings):
-    """What is learnt from the past before the first alarm."""
-
-    history: Duration = timedelta(days=7)
-    """How far back the past is read at first start."""
-    budget: Duration = timedelta(minutes=10)
-    """How long reading it may take. Where all of it would take longer, half goes to the windows nearest to now, and the
-    rest to the same hour of earlier days, then to pieces between."""
 
 
 def _rate(value: object) -> float:

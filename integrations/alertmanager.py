@@ -78,6 +78,11 @@ class AlertmanagerSettings(HttpSettings):
     def build(self, context: Context) -> AlertmanagerSink:
         return AlertmanagerSink(self, context)
 
+    @staticmethod
+    def preview(notification: Notification) -> list[dict[str, Any]]:
+        """What would be sent, with nothing sent before."""
+        return alerts(notification, tell(notification, None), timedelta(minutes=1))
+
 
 # --- From an incident to alerts -----------------------------------------------------------------------
 

@@ -101,6 +101,10 @@ class FileSettings(LineSettings):
     max_files: int = Field(default=10_000, ge=1)
     """Of more, the newest are read."""
 
+    def read(self, paths: Sequence[str]) -> AsyncIterator[pl.DataFrame]:
+        """The pages of files that are read once, from end to end."""
+        return read_pages(paths, self)
+
     def build(self, context: Context) -> FileSource:
         return FileSource(self, context)
 

@@ -66,6 +66,11 @@ class GrafanaSettings(HttpSettings):
     def build(self, context: Context) -> GrafanaSink:
         return GrafanaSink(self)
 
+    @staticmethod
+    def preview(notification: Notification) -> dict[str, Any]:
+        """What would be sent, with nothing sent before."""
+        return annotation(notification)
+
 
 # --- From an incident to an annotation ----------------------------------------------------------------
 

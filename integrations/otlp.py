@@ -94,6 +94,11 @@ class OtlpSettings(HttpSettings):
     def build(self, context: Context) -> OtlpSink:
         return OtlpSink(self)
 
+    @staticmethod
+    def preview(notification: Notification) -> Event:
+        """What would be sent, with nothing sent before."""
+        return event(notification)
+
 
 @dataclass(frozen=True)
 class Event:

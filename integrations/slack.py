@@ -82,6 +82,11 @@ class SlackSettings(HttpSettings):
         bot = self.token or self.token_file
         return SlackBot(self, context) if bot else SlackWebhook(self, context)
 
+    @staticmethod
+    def preview(notification: Notification) -> dict[str, Any]:
+        """What would be sent, with nothing sent before."""
+        return message(notification)
+
 
 # --- From an incident to a message --------------------------------------------------------------------
 

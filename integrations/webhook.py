@@ -67,6 +67,11 @@ class WebhookSettings(HttpSettings):
     def build(self, context: Context) -> WebhookSink:
         return WebhookSink(self)
 
+    @staticmethod
+    def preview(notification: Notification) -> dict[str, Any]:
+        """What would be sent, with nothing sent before."""
+        return payload(notification)
+
 
 def payload(notification: Notification) -> dict[str, Any]:
     """The whole incident and its report, as `incidents show --format json` prints them."""

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from exporter.model import Context, PermanentError
-from integrations.console import ConsoleSettings, ConsoleSink, render
+from exporter.wording.terminal import render
+from integrations.console import ConsoleSettings, ConsoleSink
 from tests import samples
 
 GOLDEN = """\

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.check import connect
-from exporter.config import WarmupSettings, parse
+from exporter.config import parse
 from exporter.flow import warmup
+from exporter.flow.settings import WarmupSettings
 from exporter.flow.source import SourcePipeline, decision
 from exporter.flow.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
 from exporter.model import NoTelemetry, TimeRange, floor
-from exporter.run.assembly import Assembly, assemble
+from exporter.run.assembly import Assembly, assemble, reduction_settings
 from tests.memory_source import START, MemorySource, at, page
 from tests.test_daemon import StepClock, config, running
 from tests.test_daemon import lines as minutes_of_lines
@@ -231,7 +232,7 @@ async def test_the_speed_of_a_source_is_measured_on_its_newest_lines(tmp_path: P
 async def test_a_source_without_a_past_is_said_to_have_none(tmp_path: Path) -> None:
     source = MemorySource(page([]))
     settings = config(tmp_path, "shop")
-    check = await predict(settings, settings.sources[0], source, START)
+    check = await predict(source, reduction_settings(settings, settings.sources[0], b""), START, settings.warmup)
     assert check.ok
     assert check.detail == "1h of history hold no lines: nothing is known at first"
 

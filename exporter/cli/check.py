@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from exporter.config import Config
 from exporter.flow.warmup import predict
 from exporter.ingest import lateness
-from exporter.model import Check, Context, ExporterError, NoTelemetry, SystemClock
+from exporter.model import Check, Context, ExporterError, NoTelemetry, Source, SystemClock, floor
+from exporter.run.assembly import reduction_settings
 
 
 async def connect(config: Config) -> list[Check]:
@@ -33,10 +37,17 @@ async def _check(config: Config, name: str, settings: object, context: Context) 
     try:
         found = list(await part.check())
         if any(settings is item for item in config.sources) and all(c.ok for c in found):
-            found.append(await predict(config, settings, part, context.clock.now()))
-            found.append(await lateness.check(settings, part, context.clock.now()))
+            found += await _past(config, settings, part, context.clock.now())
         return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in found]
     except ExporterError as error:
         return [Check(name, False, str(error))]
     finally:
         await part.close()
+
+
+async def _past(config: Config, settings: Any, source: Source, now: datetime) -> list[Check]:
+    """What the past of a source lets us foresee: how long learning takes, and how late lines come."""
+    reduction = reduction_settings(config, settings, key=b"")
+    until = floor(now - settings.query_offset, settings.window)
+    learning = await predict(source, reduction, until, config.warmup, settings.max_lines_per_window)
+    return [learning, await lateness.check(settings, source, now)]

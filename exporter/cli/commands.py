@@ -12,7 +12,7 @@ from argparse import Namespace
 from pydantic import ValidationError
 
 from exporter.cli.text import incident_line
-from exporter.config import resolve
+from exporter.config import SOURCES, resolve
 from exporter.model import ConfigError, SystemClock, to_json
 from exporter.run.backtest import Result
 
@@ -30,7 +30,7 @@ async def analyze(options: Namespace) -> int:
     if options.session_field:
         given["sessions"] = {"field": options.session_field}
     try:
-        files = resolve("integrations.file:FileSettings")(name="files", path=options.files, **given)
+        files = resolve(SOURCES["file"])(name="files", path=options.files, **given)
         settings = AnalyzeSettings(window=options.window, session_pattern=options.session, top=options.top)
         if options.session is not None:
             session_pattern(options.session)
@@ -38,7 +38,7 @@ async def analyze(options: Namespace) -> int:
         raise ConfigError("\n".join(explain(error, ""))) from error
     except ValueError as error:
         raise ConfigError(f"--session: {error}") from error
-    found = await analyse_pages(resolve("integrations.file:read_pages")(options.files, files), settings)
+    found = await analyse_pages(files.read(options.files), settings)
     if options.format == "json":
         print(json.dumps(to_json(found), ensure_ascii=False))
     else:

@@ -6,7 +6,7 @@ import json
 from typing import Literal
 
 from exporter.cli.text import incident_line
-from exporter.config import Config, resolve
+from exporter.config import Config
 from exporter.flow.group import incident_list
 from exporter.model import (
     Incident,
@@ -21,6 +21,7 @@ from exporter.model import (
 )
 from exporter.run.assembly import assemble
 from exporter.state.file import Rows, StateInUse
+from exporter.wording.terminal import render
 
 
 def _rows(config: Config) -> Rows:
@@ -44,7 +45,6 @@ async def list_incidents(config: Config, status: Literal["firing", "resolved"] |
 
 async def show_incident(config: Config, incident_id: str, form: str) -> int:
     """Print one incident with its reports."""
-    render = resolve("integrations.console:render")
     rows = _rows(config)
     found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
     if not found:

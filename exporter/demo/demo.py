@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from exporter.run.assembly import assemble
-from exporter.config import Config, parse, resolve
+from exporter.config import SINKS, Config, parse, resolve
 from exporter.run.daemon import Daemon
 from exporter.model import Check, Notification, Sink, to_json
 from exporter.demo.shop import DEMO_FIX, Shop, SimulatedSource, demo_shop
+from exporter.wording.terminal import render
 from exporter.telemetry import PrometheusTelemetry
 from exporter.model.questions import IncidentRecord
 
@@ -143,7 +144,6 @@ async def _resolve(daemon: Daemon, start: datetime, end: datetime) -> bool:
 
 
 def _show(record: IncidentRecord, told: Sequence[Notification], directory: Path, seconds: float) -> None:
-    render = resolve("integrations.console:render")
     if record.rules:
         print(render(record.incident, record.rules, f"http://127.0.0.1:9464/incidents/{record.incident.id}"))
     last = [n for n in told if n.incident.id == record.incident.id]
@@ -163,15 +163,9 @@ def _show(record: IncidentRecord, told: Sequence[Notification], directory: Path,
 
 
 def _payloads(notification: Notification) -> dict[str, Any]:
-    """The pure functions of the sinks, from notification to payload."""
-    before = resolve("integrations.alertmanager:tell")(notification, None)
-    return {
-        "alertmanager": resolve("integrations.alertmanager:alerts")(notification, before, timedelta(minutes=1)),
-        "grafana": resolve("integrations.grafana:annotation")(notification),
-        "slack": resolve("integrations.slack:message")(notification),
-        "otlp": resolve("integrations.otlp:event")(notification),
-        "webhook": resolve("integrations.webhook:payload")(notification),
-    }
+    """What each kind of sink would send; texts for people are printed above."""
+    previews = {kind: resolve(reference).preview(notification) for kind, reference in SINKS.items()}
+    return {kind: payload for kind, payload in previews.items() if not isinstance(payload, str)}
 
 
 async def _serve(config: Config, daemon: Daemon) -> None:

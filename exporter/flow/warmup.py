@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.config import Config, WarmupSettings
+from exporter.flow.settings import WarmupSettings
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import EPOCH, Check, Source, TimeRange, floor, format_duration
@@ -81,11 +80,11 @@ class Plan:
         return f"{what}; {budget}: {_worded(self.ranges)}"
 
 
-async def predict(config: Config, settings: Any, source: Source, now: datetime) -> Check:
-    """What a first start now would read of a source, and how long that takes."""
-    reduction = ReductionSettings.of(settings, config.mining, config.redaction, key=b"")
-    until = floor(now - settings.query_offset, settings.window)
-    chosen = await plan(source, reduction, until, config.warmup, settings.max_lines_per_window)
+async def predict(
+    source: Source, reduction: ReductionSettings, until: datetime, settings: WarmupSettings, most: int | None = None
+) -> Check:
+    """What a first start that learns up to `until` would read of a source, and how long that takes."""
+    chosen = await plan(source, reduction, until, settings, most)
     # A source that has no past yet is no mistake; one whose past cannot be learnt from is.
     ok = bool(chosen.ranges) or not chosen.held
     return Check("warm-up", ok, str(chosen), "" if ok else "Give `warmup.budget` more time.")

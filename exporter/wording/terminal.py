@@ -1,0 +1,250 @@
+"""An incident on a terminal: short, in order of what a person needs first, and inert."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from io import StringIO
+from typing import IO, TYPE_CHECKING
+
+from exporter.model import (
+    Claim,
+    Contribution,
+    Incident,
+    Report,
+)
+from exporter.wording import text as _text
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+MAX_CONTRIBUTIONS = 5
+
+MAX_SUSPECTS = 4
+
+MAX_EVIDENCE = 5
+
+MAX_SIMILAR = 3
+
+MAX_CLAIMS = 5
+
+COLOURS = {"critical": "red", "warning": "yellow", "info": "cyan"}
+
+
+def render(
+    incident: Incident,
+    report: Report,
+    url: str | None = None,
+    *,
+    color: bool | None = None,
+    width: int | None = None,
+    output: IO[str] | None = None,
+    short: bool = False,
+) -> str:
+    """The incident as text that can be printed; coloured only where `output` (standard output) can show it.
+
+    `short` leaves out everything between the headline and the address: what was printed when it opened.
+    """
+    from rich.console import Console
+
+    stream = output or sys.stdout
+    coloured = can_color(stream) if color is None else color
+    console = Console(
+        file=StringIO(),
+        force_terminal=coloured,
+        no_color=not coloured,
+        color_system="standard" if coloured else None,
+        width=width or _columns(stream),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    console.print(_head(incident, report))
+    if not short:
+        _print_sections(console, incident, report)
+    for line in _foot(incident, report, url):
+        console.print(line)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A terminal of another century gets question marks, not a crash.
+    lines = "\n".join(line.rstrip() for line in str(text).splitlines())
+    return lines.encode(encoding, "replace").decode(encoding)
+
+
+def can_color(stream: IO[str]) -> bool:
+    """Whether colours are wanted and shown there: https://no-color.org, and FORCE_COLOR for those who pipe."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (hasattr(stream, "isatty") and stream.isatty())
+
+
+def _columns(stream: IO[str]) -> int:
+    try:
+        return max(40, min(os.get_terminal_size(stream.fileno()).columns, 140))
+    except (OSError, ValueError, AttributeError):
+        return 100
+
+
+def _print_sections(console: Console, incident: Incident, report: Report) -> None:
+    if report.what_happened and (report.writer != "rules" or not incident.contributions):
+        console.print(_section("What happened", _claims(report.what_happened)))
+    if incident.contributions:
+        console.print(_section("Why: observed against expected", _why(incident)))
+    if incident.suspects:
+        console.print(_section("Most likely cause", _ranked(incident)))
+    if report.causes and report.writer != "rules":
+        console.print(_section("Why so", _claims(report.causes)))
+    if incident.evidence:
+        console.print(_section("Evidence", _evidence(incident)))
+    if report.similar:
+        console.print(_section("Seen before", _similar(report)))
+    if report.steps:
+        console.print(_section("What to do", _claims(report.steps, numbered=True)))
+
+
+def _head(incident: Incident, report: Report) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    firing = incident.status == "firing"
+    colour = COLOURS[incident.severity] if firing else "green"
+    title = Text(no_wrap=False)
+    title.append(f" {incident.severity.upper() if firing else 'RESOLVED'} ", f"bold reverse {colour}")
+    title.append(" " + _text.headline(incident, report), "bold")
+    return Group(title, Text(_when(incident), "dim"))
+
+
+def _when(incident: Incident) -> str:
+    start = incident.starts_at
+    services = ", ".join(_text.brief(name, 40) for name in incident.services[:5])
+    more = f" and {len(incident.services) - 5} more" if len(incident.services) > 5 else ""
+    end = incident.ends_at or incident.updated_at
+    span = f"{start:%Y-%m-%d %H:%M}–{_clock(end, start)} UTC" if end > start else f"{start:%Y-%m-%d %H:%M} UTC"
+    lasted = f", {_text.duration(end - start)}" if end > start else ""
+    return f"{span}{lasted} · {services}{more} · score {incident.score:.2f}"
+
+
+def _clock(end: datetime, start: datetime) -> str:
+    return f"{end:%H:%M}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M}"
+
+
+def _section(title: str, body: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Group(Text(""), Text(title, "bold cyan"), Padding(body, (0, 0, 0, 2)))
+
+
+def _why(incident: Incident) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=True, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    table.add_column("observed", justify="right", no_wrap=True, min_width=8)
+    table.add_column("expected", justify="right", no_wrap=True, min_width=8)
+    table.add_column("", no_wrap=True, min_width=5)
+    table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1)
+    for item in incident.contributions[:MAX_CONTRIBUTIONS]:
+        table.add_row(
+            Text(_text.number(item.observed), "bold"),
+            Text(_text.number(item.expected)),
+            Text(_unit(item), "dim"),
+            Text(f"{_text.KINDS[item.kind]}: {_text.brief(item.text, 200)}"),
+        )
+    return table
+
+
+def _unit(item: Contribution) -> str:
+    return _text.brief(item.unit, 12)
+
+
+def _ranked(incident: Incident) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for rank, suspect in enumerate(incident.suspects[:MAX_SUSPECTS]):
+        style = "bold" if rank == 0 else ""
+        table.add_row(
+            Text(f"{suspect.weight:.0%}", style),
+            Text(_text.brief(suspect.service, 80), style),
+            Text("█" * max(1, round(suspect.weight * 12)), "red" if rank == 0 else "dim"),
+            Text(_text.brief(suspect.reason, 160)),
+        )
+    return table
+
+
+def _evidence(incident: Incident) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(no_wrap=True, min_width=13)
+    table.add_column(no_wrap=True, min_width=8)
+    table.add_column(no_wrap=True, overflow="ellipsis", min_width=8, max_width=24)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for line in incident.evidence[:MAX_EVIDENCE]:
+        table.add_row(
+            Text(f"[{_text.brief(line.id, 16)}]", "dim"),
+            Text(f"{line.timestamp:%H:%M:%S}", "dim"),
+            Text(_text.brief(line.service, 40)),
+            Text(_text.brief(line.body, 400)),
+        )
+    return table
+
+
+def _similar(report: Report) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = []
+    for past in report.similar[:MAX_SIMILAR]:
+        text = Text(f"{past.starts_at:%Y-%m-%d} · {past.similarity:.0%} alike · ", "dim")
+        text.append(_text.brief(past.headline, 160), "default")
+        text.append("\n→ fixed by: " if past.fix else "\n→ no fix recorded", "green" if past.fix else "dim")
+        text.append(_text.brief(past.fix or "", 240), "bold")
+        text.append(f"  [{_text.brief(past.id, 20)}]", "dim")
+        lines.append(text)
+    return Group(*lines)
+
+
+def _claims(claims: Iterable[Claim], numbered: bool = False) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for rank, claim in enumerate(list(claims)[:MAX_CLAIMS], start=1):
+        text = Text(_text.brief(claim.text, 400))
+        if claim.evidence:
+            text.append(f" [{', '.join(_text.brief(c, 16) for c in claim.evidence[:4])}]", "dim")
+        if not claim.verified:
+            text.append(" (not verified)", "yellow")
+        table.add_row(Text(f"{rank}." if numbered else "•", "dim"), text)
+    return table
+
+
+def _foot(incident: Incident, report: Report, url: str | None) -> list[RenderableType]:
+    from rich.text import Text
+
+    notes = [f"incident {_text.brief(incident.id, 40)}", f"revision {incident.revision}"]
+    if report.writer != "rules":
+        notes.append(f"text generated by {_text.brief(report.writer, 60)}, may be wrong")
+    if incident.sampled < 1:
+        notes.append(
+            f"in at least one window only {100 * incident.sampled:.3g}% of the lines were read: numbers are estimates"
+        )
+    lines: list[RenderableType] = [Text(""), Text(" · ".join(notes), "dim")]
+    if address := _text.link(url):
+        lines.append(Text(address, "underline"))
+    return lines
