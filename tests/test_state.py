@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.model import StateError, Write
-from exporter.state.file import MIGRATIONS, Rows, State, StateInUse, meta_write
+from exporter.model import Claim, StateError, Write
+from exporter.state import migrations
+from exporter.state.bodies import pack, unpack
+from exporter.state.file import Rows, State, StateInUse, meta_write
+from exporter.state.migrations import MIGRATIONS
 
 TABLES = "CREATE TABLE templates (source TEXT, id INTEGER, text TEXT, PRIMARY KEY (source, id)) STRICT, WITHOUT ROWID;"
 
@@ -81,11 +85,102 @@ def test_a_file_of_a_newer_version_is_refused_with_the_remedy(tmp_path: Path) ->
     State(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(StateError, match="newer release"):
+    with pytest.raises(StateError, match="newer release; run that release, or give another `state:` path"):
         State(path)
     with pytest.raises(StateError, match="newer release"):
         Rows(path).read_now("SELECT * FROM meta")
     connection.close()
+
+
+def marks_resolved(connection: sqlite3.Connection) -> None:
+    """A step in Python: it reads a body and writes another."""
+    for identity, body in connection.execute("SELECT id, body FROM incidents").fetchall():
+        changed = json.dumps({**json.loads(body), "status": "resolved"})
+        connection.execute("UPDATE incidents SET body = ? WHERE id = ?", (changed, identity))
+
+
+COLUMN = "ALTER TABLE incidents ADD COLUMN note TEXT NOT NULL DEFAULT ''; CREATE INDEX notes ON incidents (note);"
+
+
+def older(path: Path) -> None:
+    """A file as this release leaves it, with an incident."""
+    state = State(path)
+    state.write_now([incident("i1")])
+    state.close()
+
+
+async def test_steps_in_sql_and_in_python_bring_an_older_file_to_todays_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    older(path)
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, COLUMN, marks_resolved))
+    state = State(path)
+    assert await state.read("SELECT id, body, note FROM incidents") == [("i1", '{"status": "resolved"}', "")]
+    assert await state.read("PRAGMA user_version") == [(len(MIGRATIONS) + 2,)]
+    state.close()
+    State(path).close()
+
+
+def test_the_file_is_copied_beside_itself_before_the_first_step_and_the_message_of_the_older_release_brings_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "its state.db"
+    older(path)
+    with monkeypatch.context() as newer:
+        newer.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, COLUMN, marks_resolved))
+        state = State(path)
+        copy = path.with_name(f"its state.db.version-{len(MIGRATIONS)}")
+        assert copy.stat().st_mode & 0o077 == 0, "it holds what the file holds"
+        # The newer release goes on for a while, and is killed.
+        state.write_now([incident("i2")])
+        log = path.with_name("its state.db-wal").read_bytes()
+        state.close()
+        path.with_name("its state.db-wal").write_bytes(log)
+    with pytest.raises(StateError, match="run that release, or go back to the copy") as refused:
+        State(path)
+    subprocess.run(["sh", "-c", str(refused.value).partition("changed the file: ")[2]], check=True)
+    state = State(path)
+    assert state.read_now("SELECT id, body FROM incidents") == [("i1", "{}")]
+    state.close()
+
+
+@pytest.mark.parametrize("fault", ["CREATE TABLE extra (a TEXT); INSERT INTO nowhere VALUES (1);", lambda _: 1 / 0])
+def test_a_step_that_fails_changes_nothing(
+    fault: migrations.Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    older(path)
+    with monkeypatch.context() as newer:
+        newer.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, COLUMN, fault))
+        with pytest.raises((StateError, ZeroDivisionError)):
+            State(path)
+        connection = sqlite3.connect(path)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,), "COLUMN stays"
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
+        connection.close()
+        newer.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, COLUMN, marks_resolved))
+        State(path).close()
+
+
+def test_a_file_that_is_new_is_not_copied(tmp_path: Path) -> None:
+    State(tmp_path / "state.db").close()
+    assert list(tmp_path.glob("*.version-*")) == []
+
+
+def test_a_body_says_the_version_of_its_form() -> None:
+    release = Claim("restarted", ("L1",))
+    assert json.loads(pack(release)) == {"version": 1, "text": "restarted", "evidence": ["L1"], "verified": True}
+    assert unpack(Claim, pack(release)) == release
+
+
+def test_a_body_of_82d5d22_has_no_version_and_is_read() -> None:
+    assert unpack(Claim, '{"text":"restarted","evidence":["L1"],"verified":true}') == Claim("restarted", ("L1",))
+
+
+def test_a_body_of_a_newer_form_is_refused() -> None:
+    with pytest.raises(StateError, match="a row holds a Claim of form 2"):
+        unpack(Claim, '{"version":2,"words":[]}')
 
 
 def test_something_else_than_a_state_file_is_refused(tmp_path: Path) -> None:

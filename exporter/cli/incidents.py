@@ -16,10 +16,10 @@ from exporter.model import (
     StateError,
     SystemClock,
     TransientError,
-    loads,
     to_json,
 )
 from exporter.run.assembly import assemble
+from exporter.state.bodies import unpack
 from exporter.state.file import Rows, StateInUse
 from exporter.wording.terminal import render
 
@@ -49,9 +49,9 @@ async def show_incident(config: Config, incident_id: str, form: str) -> int:
     found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
     if not found:
         raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
-    incident = loads(Incident, found[0][0])
+    incident = unpack(Incident, found[0][0])
     bodies = await rows.read("SELECT body FROM reports WHERE incident = ? ORDER BY writer = 'rules'", (incident_id,))
-    reports = [loads(Report, body) for (body,) in bodies]
+    reports = [unpack(Report, body) for (body,) in bodies]
     if form == "json":
         print(json.dumps({"incident": to_json(incident), "reports": to_json(reports)}, ensure_ascii=False))
     elif reports:

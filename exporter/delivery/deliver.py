@@ -21,9 +21,9 @@ from exporter.model import (
     Telemetry,
     TransientError,
     Write,
-    loads,
 )
 from exporter.model.times import seconds
+from exporter.state.bodies import unpack
 from exporter.state.file import State
 
 DELIVERY_TIMEOUT = timedelta(seconds=30)
@@ -115,13 +115,13 @@ class Deliverer:
 
     def _kept_alive(self, row: dict[str, Any], now: int) -> bool:
         """Firing alerts always, resolved ones for a while after they were first told."""
-        if loads(Incident, row["body"]).status == "firing":
+        if unpack(Incident, row["body"]).status == "firing":
             return True
         first_told = int((row["receipt"] or "0 0").split(" ", 1)[0])
         return now - first_told <= RESOLVED_RESEND.total_seconds()
 
     async def _tell(self, row: dict[str, Any]) -> bool:
-        incident = loads(Incident, row["body"])
+        incident = unpack(Incident, row["body"])
         now = self._clock.now()
         first_told, receipt = _unpack(row["receipt"])
         news = (row["revision"], row["part"]) > (row["had_revision"], row["had_part"])
@@ -131,7 +131,7 @@ class Deliverer:
             event_id=f"{incident.id}:{row['revision']}:{row['part']}",
             change=row["change"],
             incident=incident,
-            report=loads(Report, row["report"]),
+            report=unpack(Report, row["report"]),
             now=now,
             url=f"{self._external_url}/incidents/{incident.id}" if self._external_url else None,
             source_links=self._links(incident),

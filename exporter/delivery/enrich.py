@@ -20,12 +20,11 @@ from exporter.model import (
     TimeRange,
     TransientError,
     Write,
-    dumps,
-    loads,
 )
 from exporter.model.times import moment, seconds
 from exporter.report import rules as reports
 from exporter.report.llm import write_with_llm
+from exporter.state.bodies import pack, unpack
 from exporter.state.file import State
 
 RECALL_AT_ONCE = timedelta(milliseconds=500)
@@ -60,7 +59,7 @@ class Enricher:
         query = "SELECT body, revision, change, at FROM news WHERE report IS NULL ORDER BY at, incident, revision"
         rows = await self._state.read(query)
         for body, _, change, at in rows:
-            await self._first(loads(Incident, body), change, at)
+            await self._first(unpack(Incident, body), change, at)
         return len(rows)
 
     async def _first(self, incident: Incident, change: Change, at: int) -> None:
@@ -121,7 +120,7 @@ class Enricher:
             "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision)",
             (model,),
         )
-        return [(loads(Incident, body), loads(Report, report), at) for body, report, at in rows]
+        return [(unpack(Incident, body), unpack(Report, report), at) for body, report, at in rows]
 
     async def _is_newest(self, incident: Incident) -> bool:
         rows = await self._state.read("SELECT revision FROM incidents WHERE id = ?", (incident.id,))
@@ -129,12 +128,12 @@ class Enricher:
 
     async def _commit(self, incident: Incident, report: Report, part: int, change: Change, at: int) -> None:
         names = ("incident", "revision", "part", "change", "at", "body", "report")
-        row = (incident.id, incident.revision, part, change, at, dumps(incident), dumps(report))
+        row = (incident.id, incident.revision, part, change, at, pack(incident), pack(report))
         await self._state.write([Write("news", names, (row,)), report_row(report, report.writer)])
         self._telemetry.count("reports", writer="rules" if report.writer == "rules" else "model")
 
 
 def report_row(report: Report, writer: str) -> Write:
     """The newest report of each writer on an incident."""
-    row = (report.incident, writer, report.revision, dumps(report))
+    row = (report.incident, writer, report.revision, pack(report))
     return Write("reports", ("incident", "writer", "revision", "body"), (row,))

@@ -10,8 +10,9 @@ from exporter.incidents.clusters import MIN_STRENGTH, Cluster, Release
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Told, advance
-from exporter.model import Anomaly, Incident, TimeRange, Write, dumps, loads
+from exporter.model import Anomaly, Incident, TimeRange, Write, loads
 from exporter.model.times import moment, seconds
+from exporter.state.bodies import pack, unpack
 from exporter.state.file import Rows, State, meta_write
 
 COLD_SHARE = 1 / 3
@@ -86,7 +87,7 @@ class Grouper:
 
     async def _clusters(self) -> dict[str, Cluster]:
         rows = await self._state.read("SELECT cluster FROM incidents WHERE cluster != ''")
-        clusters = [loads(Cluster, body) for (body,) in rows]
+        clusters = [unpack(Cluster, body) for (body,) in rows]
         return {cluster.id: cluster for cluster in clusters}
 
     async def _threshold(self) -> float:
@@ -142,7 +143,7 @@ def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], 
 
     What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
     """
-    writes = [_incident_row(cluster, dumps(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
+    writes = [_incident_row(cluster, pack(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
     last = {item.incident.id: item.incident for item in told}
     for key in sorted((before.keys() | last.keys()) - after.keys()):
         incident = last.get(key) or before[key].incident
@@ -157,7 +158,7 @@ _INCIDENT_COLUMNS = ("id", "status", "revision", "service", "starts_at", "update
 def incident_row(incident: Incident, updated_at: int, cluster: str = "") -> Write:
     """The row of an incident; `cluster` is empty once no anomaly can join it any more."""
     times = (seconds(incident.starts_at), updated_at)
-    row = (incident.id, incident.status, incident.revision, incident.service, *times, dumps(incident), cluster)
+    row = (incident.id, incident.status, incident.revision, incident.service, *times, pack(incident), cluster)
     return Write("incidents", _INCIDENT_COLUMNS, (row,))
 
 
@@ -170,7 +171,7 @@ def _incident_row(cluster: Cluster, text: str) -> Write:
         incident.service if incident else cluster.members[0].service,
         seconds(cluster.starts_at),
         seconds(cluster.last_seen),
-        dumps(incident) if incident else "",
+        pack(incident) if incident else "",
         text,
     )
     return Write("incidents", _INCIDENT_COLUMNS, (row,))
@@ -180,11 +181,11 @@ def news(told: Told) -> Write:
     """The row from which reports and deliveries of this revision are made."""
     incident = told.incident
     names = ("incident", "revision", "part", "change", "at", "body")
-    return Write("news", names, ((incident.id, incident.revision, 0, told.change, seconds(told.at), dumps(incident)),))
+    return Write("news", names, ((incident.id, incident.revision, 0, told.change, seconds(told.at), pack(incident)),))
 
 
 async def incident_list(state: Rows, status: str | None = None, limit: int = 100) -> list[Incident]:
     """Incidents, the newest first."""
     query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
     rows = await state.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
-    return [loads(Incident, body) for (body,) in rows]
+    return [unpack(Incident, body) for (body,) in rows]

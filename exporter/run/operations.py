@@ -20,14 +20,13 @@ from exporter.model import (
     Severity,
     TimeRange,
     Write,
-    dumps,
     floor,
-    loads,
     stable_key,
 )
 from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord
 from exporter.model.times import moment, seconds
 from exporter.run.assembly import Assembly
+from exporter.state.bodies import pack, unpack
 
 MAX_WAITING_ALERTS = 500
 """Alerts that may wait for their analysis; more are refused, and Alertmanager sends them again."""
@@ -65,11 +64,11 @@ class Operations:
 
     async def _find(self, incident_id: str) -> Incident | None:
         rows = await self._state.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
-        return loads(Incident, rows[0][0]) if rows else None
+        return unpack(Incident, rows[0][0]) if rows else None
 
     async def _reports(self, incident_id: str) -> tuple[Report, ...]:
         rows = await self._state.read("SELECT body FROM reports WHERE incident = ? ORDER BY writer", (incident_id,))
-        return tuple(loads(Report, body) for (body,) in rows)
+        return tuple(unpack(Report, body) for (body,) in rows)
 
     async def _deliveries(self, incident_id: str) -> tuple[DeliveryStatus, ...]:
         query = "SELECT sink, revision, delivered_at, attempts, error FROM deliveries WHERE incident = ? ORDER BY sink"
@@ -93,8 +92,10 @@ class Operations:
         rows = await self._state.read("SELECT cluster FROM incidents WHERE id = ?", (incident.id,))
         text = rows[0][0] if rows else ""
         if text:
-            cluster = replace(loads(Cluster, text), status=incident.status, incident=incident, ends_at=incident.ends_at)
-            text = dumps(replace(cluster, timeline=incident.timeline))
+            cluster = replace(
+                unpack(Cluster, text), status=incident.status, incident=incident, ends_at=incident.ends_at
+            )
+            text = pack(replace(cluster, timeline=incident.timeline))
         row = incident_row(incident, seconds(incident.updated_at), text)
         await self._state.write([row, news(told)])
 
@@ -113,7 +114,7 @@ class Operations:
     def _trigger(self, alert: AlertTrigger, done: bool) -> Write:
         names = ("fingerprint", "starts_at", "status", "received_at", "done", "body")
         now = seconds(self._assembly.clock.now())
-        row = (alert.fingerprint, seconds(alert.starts_at), alert.status, now, int(done), dumps(alert))
+        row = (alert.fingerprint, seconds(alert.starts_at), alert.status, now, int(done), pack(alert))
         return Write("triggers", names, (row,))
 
     async def change(self, service: str, version: str, at: datetime) -> None:
@@ -128,7 +129,7 @@ class Operations:
         for body, received_at in rows:
             if done == MAX_ALERTS_AT_ONCE:
                 break
-            alert = loads(AlertTrigger, body)
+            alert = unpack(AlertTrigger, body)
             if alert.status == "resolved":
                 await self._alert_resolved(alert)
             # What came before it began was sent by a clock that is ahead: it is about now.

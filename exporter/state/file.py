@@ -15,46 +15,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from exporter.model import SqlValue, StateError, Write
-
-GIVEN = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE checkpoints (
-    source TEXT PRIMARY KEY, read_through INTEGER NOT NULL, settled_through INTEGER NOT NULL,
-    started_at INTEGER NOT NULL, warm_until INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE decisions (
-    source TEXT NOT NULL, start INTEGER NOT NULL, kind TEXT NOT NULL, end INTEGER NOT NULL,
-    at INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (source, start, kind)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE incidents (
-    id TEXT PRIMARY KEY, status TEXT NOT NULL, revision INTEGER NOT NULL, service TEXT NOT NULL,
-    starts_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, body TEXT NOT NULL, cluster TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX incidents_by_time ON incidents (starts_at);
-CREATE TABLE reports (
-    incident TEXT NOT NULL, writer TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (incident, writer)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE news (
-    incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL, change TEXT NOT NULL,
-    at INTEGER NOT NULL, body TEXT NOT NULL, report TEXT, PRIMARY KEY (incident, revision, part)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE deliveries (
-    sink TEXT NOT NULL, incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL,
-    receipt TEXT, attempts INTEGER NOT NULL, next_attempt INTEGER NOT NULL, delivered_at INTEGER NOT NULL,
-    error TEXT NOT NULL, PRIMARY KEY (sink, incident)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE triggers (
-    fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, status TEXT NOT NULL, received_at INTEGER NOT NULL,
-    done INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (fingerprint, starts_at, status)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE changes (
-    service TEXT NOT NULL, at INTEGER NOT NULL, version TEXT NOT NULL, PRIMARY KEY (service, at)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE documents (
-    key TEXT PRIMARY KEY, body TEXT NOT NULL, vector BLOB
-) STRICT, WITHOUT ROWID;
-"""
+from exporter.state.bodies import VERSION
+from exporter.state.migrations import known_version, migrate
 
 DERIVED = """
 CREATE TABLE windows (
@@ -66,9 +28,6 @@ CREATE TABLE anomalies (
     PRIMARY KEY (source, reached, id)
 ) STRICT, WITHOUT ROWID;
 """
-
-MIGRATIONS: tuple[str, ...] = (GIVEN,)
-"""Numbered steps of the given tables; a step is never changed once released, only followed by another."""
 
 
 class StateInUse(StateError):
@@ -98,7 +57,7 @@ class Rows:
                 f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
             )
             self._readers.append(opened)
-            _known_version(opened, self.path)
+            known_version(opened, self.path)
             self._local.connection = opened
         connection: sqlite3.Connection = self._local.connection
         return connection
@@ -135,16 +94,23 @@ class State(Rows):
     def _open(self, derived: Sequence[str], fingerprint: str) -> sqlite3.Connection:
         with _explained(self.path):
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            _migrate(connection, self.path)
-            tables = _tables(derived)
-            meta = dict(connection.execute("SELECT key, value FROM meta"))
-            known = json.loads(meta.get("derived", "[]"))
-            if meta.get("fingerprint") != fingerprint or set(known) != set(tables):
-                self.rebuilt = "fingerprint" in meta
-                _rebuild(connection, known, derived, tables, fingerprint)
+            try:
+                self._prepare(connection, derived, fingerprint)
+            except BaseException:
+                connection.close()
+                raise
             return connection
+
+    def _prepare(self, connection: sqlite3.Connection, derived: Sequence[str], fingerprint: str) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection, self.path)
+        tables = _tables(derived)
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+        known = json.loads(meta.get("derived", "[]"))
+        if meta.get("fingerprint") != fingerprint or set(known) != set(tables):
+            self.rebuilt = "fingerprint" in meta
+            _rebuild(connection, known, derived, tables, fingerprint)
 
     def close(self) -> None:
         """Finish what was handed over, then let go of the file."""
@@ -203,7 +169,7 @@ class State(Rows):
         return bytes.fromhex(key)
 
     async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
-        row = (key, json.dumps(document, ensure_ascii=False), vector)
+        row = (key, json.dumps({"version": VERSION, **document}, ensure_ascii=False), vector)
         await self.write([Write("documents", ("key", "body", "vector"), (row,))])
 
     async def delete_documents(self, keys: Sequence[str]) -> None:
@@ -240,22 +206,6 @@ def _tables(definitions: Iterable[str]) -> list[str]:
     names = [row[0] for row in scratch.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     scratch.close()
     return names
-
-
-def _known_version(connection: sqlite3.Connection, path: Path) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise StateError(
-            f"state file {path} has version {version}, this program knows up to {len(MIGRATIONS)}: "
-            "it was written by a newer release; run that release, or give another `state:` path"
-        )
-    return version
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = _known_version(connection, path)
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
 
 def _rebuild(

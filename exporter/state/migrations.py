@@ -1,0 +1,130 @@
+"""The tables of given rows, and the numbered steps that bring an older state file to today's form."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from exporter.model import StateError
+
+GIVEN = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    source TEXT PRIMARY KEY, read_through INTEGER NOT NULL, settled_through INTEGER NOT NULL,
+    started_at INTEGER NOT NULL, warm_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE decisions (
+    source TEXT NOT NULL, start INTEGER NOT NULL, kind TEXT NOT NULL, end INTEGER NOT NULL,
+    at INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (source, start, kind)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE incidents (
+    id TEXT PRIMARY KEY, status TEXT NOT NULL, revision INTEGER NOT NULL, service TEXT NOT NULL,
+    starts_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, body TEXT NOT NULL, cluster TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX incidents_by_time ON incidents (starts_at);
+CREATE TABLE reports (
+    incident TEXT NOT NULL, writer TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (incident, writer)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE news (
+    incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL, change TEXT NOT NULL,
+    at INTEGER NOT NULL, body TEXT NOT NULL, report TEXT, PRIMARY KEY (incident, revision, part)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deliveries (
+    sink TEXT NOT NULL, incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL,
+    receipt TEXT, attempts INTEGER NOT NULL, next_attempt INTEGER NOT NULL, delivered_at INTEGER NOT NULL,
+    error TEXT NOT NULL, PRIMARY KEY (sink, incident)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE triggers (
+    fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, status TEXT NOT NULL, received_at INTEGER NOT NULL,
+    done INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (fingerprint, starts_at, status)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE changes (
+    service TEXT NOT NULL, at INTEGER NOT NULL, version TEXT NOT NULL, PRIMARY KEY (service, at)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE documents (
+    key TEXT PRIMARY KEY, body TEXT NOT NULL, vector BLOB
+) STRICT, WITHOUT ROWID;
+"""
+
+Step = str | Callable[[sqlite3.Connection], None]
+"""SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
+
+MIGRATIONS: tuple[Step, ...] = (GIVEN,)
+"""The version of a file is the number of steps that it has had. A step is never changed once it was released, only
+followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
+
+
+def known_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a state file. Raises StateError when a newer release wrote it, with the way back."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"state file {path} has version {version}, this program knows up to {len(MIGRATIONS)}: "
+            f"it was written by a newer release; run that release, or {_way_back(path)}"
+        )
+    return version
+
+
+def _way_back(path: Path) -> str:
+    copies = (copy_of(path, version) for version in range(len(MIGRATIONS), 0, -1))
+    kept = next((copy for copy in copies if copy.exists()), None)
+    if kept is None:
+        return "give another `state:` path"
+    log, index, source, target = (shlex.quote(str(name)) for name in (f"{path}-wal", f"{path}-shm", kept, path))
+    return f"go back to the copy that it made before it changed the file: rm -f {log} {index} && cp {source} {target}"
+
+
+def copy_of(path: Path, version: int) -> Path:
+    """Where a file is copied to before steps are taken that lead it away from a version."""
+    return path.with_name(f"{path.name}.version-{version}")
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Take the steps that a file has not had, each in one transaction; before the first, copy a file that has rows."""
+    version = known_version(connection, path)
+    if 0 < version < len(MIGRATIONS):
+        _copy(connection, copy_of(path, version))
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+        _take(connection, step, number)
+
+
+def _copy(connection: sqlite3.Connection, target: Path) -> None:
+    """All of it, the write-ahead log included. It has its name only once it is whole."""
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    copy = sqlite3.connect(part)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()
+    part.replace(target)
+
+
+def _take(connection: sqlite3.Connection, step: Step, number: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if callable(step):
+            step(connection)
+        else:
+            for statement in _statements(step):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One by one: `executescript` would end the transaction."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
