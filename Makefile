@@ -36,7 +36,7 @@ bench: $(TESTABLE) ## measure speed and memory
 evaluate: $(TESTABLE) ## measure detection on labelled logs
 	$(BIN)/python -m tests.evaluate $(ARGS)
 
-servers: $(TESTABLE) ## build all test servers, the slow ones too (about ten minutes, once)
+servers: $(TESTABLE) ## build all test servers, the slow one too (about three minutes, once)
 	$(BIN)/python -m tests.servers build $(ARGS)
 
 lint: $(TESTABLE) ## ruff, mypy, import-linter
@@ -45,7 +45,7 @@ lint: $(TESTABLE) ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A person's quick servers are built by the test run itself, and the slow ones on request.
+# A person's quick servers are built by the test run itself, and the slow one on request.
 provision: $(TESTABLE)
 ifeq ($(CI),true)
 	-$(BIN)/python -m tests.servers build

@@ -33,13 +33,12 @@ BUILT_FOR = {
     "alertmanager_url": "alertmanager",
     "alertmanager_pair": "alertmanager",
     "collector": "collector",
-    "loki_url": "loki",
     "promtool": "promtool",
 }
 GIVEN_BY = {
     "elasticsearch_url": "ELASTICSEARCH_URL",
     "alertmanager_url": "ALERTMANAGER_URL",
-    "loki_url": "LOKI_URL",
+    "real_loki_url": "LOKI_URL",
 }
 
 
@@ -157,14 +156,50 @@ def collector(collector_process: Collector) -> Collector:
 # --- Loki ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session", params=running.LOKIS)
+def loki_url(request: pytest.FixtureRequest) -> str:
+    """Each Loki that there is, shared by all tests; put `unique_name` into a stream label."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 @pytest.fixture(scope="session")
-def loki_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Loki that all tests share; put `unique_name` into a stream label."""
-    if given := _given("loki_url"):
+def fake_loki_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The fake, in a process of its own."""
+    with running.fake_loki(tmp_path_factory.mktemp("fake-loki")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def real_loki_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Loki that LOKI_URL names, or one that is on the PATH."""
+    if given := _given("real_loki_url"):
         yield given
         return
-    with ExitStack() as stack:
-        yield _run(lambda: running.loki(tmp_path_factory.mktemp("loki")), stack).url
+    with _real_loki(tmp_path_factory.mktemp("loki")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def fake_loki_server(tmp_path: Path) -> Iterator[Server]:
+    """A fake of this test alone: `stop()`, `kill()` and `start()` it, with the same data and port."""
+    with running.fake_loki(tmp_path / "loki") as server:
+        yield server
+
+
+@pytest.fixture
+def real_loki_server(tmp_path: Path) -> Iterator[Server]:
+    """A Loki of this test alone."""
+    with _real_loki(tmp_path / "loki") as server:
+        yield server
+
+
+def _real_loki(home: Path) -> Server:
+    """Nobody has to have one, in CI either."""
+    try:
+        return running.real_loki(home)
+    except Unavailable as error:
+        pytest.skip(str(error))
 
 
 # --- Programs -----------------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ async def test_the_measured_lateness_and_skew_of_a_source_are_metrics(tmp_path: 
         assert daemon.telemetry.value("log_anomaly_exporter_source_lines_ahead", source="shop") == 4
 
 
-# --- Over real servers --------------------------------------------------------------------------------------
+# --- Over servers -------------------------------------------------------------------------------------------
 
 
 def fill(elasticsearch_url: str, loki_url: str, name: str, begin: datetime) -> None:
@@ -324,7 +324,7 @@ def fill(elasticsearch_url: str, loki_url: str, name: str, begin: datetime) -> N
 
 
 @pytest.mark.timeout(300)
-async def test_a_failure_in_a_real_loki_and_a_real_elasticsearch_is_one_incident(
+async def test_a_failure_in_a_loki_and_in_an_elasticsearch_is_one_incident(
     elasticsearch_url: str, loki_url: str, unique_name: str, tmp_path: Path
 ) -> None:
     # Loki asks its own memory for the last three hours only, and what tests push is nowhere else yet.

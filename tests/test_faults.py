@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
@@ -21,11 +20,10 @@ from exporter.mining.settings import MiningSettings
 from exporter.model import Context, Source, TimeRange, TransientError, floor, nanoseconds
 from integrations.elasticsearch import ElasticsearchSettings
 from integrations.loki import LokiSettings
-from tests.conftest import missing
 from tests.fakes.proxy import Fault, Proxy, proxied
-from tests.servers import running
-from tests.servers.process import Server, Unavailable
+from tests.servers.process import Server
 from tests.servers.process import request as ask
+from tests.servers.running import LOKIS
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -60,7 +58,7 @@ class Clock:
 
 @dataclass
 class Store:
-    """A real server behind a proxy, with the same lines whichever it is."""
+    """A server behind a proxy, with the same lines whichever it is."""
 
     source: Source
     proxy: Proxy
@@ -107,7 +105,7 @@ def loki(url: str, name: str, clock: Clock, timeout: float) -> Source:
     return settings.build(Context(clock=clock))
 
 
-STORES = {"elasticsearch": (fill_elasticsearch, elasticsearch), "loki": (fill_loki, loki)}
+STORES = {"elasticsearch": (fill_elasticsearch, elasticsearch), **dict.fromkeys(LOKIS, (fill_loki, loki))}
 both = pytest.mark.parametrize("store", STORES, indirect=True)
 
 
@@ -185,17 +183,6 @@ async def test_a_fault_changes_no_count(store: Store, fault: Fault) -> None:
         except TransientError:
             continue
     assert store.proxy.met == [fault]
-
-
-@pytest.fixture
-def loki_server(tmp_path: Path, loki_url: str) -> Iterator[Server]:
-    """A Loki of this test alone, to be stopped and started."""
-    try:
-        server = running.loki(tmp_path / "loki")
-    except Unavailable as error:
-        missing(error)
-    with server:
-        yield server
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,4 @@
-"""The Loki source against a real server and a fake that enforces its limits: every line once, or counted as lost."""
+"""The Loki source over a fake that has the limits of the real one, and over a real one: every line once, or counted as lost."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from exporter.model import (
     page_schema,
 )
 from integrations.loki import LokiSettings, LokiSource, guarded, selector_end, with_matchers
-from tests.fakes.loki import LokiFake, parse
+from tests.fakes.logql import parse
+from tests.fakes.loki import LokiFake
 from tests.fakes.serving import serving
 from tests.servers.process import request
 
@@ -81,14 +82,9 @@ class Loki:
         return built.build(Context(clock=Clock(), telemetry=self.counts))
 
 
-@pytest.fixture(params=["fake", "real"])
-async def loki(request: pytest.FixtureRequest, unique_name: str) -> AsyncIterator[Loki]:
-    if request.param == "real":
-        yield Loki(request.getfixturevalue("loki_url"), unique_name)
-        return
-    fake = LokiFake()
-    async with serving(fake.app()) as url:
-        yield Loki(url, unique_name, fake)
+@pytest.fixture
+def loki(loki_url: str, unique_name: str) -> Loki:
+    return Loki(loki_url, unique_name)
 
 
 @asynccontextmanager

@@ -255,7 +255,7 @@ async def test_a_report_says_what_could_not_be_read_while_the_incident_lasted(
     assert "nothing could be read from `shop`: the server answers 503." in note
 
 
-# --- Real servers -------------------------------------------------------------------------------------
+# --- Over servers -------------------------------------------------------------------------------------
 
 NOW = floor(datetime.now(UTC), MINUTE) - 10 * MINUTE
 """Loki asks its own memory for the last hours only."""

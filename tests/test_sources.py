@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -30,6 +31,7 @@ from exporter.model import (
 from tests.fakes.loki import LokiFake
 from tests.fakes.serving import serving
 from tests.servers.process import request as ask
+from tests.servers.running import LOKIS
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -107,14 +109,14 @@ async def file(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Sourc
     yield build("file", path=(str(path),))
 
 
-async def loki(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Source]:
-    url = request.getfixturevalue("loki_url")
+async def loki(fixture: str, request: pytest.FixtureRequest, name: str) -> AsyncIterator[Source]:
+    url = request.getfixturevalue(fixture)
     answer = ask(f"{url}/loki/api/v1/push", {"streams": streams(name)})
     assert answer.status == 204, answer.text
     yield build("loki", url=url, query=f'{{app="{name}"}}', page_size=50)
 
 
-async def fake_loki(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Source]:
+async def loki_of_short_pages(request: pytest.FixtureRequest, name: str) -> AsyncIterator[Source]:
     fake = LokiFake(max_entries=40)
     for stream in streams(name):
         fake.push(stream["stream"], stream["values"])  # type: ignore[arg-type]
@@ -130,8 +132,8 @@ Filled = Callable[[pytest.FixtureRequest, str], AsyncIterator[Source]]
 FILLED: dict[str, Filled] = {
     "elasticsearch": elasticsearch,
     "file": file,
-    "loki": loki,
-    "loki, a fake": fake_loki,
+    **{f"loki, {kind}": partial(loki, f"{kind}_url") for kind in LOKIS},
+    "loki, of short pages": loki_of_short_pages,
     "simulator": simulator,
 }
 GIVEN = sorted(FILLED.keys() - {"simulator"})
@@ -267,6 +269,6 @@ async def test_closing_twice_or_before_use_is_harmless(source: Source) -> None:
     await source.close()
 
 
-@pytest.mark.parametrize("source", ["elasticsearch", "loki", "loki, a fake"], indirect=True)
+@pytest.mark.parametrize("source", [name for name in GIVEN if name != "file"], indirect=True)
 async def test_our_own_service_is_never_read(source: Source) -> None:
     assert OWN_NAME not in set((await read(source))["service"])

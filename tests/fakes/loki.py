@@ -1,41 +1,88 @@
-"""A Loki of one process: streams, the LogQL that sources need, and the limits and failures of the real one."""
+"""A Loki of one process: streams, the LogQL that sources need, and the limits and failures of the real one.
+
+`python -m tests.fakes.loki PORT FOLDER` serves one that has its lines again when it is started again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
+import sys
+import time
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from aiohttp import web
 
-from exporter.model import stable_key
+from tests.fakes.logql import METRIC, BadQuery, Labels, Stage, metric, parse, passes, selects
+from tests.fakes.loki_push import (
+    INTERNAL,
+    Entry,
+    Refused,
+    check_entry,
+    check_labels,
+    check_size,
+    decode,
+    entries,
+    with_level,
+    with_service,
+)
 
-Labels = Mapping[str, str]
-INTERNAL = ("__pattern__", "__aggregated_metric__")
-STRING = r'"(?:[^"\\]|\\.)*"|`[^`]*`'
-MATCHER = re.compile(rf"\s*([A-Za-z_]\w*)\s*(=~|!~|!=|=)\s*({STRING})\s*,?")
-STAGE = re.compile(rf"\s*(?:(\|=|!=|\|~|!~)\s*({STRING})|\|\s*label_format\s+(\w+)\s*=\s*({STRING})|\|\s*(\w+)\s*(=~|!~|!=|=)\s*({STRING}))")  # fmt: skip  # noqa: E501
-METRIC = re.compile(r"sum\(count_over_time\((.*)\[(\w+)\]\)\)$", re.DOTALL)
-DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-NANOSECONDS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+SECOND = 10**9
+HOUR = 3600 * SECOND
+ONLY = "fake"
+"""The tenant where there are none; the real one calls it so."""
+RESOLUTION = 11_000
+"""Points of an answer."""
 
 
 class Line(NamedTuple):
-    """One entry, under the labels of its stream."""
+    """One line of a stream; `variant` is its structured metadata."""
 
     timestamp: int
-    stream: int
     variant: str
     arrival: int
     text: str
 
 
-class BadQuery(Exception):
-    """What the server says of LogQL that it cannot parse."""
+@dataclass
+class Stream:
+    """Lines in order of time; the same line with the same metadata is one."""
+
+    labels: Labels
+    lines: list[Line] = field(default_factory=list)
+    known: set[tuple[int, str, str]] = field(default_factory=set)
+
+    def add(self, entry: Entry) -> bool:
+        """Whether the line is new."""
+        variant = json.dumps(with_level(self.labels, entry), sort_keys=True)
+        if (key := (entry.timestamp, variant, entry.text)) in self.known:
+            return False
+        self.known.add(key)
+        insort(self.lines, Line(entry.timestamp, variant, len(self.lines), entry.text))
+        return True
+
+    def within(self, start: int, end: int) -> Sequence[Line]:
+        """The lines of [start, end)."""
+        first, last = (bisect_left(self.lines, moment, key=_timestamp) for moment in (start, end))
+        return self.lines[first:last]
+
+    def spans(self, start: int, end: int) -> bool:
+        """Whether the time from its first line to its last one meets [start, end): no closer does an index know it."""
+        return bool(self.lines) and self.lines[0].timestamp < end and start <= self.lines[-1].timestamp
+
+
+class Found(NamedTuple):
+    """A line that a query selects, and the labels that its stages add."""
+
+    stream: Stream
+    line: Line
+    parsed: Labels
 
 
 @dataclass
@@ -43,7 +90,7 @@ class LokiFake:
     """`mishaps` are taken one a query, first come first served: a status, `truncated`, `html`, `reset` or `partial`."""
 
     max_entries: int = 5000
-    max_query_length: int = 721 * 3600 * 10**9
+    max_query_length: int = 721 * HOUR
     max_in_flight: int = 100
     slow_beyond: int | None = None
     """Nanoseconds; longer ranges end in 504."""
@@ -52,55 +99,99 @@ class LokiFake:
     tenants: bool = False
     token: str | None = None
     categorizes: bool = True
+    journal: Path | None = None
+    """A file of all that was taken."""
     mishaps: deque[str] = field(default_factory=deque)
     queries: list[dict[str, str]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    streams: list[dict[str, str]] = field(default_factory=list)
     peak: int = 0
+    _streams: dict[str, dict[str, Stream]] = field(default_factory=dict)
     _in_flight: int = 0
-    _cached_empty: set[tuple[str, str, str]] = field(default_factory=set)
+    _cached_empty: set[tuple[str, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.journal and self.journal.exists():
+            for tenant, labels, entry in map(json.loads, self.journal.read_text().splitlines()):
+                self._stream(tenant, labels).add(Entry(*entry))
+
+    @property
+    def lines(self) -> list[Line]:
+        return [line for streams in self._streams.values() for stream in streams.values() for line in stream.lines]
 
     def push(self, labels: Labels, values: Iterable[Sequence[Any]]) -> None:
-        """Take lines as `[nanoseconds, line]` or with structured metadata; what is there already is one line."""
-        given = dict(labels)
-        if not any(name in given for name in INTERNAL):
-            given.setdefault("service_name", given.get("app", "unknown_service"))
-        if given not in self.streams:
-            self.streams.append(given)
-        stream = self.streams.index(given)
-        known = {(*line[:3], line.text) for line in self.lines if line.stream == stream}
-        for at, text, *metadata in values:
-            variant = json.dumps(metadata[0] if metadata else {}, sort_keys=True)
-            if (key := (int(at), stream, variant, text)) not in known:
-                known.add(key)
-                self.lines.append(Line(int(at), stream, variant, len(self.lines), text))
-        self.lines.sort()
+        """Take lines as `[nanoseconds, line]` or with structured metadata. Raises Refused."""
+        if refused := self._take(ONLY, labels, entries(values)):
+            raise refused[0]
+
+    def _take(self, tenant: str, labels: Labels, given: Iterable[Entry]) -> list[Refused]:
+        """Take the lines of a stream that can be taken."""
+        try:
+            check_labels(labels)
+        except Refused as error:
+            return [error]
+        stream, refused, taken = self._stream(tenant, with_service(labels)), [], []
+        now = time.time_ns()
+        for entry in given:
+            newest = stream.lines[-1].timestamp if stream.lines else 0
+            try:
+                check_entry(stream.labels, entry, now, newest)
+            except Refused as error:
+                refused.append(error)
+            else:
+                if stream.add(entry):
+                    taken.append(json.dumps([tenant, stream.labels, entry]) + "\n")
+        if self.journal:
+            with self.journal.open("a") as journal:
+                journal.writelines(taken)
+        return refused
+
+    def _stream(self, tenant: str, labels: Labels) -> Stream:
+        return self._streams.setdefault(tenant, {}).setdefault(_key(labels), Stream(labels))
 
     # --- HTTP ---
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024**2)
-        app.router.add_post("/loki/api/v1/push", self._push)
         app.router.add_get("/ready", self._ready)
+        app.router.add_post("/loki/api/v1/push", self._push)
         for name, handler in {
             "query_range": self._query_range,
             "query": self._query,
             "series": self._series,
             "labels": self._labels,
         }.items():
-            app.router.add_route("*", f"/loki/api/v1/{name}", self._guarded(handler))
+            for method in ("GET", "POST"):
+                app.router.add_route(method, f"/loki/api/v1/{name}", self._guarded(handler))
         return app
 
     async def _ready(self, request: web.Request) -> web.Response:
         return web.Response(text="ready\n")
 
     async def _push(self, request: web.Request) -> web.Response:
-        for stream in (await request.json())["streams"]:
-            self.push(stream["stream"], stream["values"])
+        if isinstance(tenant := self._tenant(request), web.Response):
+            return tenant
+        if "|" in tenant:
+            return web.Response(status=400, text="multiple org IDs present")
+        try:
+            streams = decode(await request.read(), request.content_type)
+            check_size(streams, tenant)
+        except Refused as error:
+            return web.Response(status=error.status, text=f"{error}\n")
+        # The rest of a push is taken though a part of it is refused.
+        refused = [error for labels, given in streams for error in self._take(tenant, labels, given)]
+        if refused:
+            return web.Response(status=400, text="\n".join(map(str, refused)))
         return web.Response(status=204)
 
-    def _guarded(self, handler: Callable[[dict[str, str], web.Request], Any]) -> Callable[[web.Request], Any]:
+    def _tenant(self, request: web.Request) -> str | web.Response:
+        """Whose lines it is about, or the refusal."""
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.Response(status=401, text="unauthorized\n")
+        if not self.tenants:
+            return ONLY
+        return request.headers.get("X-Scope-OrgID") or web.Response(status=401, text="no org id\n")
+
+    def _guarded(self, handler: Callable[[Question], Any]) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             self._in_flight += 1
             self.peak = max(self.peak, self._in_flight)
@@ -111,17 +202,13 @@ class LokiFake:
 
         return handle
 
-    async def _answer(
-        self, handler: Callable[[dict[str, str], web.Request], Any], request: web.Request
-    ) -> web.StreamResponse:
+    async def _answer(self, handler: Callable[[Question], Any], request: web.Request) -> web.StreamResponse:
         form = {**request.query, **{key: str(value) for key, value in (await request.post()).items()}}
         self.queries.append(form)
         self.headers.append(dict(request.headers))
         await asyncio.sleep(0)
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return web.Response(status=401, text="unauthorized\n")
-        if self.tenants and "X-Scope-OrgID" not in request.headers:
-            return web.Response(status=401, text="no org id\n")
+        if isinstance(tenant := self._tenant(request), web.Response):
+            return tenant
         if self._in_flight > self.max_in_flight:
             return web.Response(status=429, text="too many outstanding requests\n")
         mishap = self.mishaps.popleft() if self.mishaps else ""
@@ -132,160 +219,217 @@ class LokiFake:
         if mishap == "reset" and request.transport:
             request.transport.abort()
         try:
-            data = handler(form, request)
+            data = handler(Question(tenant, form, request.headers))
         except BadQuery as error:
             return web.Response(status=400, text=str(error))
         except web.HTTPException as error:
             return web.Response(status=error.status, text=error.text)
-        content: dict[str, Any] = {"status": "success", "data": data}
+        # An empty list of labels is left out.
+        content = {"status": "success", **({} if data is None else {"data": data})}
         if mishap == "partial":
             content["warnings"] = ["maximum of series (500) reached for a single query; returning partial results"]
-        body = json.dumps(content).encode()
+        body = json.dumps(content, separators=(",", ":")).encode()
         return web.Response(body=body[: len(body) // 2] if mishap == "truncated" else body, content_type="application/json")  # fmt: skip  # noqa: E501
 
-    # --- API ---
+    # --- Lines ---
 
-    def _query_range(self, form: dict[str, str], request: web.Request) -> Any:
-        start, end = int(form["start"]), int(form["end"])
+    def _query_range(self, question: Question) -> Any:
+        start, end = self._range(question)
+        if METRIC.match(question.query.strip()):
+            return {"resultType": "matrix", "result": self._matrix(question, start, end)}
+        limit, backward = self._limit(question), question.backward
+        parse(question.query)
+        cached = (question.tenant, question.query, str(start), str(end))
+        if cached in self._cached_empty and question.headers.get("Cache-Control") != "no-cache":
+            return {"resultType": "streams", "result": []}
+        found = sorted(self._select(question, start, end), key=lambda f: f.line.timestamp, reverse=backward)[:limit]
+        if not found:
+            self._cached_empty.add(cached)
+        self._fits(found)
+        flag = "categorize-labels"
+        if flag not in question.headers.get("X-Loki-Response-Encoding-Flags", "") or not self.categorizes:
+            return {"resultType": "streams", "result": _streams(_shaken(found), apart=False)}
+        return {"resultType": "streams", "encodingFlags": [flag], "result": _streams(_shaken(found), apart=True)}
+
+    def _range(self, question: Question) -> tuple[int, int]:
+        end = question.moment("end", time.time_ns())
+        start = question.moment("start", end - HOUR)
+        if end < start:
+            raise BadQuery("end timestamp must not be before or equal to start time")
         if end - start > self.max_query_length:
-            raise BadQuery("the query time range exceeds the limit (query length: 800h0m0s, limit: 30d1h)")
+            length, limit = (end - start) // SECOND, self.max_query_length // HOUR
+            asked, allowed = f"{length // 3600}h{length // 60 % 60}m{length % 60}s", f"{limit // 24}d{limit % 24}h"
+            raise BadQuery(f"the query time range exceeds the limit (query length: {asked}, limit: {allowed})")
         if self.slow_beyond is not None and end - start > self.slow_beyond:
             raise web.HTTPGatewayTimeout(text="Request timed out, decrease the duration of the request\n")
-        if METRIC.match(form["query"].strip()):
-            return {"resultType": "matrix", "result": self._matrix(form, start, end)}
-        limit = int(form.get("limit", "100"))
+        return start, end
+
+    def _limit(self, question: Question) -> int:
+        limit = question.number("limit", 100)
+        if limit <= 0:
+            raise BadQuery("limit must be a positive value")
         if limit > self.max_entries:
             name = "max_entries_limit_per_query"
             raise BadQuery(f"max entries limit per query exceeded, limit > {name} ({limit} > {self.max_entries})")
-        cached = (form["query"], form["start"], form["end"])
-        if cached in self._cached_empty and request.headers.get("Cache-Control") != "no-cache":
-            return {"resultType": "streams", "result": []}
-        found = [line for line in self._select(form["query"]) if start <= line.timestamp < end]
-        if form.get("direction", "backward") == "backward":
-            found.reverse()
-        found = found[:limit]
-        if len(found) > 12:
-            # The real one sorts its answer again, unstably: what shares a nanosecond comes in another order each time.
-            found.sort(key=lambda line: (line.timestamp, stable_key(f"{line.text}{len(found)}")))
-        if not found:
-            self._cached_empty.add(cached)
-        size = sum(len(line.text) for line in found)
+        return limit
+
+    def _fits(self, found: Sequence[Found]) -> None:
+        size = sum(len(f.line.text) for f in found)
         if self.max_bytes is not None and size > self.max_bytes:
             text = f"rpc error: code = ResourceExhausted desc = received message larger than max ({size} vs {self.max_bytes})"  # noqa: E501
             raise web.HTTPInternalServerError(text=text)
-        apart = "categorize-labels" in request.headers.get("X-Loki-Response-Encoding-Flags", "") and self.categorizes
-        return {"resultType": "streams", "result": list(self._grouped(found, apart))}
 
-    def _grouped(self, lines: Sequence[Line], apart: bool) -> Iterator[dict[str, Any]]:
-        groups: dict[str, dict[str, Any]] = {}
-        for line in lines:
-            metadata = json.loads(line.variant)
-            labels = self.streams[line.stream] if apart else {**self.streams[line.stream], **metadata}
-            group = groups.setdefault(json.dumps(labels, sort_keys=True), {"stream": labels, "values": []})
-            extra = [{"structuredMetadata": metadata} if metadata else {}] if apart else []
-            group["values"].append([str(line.timestamp), line.text, *extra])
-        yield from groups.values()
+    def _select(self, question: Question, start: int, end: int, query: str | None = None) -> Iterator[Found]:
+        """Lines of [start, end) that a query selects, stream by stream."""
+        matchers, stages = parse(query or question.query)
+        for stream in self._selected(question.tenant, matchers):
+            for line in stream.within(start, end):
+                parsed = _parsed(stream, line, stages)
+                if parsed is not None:
+                    yield Found(stream, line, parsed)
 
-    def _matrix(self, form: dict[str, str], start: int, end: int) -> list[dict[str, Any]]:
-        query, duration = metric(form["query"])
-        step = round(float(form.get("step", "60")) * 10**9)
-        # As the real one does: the start moves down and the end up to whole steps.
-        start, end = start // step * step, -(-end // step) * step
-        if (end - start) // step > 11_000:
-            raise BadQuery("exceeded maximum resolution of 11,000 points per time series")
-        times = [line.timestamp for line in self._select(query)]
-        points = ((t, sum(1 for at in times if t - duration < at <= t)) for t in range(start, end + 1, step))
-        values = [[t / 10**9, str(n)] for t, n in points if n]
-        return [{"metric": {}, "values": values}] if values else []
-
-    def _query(self, form: dict[str, str], request: web.Request) -> Any:
-        query, duration = metric(form["query"])
-        at = int(form["time"])
-        found = sum(1 for line in self._select(query) if at - duration < line.timestamp <= at)
-        result = [{"metric": {}, "value": [at // 10**6 / 1000, str(found)]}] if found else []
-        return {"resultType": "vector", "result": result}
-
-    def _series(self, form: dict[str, str], request: web.Request) -> Any:
-        start, end = int(form["start"]), int(form["end"])
-        found = {line.stream for line in self._select(form["match[]"]) if start <= line.timestamp < end}
-        return [self.streams[number] for number in sorted(found)]
-
-    def _labels(self, form: dict[str, str], request: web.Request) -> Any:
-        return sorted({name for labels in self.streams for name in labels})
-
-    def _select(self, query: str) -> list[Line]:
-        """Lines in order of time: what is equal in it by stream, metadata and arrival."""
-        matchers, stages = parse(query)
+    def _selected(self, tenant: str, matchers: Sequence[tuple[str, str, str]]) -> list[Stream]:
         if any(name in INTERNAL for name, _, _ in matchers):
             # Kept for its own user interface.
             return []
-        streams = {n for n, labels in enumerate(self.streams) if all(_holds(m, labels) for m in matchers)}
-        return [line for line in self.lines if line.stream in streams and self._passes(line, stages)]
+        return [stream for stream in self._streams.get(tenant, {}).values() if selects(matchers, stream.labels)]
 
-    def _passes(self, line: Line, stages: Sequence[tuple[str, str, str]]) -> bool:
-        labels = {**self.streams[line.stream], **json.loads(line.variant)}
-        for name, operator, value in stages:
-            if operator == "label_format":
-                labels[name] = str(line.timestamp)
-            elif not (_line_holds(operator, value, line.text) if not name else _holds((name, operator, value), labels)):
-                return False
-        return True
+    # --- Counts ---
 
+    def _matrix(self, question: Question, start: int, end: int) -> list[dict[str, Any]]:
+        query, duration = metric(question.query)
+        step = question.step
+        if (end - start) // step > RESOLUTION:
+            raise BadQuery(f"exceeded maximum resolution of {RESOLUTION:,} points per time series")
+        # As the real one does: the start moves down and the end up to whole steps.
+        start, end = start // step * step, -(-end // step) * step
+        times = self._times(question, query, start - duration, end)
+        points = ((t, _count(times, t, duration)) for t in range(start, end + 1, step))
+        values = [[t / SECOND, str(n)] for t, n in points if n]
+        return [{"metric": {}, "values": values}] if values else []
 
-def metric(query: str) -> tuple[str, int]:
-    """The log query inside, and the range in nanoseconds."""
-    match = METRIC.match(query.strip())
-    if not match:
-        raise BadQuery("parse error at line 1, col 1: syntax error: unexpected IDENTIFIER")
-    if DURATION.sub("", match[2]) != "":
-        raise BadQuery(f'parse error at line 0, col 50: unknown unit in duration "{match[2]}"')
-    return match[1].strip(), sum(int(n) * NANOSECONDS[unit] for n, unit in DURATION.findall(match[2]))
+    def _query(self, question: Question) -> Any:
+        if not METRIC.match(question.query.strip()):
+            parse(question.query)
+            words = "please change your query to a range query type"
+            raise BadQuery(f"log queries are not supported as an instant query type, {words}")
+        query, duration = metric(question.query)
+        at = question.moment("time", time.time_ns())
+        found = _count(self._times(question, query, at - duration, at), at, duration)
+        result = [{"metric": {}, "value": [at // 10**6 / 1000, str(found)]}] if found else []
+        return {"resultType": "vector", "result": result}
 
+    def _times(self, question: Question, query: str, start: int, end: int) -> list[int]:
+        """When the lines of [start, end] are, in order."""
+        return sorted(found.line.timestamp for found in self._select(question, start, end + 1, query))
 
-def parse(query: str) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Matchers of the selector; then stages as (label, operator, value), without a label for line filters."""
-    text = query.strip()
-    if not text.startswith("{"):
-        raise BadQuery("parse error at line 1, col 1: syntax error: unexpected IDENTIFIER")
-    at, matchers = 1, []
-    while match := MATCHER.match(text, at):
-        matchers.append((match[1], match[2], _string(match[3])))
-        at = match.end()
-    if text[at : at + 1] != "}":
-        raise BadQuery(f"parse error at line 1, col {at + 1}: syntax error: unexpected $end, expecting }} or ,")
-    if not any(_excludes_empty(matcher) for matcher in matchers):
-        raise BadQuery("parse error : queries require at least one regexp or equality matcher that is not empty")
-    at, stages = at + 1, []
-    while at < len(text):
-        stage = STAGE.match(text, at)
-        if not stage:
-            raise BadQuery(f"parse error at line 1, col {at + 1}: syntax error: unexpected IDENTIFIER")
-        filtered, value, formatted, _, label, operator, wanted = stage.groups()
-        if filtered:
-            stages.append(("", filtered, _string(value)))
-        elif formatted:
-            stages.append((formatted, "label_format", ""))
-        else:
-            stages.append((label, operator, _string(wanted)))
-        at = stage.end()
-    return matchers, stages
+    # --- Streams ---
+
+    def _series(self, question: Question) -> Any:
+        start, end = self._range(question)
+        matchers, stages = parse(question.text("match[]"))
+        if stages:
+            raise BadQuery("only label matchers are supported")
+        return [stream.labels for stream in self._selected(question.tenant, matchers) if stream.spans(start, end)]
+
+    def _labels(self, question: Question) -> Any:
+        streams = self._streams.get(question.tenant, {}).values()
+        return sorted({name for stream in streams if stream.lines for name in stream.labels}) or None
 
 
-def _string(text: str) -> str:
-    return text[1:-1] if text.startswith("`") else str(json.loads(text))
+class Question(NamedTuple):
+    """What is asked, and by whom."""
+
+    tenant: str
+    form: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def query(self) -> str:
+        return self.text("query")
+
+    @property
+    def backward(self) -> bool:
+        direction = self.form.get("direction", "backward").lower()
+        if direction not in ("forward", "backward"):
+            raise BadQuery(f"invalid direction '{direction}'")
+        return direction == "backward"
+
+    @property
+    def step(self) -> int:
+        """Nanoseconds; asked for in seconds."""
+        try:
+            step = round(float(self.form.get("step", "60")) * SECOND)
+        except ValueError as error:
+            raise BadQuery(f"cannot parse {self.form['step']!r} to a valid duration") from error
+        if step <= 0:
+            raise BadQuery("zero or negative query resolution step widths are not accepted. Try a positive integer")
+        return step
+
+    def text(self, name: str) -> str:
+        if name not in self.form:
+            raise BadQuery("parse error at line 0, col 0: syntax error: unexpected $end")
+        return self.form[name]
+
+    def moment(self, name: str, default: int) -> int:
+        """Nanoseconds; the real one knows other forms of time too."""
+        return self.number(name, default)
+
+    def number(self, name: str, default: int) -> int:
+        try:
+            return int(self.form.get(name, default))
+        except ValueError as error:
+            raise BadQuery(f"could not parse '{name}': {self.form[name]!r}") from error
 
 
-def _excludes_empty(matcher: tuple[str, str, str]) -> bool:
-    return matcher[1] in ("=", "=~") and not _holds(matcher, {})
+def _shaken(found: list[Found]) -> list[Found]:
+    """As the real one sends a page: which lines of a nanosecond are in it lasts, in which order they come does not.
+
+    It sorts its answer again, unstably; sorting so few by insertion is stable.
+    """
+    if len(found) <= 12:
+        return found
+    backward = found[0].line.timestamp > found[-1].line.timestamp
+    found.sort(key=lambda f: crc32(f"{f.line}{len(found)}".encode()))
+    return sorted(found, key=lambda f: f.line.timestamp, reverse=backward)
 
 
-def _holds(matcher: tuple[str, str, str], labels: Labels) -> bool:
-    name, operator, wanted = matcher
-    value = labels.get(name, "")
-    equal = re.fullmatch(wanted, value) is not None if operator.endswith("~") else value == wanted
-    return equal != operator.startswith("!")
+def _streams(found: Iterable[Found], apart: bool) -> list[dict[str, Any]]:
+    """An answer by streams; structured metadata stands apart, or makes streams of its own."""
+    groups: dict[str, dict[str, Any]] = {}
+    for stream, line, parsed in found:
+        metadata = json.loads(line.variant)
+        labels = stream.labels if apart else {**stream.labels, **metadata, **parsed}
+        group = groups.setdefault(_key(labels), {"stream": labels, "values": []})
+        categories = {name: texts for name, texts in (("structuredMetadata", metadata), ("parsed", parsed)) if texts}
+        group["values"].append([str(line.timestamp), line.text, *([categories] if apart else [])])
+    return list(groups.values())
 
 
-def _line_holds(operator: str, wanted: str, text: str) -> bool:
-    found = re.search(wanted, text) is not None if operator.endswith("~") else wanted in text
-    return found != operator.startswith("!")
+def _parsed(stream: Stream, line: Line, stages: Sequence[Stage]) -> Labels | None:
+    if not stages:
+        return {}
+    return passes(stages, line.timestamp, line.text, {**stream.labels, **json.loads(line.variant)})
+
+
+def _count(times: Sequence[int], at: int, duration: int) -> int:
+    """How many are in (at - duration, at]."""
+    return bisect_right(times, at) - bisect_right(times, at - duration)
+
+
+def _timestamp(line: Line) -> int:
+    return line.timestamp
+
+
+def _key(labels: Labels) -> str:
+    return json.dumps(labels, sort_keys=True)
+
+
+def main() -> None:
+    port, folder = int(sys.argv[1]), Path(sys.argv[2])
+    fake = LokiFake(journal=folder / "pushed.ndjson")
+    web.run_app(fake.app(), host="127.0.0.1", port=port, access_log=None, print=None, shutdown_timeout=0.1)
+
+
+if __name__ == "__main__":
+    main()

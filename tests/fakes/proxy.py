@@ -1,4 +1,4 @@
-"""A proxy before a real server that spoils chosen requests, the way networks, gateways and clusters do."""
+"""A proxy before a server that spoils chosen requests, the way networks, gateways and clusters do."""
 
 from __future__ import annotations
 

