@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -14,8 +15,41 @@ import pytest
 from exporter.model import Claim, StateError, Write
 from exporter.state import migrations
 from exporter.state.bodies import pack, unpack
-from exporter.state.file import Rows, State, StateInUse, meta_write
+from exporter.state.file import READERS, Rows, State, StateInUse, meta_write
 from exporter.state.migrations import MIGRATIONS
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
+
+CLOSED_WHILE_READ = """
+import asyncio, sys
+from pathlib import Path
+from exporter.state.file import State, meta_write
+
+READS = (
+    "SELECT a.key, b.value FROM meta a, meta b LIMIT 50000",
+    "SELECT COUNT(*) FROM meta a, meta b WHERE a.value || b.key > 'y'",
+    "SELECT value FROM meta",
+)
+
+async def again(state, query):
+    while True:
+        await state.read(query)
+
+async def main():
+    for number in range(8):
+        state = State(Path(sys.argv[1]) / f"{number}.db")
+        await state.write([meta_write(str(row), "x" * 100) for row in range(800)])
+        reading = [asyncio.create_task(again(state, query)) for query in READS * 2]
+        for _ in range(number):
+            await state.read("SELECT 1")
+        for task in reading:
+            task.cancel()
+        state.close()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+asyncio.run(main())
+"""
+"""A program of its own, for what it is about kills a process."""
 
 TABLES = "CREATE TABLE templates (source TEXT, id INTEGER, text TEXT, PRIMARY KEY (source, id)) STRICT, WITHOUT ROWID;"
 
@@ -77,6 +111,47 @@ async def test_a_reader_needs_no_lock(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         await rows.read("DELETE FROM meta")
     rows.close()
+    state.close()
+
+
+def test_closing_while_it_is_read_harms_nobody(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-c", CLOSED_WHILE_READ, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_closing_breaks_off_a_read_that_would_never_end_and_says_so(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    reading = [asyncio.create_task(state.read(ENDLESS)) for _ in range(2 * READERS)]
+    # Half of them begin, and the others wait for their turn: for ever, if nothing breaks those off.
+    await asyncio.sleep(0)
+    state.close()
+    answers = await asyncio.gather(*reading, return_exceptions=True)
+    assert {str(answer) for answer in answers} == {f"state file {state.path}: was closed while it was read"}
+    assert {type(answer) for answer in answers} == {StateError}
+
+
+async def test_what_is_asked_of_a_closed_file_is_refused(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    await state.write([meta_write("a", "1")])
+    assert state.read_now("SELECT value FROM meta WHERE key = 'a'") == [("1",)]
+    state.close()
+    state.close()
+    with pytest.raises(StateError, match="is closed"):
+        await state.meta("a")
+    with pytest.raises(StateError, match="is closed"):
+        state.read_now("SELECT * FROM meta")
+    with pytest.raises(StateError, match="is closed"):
+        await state.write([meta_write("b", "1")])
+    with pytest.raises(StateError, match="is closed"):
+        await state.prune("triggers")
+
+
+async def test_no_more_connections_are_opened_than_there_are_readers(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    await asyncio.gather(*(state.meta("a") for _ in range(100)))
+    await asyncio.gather(*(asyncio.to_thread(state.read_now, "SELECT * FROM meta") for _ in range(100)))
+    assert len(state._readers) <= READERS
     state.close()
 
 

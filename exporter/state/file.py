@@ -9,14 +9,17 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 from exporter.model import SqlValue, StateError, Write
 from exporter.state.bodies import VERSION
 from exporter.state.migrations import known_version, migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DERIVED = """
 CREATE TABLE windows (
@@ -30,6 +33,13 @@ CREATE TABLE anomalies (
 """
 
 
+READERS = 4
+"""Threads that read, each on a connection of its own: jobs and pages do not wait for one long read."""
+
+STEPS_UNHEEDING = 100_000
+"""Steps of SQLite's machine, a few milliseconds, after which a read looks whether the file is being closed."""
+
+
 class StateInUse(StateError):
     """Another process holds the state file."""
 
@@ -39,15 +49,28 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="rows")
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._closing = threading.Event()
 
     async def read(self, query: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query, read on a connection that cannot write."""
-        return await asyncio.to_thread(self.read_now, query, parameters)
+        """Rows of a query, read on a connection that cannot write. Raises StateError."""
+        return await asyncio.wrap_future(self._hand_over(self._pool, self._read, query, parameters))
 
     def read_now(self, query: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """`read` for callers without an event loop."""
+        return self._hand_over(self._pool, self._read, query, parameters).result()
+
+    def _hand_over(
+        self, pool: ThreadPoolExecutor, work: Callable[P, T], *arguments: P.args, **named: P.kwargs
+    ) -> Future[T]:
+        try:
+            return pool.submit(work, *arguments, **named)
+        except RuntimeError as error:
+            raise StateError(f"state file {self.path}: is closed") from error
+
+    def _read(self, query: str, parameters: Sequence[SqlValue]) -> list[tuple[Any, ...]]:
         with _explained(self.path):
             return self._reader().execute(query, parameters).fetchall()
 
@@ -58,6 +81,8 @@ class Rows:
             )
             self._readers.append(opened)
             known_version(opened, self.path)
+            # Not `interrupt()`, which misses a read that is just about to begin.
+            opened.set_progress_handler(self._closing.is_set, STEPS_UNHEEDING)
             self._local.connection = opened
         connection: sqlite3.Connection = self._local.connection
         return connection
@@ -68,6 +93,9 @@ class Rows:
         return rows[0][0] if rows else None
 
     def close(self) -> None:
+        """Break off what is being read, wait until it has ended, then close: SQLite does not survive another order."""
+        self._closing.set()
+        self._pool.shutdown(wait=True)
         for connection in self._readers:
             connection.close()
         self._readers.clear()
@@ -122,11 +150,11 @@ class State(Rows):
 
     async def write(self, writes: Iterable[Write]) -> None:
         """Commit all the rows in one transaction, or none. Raises StateError."""
-        await asyncio.wrap_future(self._writer.submit(self._write, tuple(writes)))
+        await asyncio.wrap_future(self._hand_over(self._writer, self._write, tuple(writes)))
 
     def write_now(self, writes: Iterable[Write]) -> None:
         """`write` for callers without an event loop."""
-        self._writer.submit(self._write, tuple(writes)).result()
+        self._hand_over(self._writer, self._write, tuple(writes)).result()
 
     def _write(self, writes: Sequence[Write]) -> None:
         with _explained(self.path):
@@ -143,7 +171,7 @@ class State(Rows):
 
     async def prune(self, table: str, column: str | None = None, before: int = 0, only: str = "TRUE") -> None:
         """Delete rows that nobody needs any more: those whose column, if one is given, is less than `before`."""
-        await asyncio.wrap_future(self._writer.submit(self._prune, table, column, before, only))
+        await asyncio.wrap_future(self._hand_over(self._writer, self._prune, table, column, before, only))
 
     def _prune(self, table: str, column: str | None, before: int, only: str) -> None:
         old = f'"{column}" < {before:d}' if column else "TRUE"
@@ -260,6 +288,8 @@ class _explained:
 
 def _reason(error: sqlite3.Error | OSError) -> str:
     text = str(error).lower()
+    if "interrupted" in text:
+        return "was closed while it was read"
     if "full" in text or "no space" in text:
         return "the disk is full; free some space, nothing already accepted is lost"
     if "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
