@@ -32,7 +32,7 @@ from integrations.elasticsearch_incidents import ElasticsearchIncidentsSettings
 from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings
 from integrations.sentence_transformers import SentenceTransformersSettings
 from tests import samples
-from tests.test_incident_stores import KeptDocuments
+from tests.contracts.test_stores import KeptDocuments
 
 
 def failure(key: str, *texts: str, days: int = 0, service: str = "payments", **changes: Any) -> Incident:

@@ -252,7 +252,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_server_and_its_children_die_with_a_killed_test_run(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", CHILD], cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == b"ready\n"

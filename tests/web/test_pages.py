@@ -20,7 +20,7 @@ from exporter.model.questions import IncidentRecord, Readiness, SourceProgress
 from exporter.web import WebSettings, pages
 from exporter.web.app import STATIC, create_app, start
 from tests.servers.browser import Browser
-from tests.web_backend import START, MemoryBackend, at, resolved_record, shop_incident, shop_record
+from tests.web.backend import START, MemoryBackend, at, resolved_record, shop_incident, shop_record
 
 PAGE = f"/incidents/{shop_incident().id}"
 

@@ -23,8 +23,8 @@ from exporter.flow.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STR
 from exporter.model import NoTelemetry, TimeRange, floor
 from exporter.run.assembly import Assembly, assemble, reduction_settings
 from tests.memory_source import START, MemorySource, at, page
-from tests.test_daemon import StepClock, config, running
-from tests.test_daemon import lines as minutes_of_lines
+from tests.run.test_daemon import StepClock, config, running
+from tests.run.test_daemon import lines as minutes_of_lines
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

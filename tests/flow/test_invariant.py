@@ -198,7 +198,7 @@ async def work(folder: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_processes_killed_at_random_moments_leave_the_same_rows(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
-    command = [sys.executable, "-c", f"import asyncio, pathlib; from tests.test_invariant import work; "
+    command = [sys.executable, "-c", f"import asyncio, pathlib; from tests.flow.test_invariant import work; "
                f"asyncio.run(work(pathlib.Path({str(tmp_path)!r})))"]  # fmt: skip
     for _ in range(4):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

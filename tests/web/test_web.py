@@ -27,7 +27,7 @@ from exporter.telemetry import PrometheusTelemetry
 from exporter.web import GrafanaSignatureSettings, WebSettings
 from exporter.web.app import SECURITY_HEADERS, create_app, start
 from exporter.web.webhooks import MAX_ALERTS
-from tests.web_backend import START, MemoryBackend, resolved_record, shop_incident, shop_record
+from tests.web.backend import START, MemoryBackend, resolved_record, shop_incident, shop_record
 
 TOKEN = "correct-horse"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -527,7 +527,7 @@ def test_a_secret_is_not_shown() -> None:
 
 def test_the_settings_do_not_import_the_server() -> None:
     code = "import sys, exporter.web; sys.exit(any(name in sys.modules for name in ('aiohttp', 'jinja2')))"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60, check=False).returncode == 0
 
 

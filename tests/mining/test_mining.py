@@ -32,7 +32,7 @@ from exporter.mining.settings import MiningSettings, fingerprint
 from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, Mined
 from exporter.model import Reduced, Write
 from tests.bench.mining import accuracy
-from tests.test_reduction import page
+from tests.ingest.test_reduction import page
 
 REDUCTION = ReductionSettings(redaction_key=b"0123456789abcdef")
 DAY = 86_400

@@ -26,10 +26,10 @@ from exporter.model import Anomaly, Evidence, Incident, floor, nanoseconds
 from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
 from exporter.telemetry import PrometheusTelemetry
+from tests.incidents.test_incidents import anomaly
 from tests.memory_source import START, MemorySource, at, page
+from tests.run.test_daemon import StepClock, config, lines, running
 from tests.servers.process import request as ask
-from tests.test_daemon import StepClock, config, lines, running
-from tests.test_incidents import anomaly
 
 MINUTE = timedelta(minutes=1)
 WARM = timedelta(minutes=26)

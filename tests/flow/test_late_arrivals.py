@@ -28,7 +28,7 @@ from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
-from tests.test_daemon import StepClock
+from tests.run.test_daemon import StepClock
 
 MINUTE = timedelta(minutes=1)
 LATE_WINDOW = 2 * MINUTE

@@ -1,0 +1,1 @@
+"""What everything in a table of configuration must keep."""
