@@ -9,14 +9,7 @@ from typing import IO, Literal
 
 from pydantic import Field
 
-from exporter.model import (
-    Check,
-    Context,
-    Notification,
-    PermanentError,
-    Settings,
-    TransientError,
-)
+from exporter.model import Check, Context, Notification, PermanentError, Settings, TransientError
 from exporter.wording.terminal import render
 
 

@@ -105,7 +105,7 @@ def test_a_file_that_speaks_sql_is_refused(offence: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "offence",
     [
-        'SINK = "integrations.slack:SlackSettings"',
+        'SINK = "integrations.slack.bot:SlackSettings"',
         'import importlib\nimportlib.import_module("integrations." + "slack")',
     ],
 )
@@ -137,13 +137,16 @@ OFFENCES = {
         "import exporter.incidents.clusters",
         "exporter.web.offence imports exporter.incidents.clusters",
     ),
-    "integrations/offence.py": ("import integrations.slack", "integrations.offence imports integrations.slack"),
+    "integrations/offence.py": ("import integrations.slack.bot", "integrations.offence imports integrations.slack.bot"),
     "integrations/another.py": (
         "import exporter.ingest.redaction",
         "integrations.another imports exporter.ingest.redaction",
     ),
-    "integrations/_shared.py": ("import integrations.loki", "integrations._shared imports integrations.loki"),
-    "exporter/cli/offence.py": ("import integrations.slack", "exporter.cli.offence -> integrations.slack"),
+    "integrations/_shared.py": (
+        "import integrations.loki.source",
+        "integrations._shared imports integrations.loki.source",
+    ),
+    "exporter/cli/offence.py": ("import integrations.slack.bot", "exporter.cli.offence -> integrations.slack.bot"),
     "exporter/memory/one.py": ("import exporter.memory.other", ".one"),
     "exporter/memory/other.py": ("import exporter.memory.one", ".other"),
 }

@@ -12,17 +12,7 @@ from exporter.flow.source import SourcePipeline
 from exporter.incidents.alerts import from_alert, resolved_by_hand, with_alert
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.tracker import Told
-from exporter.model import (
-    Anomaly,
-    Incident,
-    IncidentStatus,
-    Report,
-    Severity,
-    TimeRange,
-    Write,
-    floor,
-    stable_key,
-)
+from exporter.model import Anomaly, Incident, IncidentStatus, Report, Severity, TimeRange, Write, floor, stable_key
 from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord
 from exporter.model.times import moment, seconds
 from exporter.run.assembly import Assembly

@@ -9,12 +9,7 @@ from datetime import datetime
 from io import StringIO
 from typing import IO, TYPE_CHECKING
 
-from exporter.model import (
-    Claim,
-    Contribution,
-    Incident,
-    Report,
-)
+from exporter.model import Claim, Contribution, Incident, Report
 from exporter.wording import text as _text
 
 if TYPE_CHECKING:

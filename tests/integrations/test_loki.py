@@ -30,7 +30,9 @@ from exporter.model import (
     nanoseconds,
     page_schema,
 )
-from integrations.loki import LokiSettings, LokiSource, guarded, selector_end, with_matchers
+from integrations.loki.logql import guarded, selector_end, with_matchers
+from integrations.loki.settings import LokiSettings
+from integrations.loki.source import LokiSource
 from tests.fakes.logql import parse
 from tests.fakes.loki import LokiFake
 from tests.fakes.serving import serving

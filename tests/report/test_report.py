@@ -21,7 +21,8 @@ from exporter.report.llm import SCHEMA, judge_answer, prompt_data, samples, writ
 from exporter.report.rules import write
 from exporter.report.text import clean, without_links
 from exporter.telemetry import PrometheusTelemetry
-from integrations.openai import OpenAI, OpenAISettings
+from integrations.openai.client import OpenAI
+from integrations.openai.settings import OpenAISettings
 from tests import samples as given_samples
 from tests.fakes.llm import Reply, answers_oddly, fails, hangs, says, scripted
 

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
 
-from exporter.model import (
-    EPOCH,
-    Check,
-    Context,
-    ExporterError,
-    PermanentError,
-    TimeRange,
-    TransientError,
-    floor,
-    nanoseconds,
-)
+from exporter.model import EPOCH, Check, Context, ExporterError, TimeRange, TransientError, floor, nanoseconds
 from integrations._documents import Decoder
-from integrations._http import Client, HttpSettings, Refused, Unready, join, pause
-from integrations._source import FieldMap, Paths, SourceSettings
+from integrations._http import Client, Refused, Unready, join, pause
+from integrations.loki.entries import Entry, entries_of, most_telling, order_of
+from integrations.loki.errors import TooLarge, TooMuch, outcome_of, remedy_for, too_much
+from integrations.loki.logql import guarded, pieces, quoted, selector_end, with_matchers
+
+if TYPE_CHECKING:
+    from integrations.loki.settings import LokiSettings
+
 
 ATTEMPTS = 4
 """Tries of one request; what still fails is the caller's to try again later."""
@@ -43,11 +36,6 @@ SHORTEST = 10**9
 
 PLENTY = 50_000
 """Lines asked for where many share one nanosecond; most servers answer with their own, lower limit."""
-
-MAX_STEPS = 5000
-"""Windows counted by one request; servers refuse more than 11,000 points."""
-
-LONGEST_COUNT = timedelta(days=7)
 
 MAX_SHRINKS = 20
 """Times that one page is asked for with less before it is given up."""
@@ -65,119 +53,10 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-SIGNS_OF_TOO_MUCH = ("too many bytes", "query length", "deadline exceeded", "too many chunks", "time range exceeds")
-
 BORDER = "exporter_border"
+
 STAMP = "{{ __timestamp__ | unixEpochNanos }}"
 """A label that is the time of its line in nanoseconds, for lines whose exact time matters."""
-
-INTERNAL = ("__pattern__", "__aggregated_metric__")
-"""Labels of streams that Loki writes about other streams."""
-
-MAX_STREAM_CHARS = 512
-
-LINE = "line"
-"""The key of the line itself among its labels."""
-
-STREAM = "__stream__"
-
-WRITERS = ("k8s_pod_uid", "k8s_pod_name", "pod", "container_id", "service_instance_id")
-"""Structured metadata that tells apart the writers that share one stream."""
-
-
-class LokiFields(FieldMap):
-    """Which label, or key of the structured metadata, says what; `line` is the line itself."""
-
-    body: Paths = (LINE,)
-    service: Paths = (
-        "service_name",
-        "service",
-        "app",
-        "application",
-        "app_kubernetes_io_name",
-        "k8s_deployment_name",
-        "deployment",
-        "container",
-        "container_name",
-        "k8s_container_name",
-        "component",
-        "compose_service",
-        "unit",
-        "job",
-    )
-    severity: Paths = (
-        "severity_number",
-        "severity_text",
-        "level",
-        "severity",
-        "lvl",
-        "log_level",
-        "loglevel",
-        "levelname",
-        "detected_level",
-    )
-    trace: Paths = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
-    span: Paths = ("span_id", "spanID", "spanId", "span", "SpanId")
-    host: Paths = (
-        "pod",
-        "k8s_pod_name",
-        "pod_name",
-        "instance",
-        "host_name",
-        "hostname",
-        "host",
-        "nodename",
-        "node_name",
-        "node",
-    )
-    stream: Paths = (STREAM,)
-    template: Paths = ("log_record_template", "log.record.template")
-
-
-class LokiSettings(SourceSettings, HttpSettings):
-    """A Loki of version 3 or 2.9, self-hosted or in the cloud."""
-
-    type: Literal["loki"] = "loki"
-    url: str
-    """Where the server, or the gateway before it, listens: without /loki/api/v1."""
-    query: str
-    """A LogQL stream selector, and line filters if need be, such as `{namespace="shop"} != "healthz"`."""
-    tenant: str | None = Field(default=None, min_length=1, max_length=150)
-    """Sent as X-Scope-OrgID; several, joined by `|`, where the server allows that."""
-    fields: LokiFields = LokiFields()
-
-    @field_validator("url")
-    @classmethod
-    def _absolute(cls, value: str) -> str:
-        if not re.match(r"https?://[^/]+", value):
-            raise ValueError(f"{value!r} is not a URL; write http://host:3100")
-        return re.sub(r"/loki/api/v1(/query_range)?/?$", "", value).rstrip("/")
-
-    @field_validator("query")
-    @classmethod
-    def _logs(cls, value: str) -> str:
-        text = value.strip()
-        if not text.startswith("{") or selector_end(text) is None:
-            raise ValueError(f'{value!r} is not a stream selector; write one such as {{namespace="shop"}}')
-        return text
-
-    @model_validator(mode="after")
-    def _one_tenant(self) -> LokiSettings:
-        if self.tenant and any(name.lower() == "x-scope-orgid" for name in self.headers):
-            raise ValueError("give either tenant or the header X-Scope-OrgID")
-        return self
-
-    def build(self, context: Context) -> LokiSource:
-        return LokiSource(self, context)
-
-
-class Entry(NamedTuple):
-    """A line as Loki keeps it."""
-
-    timestamp: int
-    stream: str
-    id: str
-    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -250,7 +129,7 @@ class LokiSource:
                 return [Check(subject, True, f"{lines} lines in the last day")]
             labels = await self._ask("labels", {"start": nanoseconds(day.start), "end": nanoseconds(now)}) or []
         except ExporterError as error:
-            return [Check(subject, False, str(error), _remedy(error))]
+            return [Check(subject, False, str(error), remedy_for(error))]
         known = f"its labels are {', '.join(labels[:30])}" if labels else "this tenant has no labels at all"
         return [Check(subject, False, "no line in the last day", f"Correct `query`: the server answers; {known}.")]
 
@@ -275,7 +154,7 @@ class LokiSource:
                 self._span = end - start
             else:
                 self._span = min(LONGEST, self._span * 2)
-                entries, found = await asyncio.to_thread(_entries, data.get("result") or [])
+                entries, found = await asyncio.to_thread(entries_of, data.get("result") or [])
                 if entries and not start <= entries[0].timestamp <= entries[-1].timestamp < end:
                     raise TransientError(f"source {self.name}: the answer is not of the range that was asked for")
                 return Page(entries, end, full=found >= limit)
@@ -303,13 +182,13 @@ class LokiSource:
         if lost := await self._count_at(instant) - len(found):
             reason = "same_nanosecond"
             self._telemetry.count("source_lines_dropped", max(0, lost), source=self.name, reason=reason)
-        return Page(sorted(found.values(), key=_order), instant + 1, full=False)
+        return Page(sorted(found.values(), key=order_of), instant + 1, full=False)
 
     async def _divide(
         self, streams: Sequence[Mapping[str, str]], matchers: Sequence[str], instant: int, found: dict[str, Entry]
     ) -> None:
         """Read one nanosecond by ever fewer streams, halving the values of the label that tells most of them apart."""
-        name, values = _most_telling(streams)
+        name, values = most_telling(streams)
         if len(values) < 2 or len(found) >= MAX_SIMULTANEOUS:
             return
         for half in values[: len(values) // 2], values[len(values) // 2 :]:
@@ -383,10 +262,10 @@ class LokiSource:
             try:
                 data = await self._once(path, form)
             except ExporterError as error:
-                self._telemetry.count("source_requests", source=self.name, outcome=_outcome(error))
+                self._telemetry.count("source_requests", source=self.name, outcome=outcome_of(error))
                 if isinstance(error, Unready | Refused) and "larger than max" in error.answer.text():
                     raise TooLarge(str(error)) from error
-                if halvable and _too_much(error):
+                if halvable and too_much(error):
                     raise TooMuch(str(error)) from error
                 if not isinstance(error, TransientError) or attempt == ATTEMPTS - 1:
                     raise
@@ -408,152 +287,3 @@ class LokiSource:
         if any("partial" in str(warning) for warning in content.get("warnings") or ()):
             raise TransientError(f"source {self.name}: a partial answer ({content['warnings'][0]}); it is not taken")
         return content["data"]
-
-
-class TooMuch(TransientError):
-    """The server cannot answer for so long a range; a shorter one may do."""
-
-
-class TooLarge(TransientError):
-    """The server cannot send so many lines at once; fewer may do."""
-
-
-def _too_much(error: ExporterError) -> bool:
-    if isinstance(error, Unready | Refused):
-        text = error.answer.text()
-        return error.answer.status in (413, 504) or any(sign in text for sign in SIGNS_OF_TOO_MUCH)
-    return isinstance(error.__cause__, TimeoutError)
-
-
-def _outcome(error: ExporterError) -> str:
-    return "transient" if isinstance(error, TransientError) else "permanent"
-
-
-def _remedy(error: ExporterError) -> str:
-    """What the operator can do about an error of `check`."""
-    words = str(error)
-    status = error.answer.status if isinstance(error, Unready | Refused) else 0
-    if "no org id" in words:
-        return "This server has tenants: set `tenant` (sent as X-Scope-OrgID)."
-    if status in (401, 403):
-        return "Give `username` and `password`, or `token`, of somebody who may read; and the right `tenant`."
-    if status == 404:
-        return "Give as `url` the server's address without /loki/api/v1; a gateway may want a path before it."
-    if "parse error" in words:
-        return 'Correct `query`: a stream selector such as {namespace="shop"}, then line filters such as |= "text".'
-    return "Check `url`, and that the server is ready (its page /ready)."
-
-
-# --- Answers ------------------------------------------------------------------------------------------
-
-
-def _entries(result: Iterable[Mapping[str, Any]]) -> tuple[list[Entry], int]:
-    """The lines of all streams of an answer in order of time, and how many the server sent."""
-    found: dict[str, Entry] = {}
-    sent = 0
-    for stream in result:
-        labels = stream["stream"]
-        name = canonical(labels)
-        for at, line, *rest in stream["values"]:
-            metadata, parsed = _categories(rest[0]) if rest else ({}, {})
-            sent += 1
-            key = blake2b("\0".join((name, at, line, canonical(metadata))).encode("utf-8", "replace"), digest_size=12)
-            document = {**labels, **metadata, **parsed, LINE: line, STREAM: _writer(name, metadata)}
-            if str(document.get("service_name", "")).startswith("unknown_service"):
-                # Loki's word for a stream whose labels name no service: the line may.
-                del document["service_name"]
-            entry = Entry(int(at), name, key.hexdigest(), document)
-            found.setdefault(entry.id, entry)
-    return sorted(found.values(), key=_order), sent
-
-
-def _order(entry: Entry) -> tuple[int, str, str]:
-    return entry.timestamp, entry.stream, entry.id
-
-
-def _categories(value: Any) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Structured metadata and what the query's own parsers found; a flat object is metadata."""
-    if not isinstance(value, Mapping):
-        return {}, {}
-    if value.keys() <= {"structuredMetadata", "parsed"}:
-        return value.get("structuredMetadata") or {}, value.get("parsed") or {}
-    return value, {}
-
-
-def _writer(stream: str, metadata: Mapping[str, str]) -> str:
-    return next((f"{stream}{metadata[name]}" for name in WRITERS if name in metadata), stream)
-
-
-def canonical(labels: Mapping[str, str]) -> str:
-    """One text for a set of labels, whatever their order; cut short with a digest when it is very long."""
-    if not labels:
-        return ""
-    text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    if len(text) <= MAX_STREAM_CHARS:
-        return text
-    return f"{text[:MAX_STREAM_CHARS]}#{blake2b(text.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
-
-
-def _most_telling(streams: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
-    """The label with the most values, and its values; "" stands for streams without it."""
-    names = sorted({name for stream in streams for name in stream})
-    values = {name: sorted({stream.get(name, "") for stream in streams}) for name in names}
-    name = max(names, key=lambda name: len(values[name]), default="")
-    return name, values.get(name, [])
-
-
-def pieces(time_range: TimeRange, window: timedelta) -> Iterator[TimeRange]:
-    """Whole windows, as many as one request may count, between the parts of windows that the range cuts off."""
-    first = floor(time_range.start + window - timedelta(microseconds=1), window)
-    last = floor(time_range.end, window)
-    if last < first:
-        yield time_range
-        return
-    step = max(1, min(MAX_STEPS, LONGEST_COUNT // window)) * window
-    whole = TimeRange(first, last).split(step)
-    for piece in (TimeRange(time_range.start, first), *whole, TimeRange(last, time_range.end)):
-        if piece.duration:
-            yield piece
-
-
-# --- LogQL --------------------------------------------------------------------------------------------
-
-
-def quoted(text: str) -> str:
-    """A string of LogQL.
-
-    >>> quoted('a "b"')
-    '"a \\\\"b\\\\""'
-    """
-    return json.dumps(text, ensure_ascii=False)
-
-
-def selector_end(query: str) -> int | None:
-    """Where the stream selector ends; None when it does not.
-
-    >>> selector_end('{app="}"} |= "x"')
-    9
-    """
-    match = re.match(r'\s*\{(?:[^"`}]|"(?:[^"\\]|\\.)*"|`[^`]*`)*\}', query, re.DOTALL)
-    return match.end() if match else None
-
-
-def with_matchers(query: str, matchers: Iterable[str]) -> str:
-    """The query with a narrower selector.
-
-    >>> with_matchers('{app="shop"} |= "x"', ['pod=~"a|b"'])
-    '{app="shop",pod=~"a|b"} |= "x"'
-    """
-    end = selector_end(query)
-    if end is None:
-        raise PermanentError(f"{query!r} is not a stream selector")
-    return ",".join((query[: end - 1].rstrip(), *matchers)) + query[end - 1 :]
-
-
-def guarded(query: str, labels: Iterable[str], excluded: Iterable[str]) -> str:
-    """The query without what Loki writes about itself, and without the services that are not to be read."""
-    # In Kubernetes the label `job` is namespace/name.
-    names = "|".join(f"(.+/)?{re.escape(name)}" for name in excluded)
-    own = [f"{label}!~{quoted(names)}" for label in labels if re.fullmatch(r"[A-Za-z_]\w*", label)]
-    # Not as matchers: Loki gives a selector that names one of them to its own user interface alone, and us nothing.
-    return with_matchers(query, own) + "".join(f' | {label}=""' for label in INTERNAL)

@@ -3,116 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-
-from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.model import (
     Check,
     Clock,
     ConfigError,
-    Context,
-    Duration,
     ExporterError,
     PermanentError,
-    Settings,
     SystemClock,
     Telemetry,
     TransientError,
     read_secret,
 )
-from integrations._http import TlsSettings, retry_after
+from integrations._http import retry_after
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
 
-MAX_ANSWER_CHARS = 200_000
+    from integrations.openai.settings import OpenAISettings
+from integrations.openai.answers import MAX_ANSWER_CHARS, InvalidAnswer, parse, repair
+
 MAX_ATTEMPTS = 8
 """Requests for one answer: two steps down the ladder, two options that are refused, one repair, and some room."""
 
 REPROBE_AFTER = timedelta(days=1)
 """Servers learn: after this long, what a server refused is tried again."""
 
-_PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
 _CHECK_SCHEMA = {
     "type": "object",
     "properties": {"ok": {"type": "boolean"}},
     "required": ["ok"],
     "additionalProperties": False,
 }
-
-
-class OpenAISettings(Settings):
-    """A model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, OpenAI and others."""
-
-    type: Literal["openai"]
-    base_url: str
-    """Up to and including the version, such as `http://localhost:8000/v1`."""
-    model: str = Field(min_length=1)
-    api_key: SecretStr | None = None
-    """Many local servers want none."""
-    api_key_file: Path | None = None
-    tls: TlsSettings = TlsSettings()
-    timeout: Duration = timedelta(seconds=60)
-    """Of one request; a whole answer, with retries at a lower level and a repair, takes at most twice that."""
-    max_tokens: int = Field(default=1200, ge=16, le=100_000)
-    """Of the answer. Models that reason spend it on hidden tokens, too: give them more."""
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    allow_remote: bool = False
-    """Permit an address outside of your own network. What is sent is redacted, but it leaves."""
-    concurrency: int = Field(default=1, ge=1, le=16)
-    daily_tokens: int | None = Field(default=1_000_000, ge=1)
-    """Tokens of prompts and answers a day (UTC); over it, reports are written without the model."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _absolute(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("not an absolute http(s) URL, such as http://localhost:8000/v1")
-        if parts.username or parts.password:
-            raise ValueError("holds a user or password; use api_key or api_key_file")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> OpenAISettings:
-        if self.api_key and self.api_key_file:
-            raise ValueError("api_key and api_key_file are both given; give one of them")
-        host = urlsplit(self.base_url).hostname or ""
-        if not self.allow_remote and not is_private(host):
-            raise ValueError(
-                f"base_url: {host} is outside of your own network, and log lines (redacted) would be sent there; "
-                "use a model of your own, or permit it with allow_remote: true"
-            )
-        return self
-
-    def build(self, context: Context) -> OpenAI:
-        return OpenAI(self, context.telemetry, context.clock)
-
-
-def is_private(host: str) -> bool:
-    """Whether a host is on this machine or in a private network, by its name alone.
-
-    >>> is_private("127.0.0.1"), is_private("vllm.models.svc"), is_private("api.openai.com")
-    (True, True, False)
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        name = host.lower().rstrip(".")
-        return "." not in name or name.endswith((*_PRIVATE_SUFFIXES, ".cluster.local"))
-    # Link-local addresses are those of cloud metadata services.
-    return (address.is_private or address.is_loopback) and not address.is_link_local
 
 
 @dataclass(frozen=True)
@@ -198,7 +128,7 @@ class OpenAI:
                     ) from problem
                 if len(messages) > 2:
                     raise InvalidAnswer(f"llm {self.model}: no valid answer, not even repaired: {problem}") from problem
-                messages += _repair(content, problem)
+                messages += repair(content, problem)
         raise PermanentError(f"llm {self.model}: the server refuses every form of request that is known")
 
     def _probe_again(self) -> None:
@@ -388,10 +318,6 @@ _HEADERS = frozenset(
 )
 
 
-class InvalidAnswer(PermanentError):
-    """The model answered, but not what was asked for."""
-
-
 class _RefusedOption(Exception):
     """The server does not know an option; the request may succeed `without` it."""
 
@@ -416,48 +342,3 @@ def _said(error: Any) -> str:
         )
     text = re.sub(r"\w+://\S+", "(address)", str(body or "no reason given"))
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
-
-
-def _repair(content: str, problem: ValueError) -> list[dict[str, str]]:
-    return [
-        {"role": "assistant", "content": content[:4_000]},
-        {
-            "role": "user",
-            "content": f"That is not what was asked for: {problem}. Answer again with the JSON object alone.",
-        },
-    ]
-
-
-def parse(content: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first JSON object in an answer that has the schema's required keys; fences and thoughts are left out.
-
-    Raises ValueError that says what is wrong.
-
-    >>> parse('<think>{"a": 2}</think> Here: ```json\\n{"a": 1}\\n```', {"required": ["a"]})
-    {'a': 1}
-    """
-    required = list(schema.get("required", ()))
-    text = content.rpartition("</think>")[2]
-    problem = "there is no JSON object in it"
-    for value in _objects(text):
-        missing = [key for key in required if key not in value]
-        if not missing:
-            return value
-        problem = f"the JSON object has no {', '.join(map(repr, missing))}"
-    raise ValueError(problem)
-
-
-def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """JSON objects that stand in a text, none inside another."""
-    decoder = json.JSONDecoder()
-    position = text.find("{")
-    for _ in range(100):
-        if position < 0:
-            return
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            end = position + 1
-        else:
-            yield value
-        position = text.find("{", end)

@@ -1,0 +1,106 @@
+"""What exporter.yml says about Loki."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from exporter.model import Context
+from integrations._http import HttpSettings
+from integrations._source import FieldMap, Paths, SourceSettings
+from integrations.loki.entries import LINE, STREAM
+from integrations.loki.logql import selector_end
+
+if TYPE_CHECKING:
+    from integrations.loki.source import LokiSource
+
+
+class LokiFields(FieldMap):
+    """Which label, or key of the structured metadata, says what; `line` is the line itself."""
+
+    body: Paths = (LINE,)
+    service: Paths = (
+        "service_name",
+        "service",
+        "app",
+        "application",
+        "app_kubernetes_io_name",
+        "k8s_deployment_name",
+        "deployment",
+        "container",
+        "container_name",
+        "k8s_container_name",
+        "component",
+        "compose_service",
+        "unit",
+        "job",
+    )
+    severity: Paths = (
+        "severity_number",
+        "severity_text",
+        "level",
+        "severity",
+        "lvl",
+        "log_level",
+        "loglevel",
+        "levelname",
+        "detected_level",
+    )
+    trace: Paths = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
+    span: Paths = ("span_id", "spanID", "spanId", "span", "SpanId")
+    host: Paths = (
+        "pod",
+        "k8s_pod_name",
+        "pod_name",
+        "instance",
+        "host_name",
+        "hostname",
+        "host",
+        "nodename",
+        "node_name",
+        "node",
+    )
+    stream: Paths = (STREAM,)
+    template: Paths = ("log_record_template", "log.record.template")
+
+
+class LokiSettings(SourceSettings, HttpSettings):
+    """A Loki of version 3 or 2.9, self-hosted or in the cloud."""
+
+    type: Literal["loki"] = "loki"
+    url: str
+    """Where the server, or the gateway before it, listens: without /loki/api/v1."""
+    query: str
+    """A LogQL stream selector, and line filters if need be, such as `{namespace="shop"} != "healthz"`."""
+    tenant: str | None = Field(default=None, min_length=1, max_length=150)
+    """Sent as X-Scope-OrgID; several, joined by `|`, where the server allows that."""
+    fields: LokiFields = LokiFields()
+
+    @field_validator("url")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if not re.match(r"https?://[^/]+", value):
+            raise ValueError(f"{value!r} is not a URL; write http://host:3100")
+        return re.sub(r"/loki/api/v1(/query_range)?/?$", "", value).rstrip("/")
+
+    @field_validator("query")
+    @classmethod
+    def _logs(cls, value: str) -> str:
+        text = value.strip()
+        if not text.startswith("{") or selector_end(text) is None:
+            raise ValueError(f'{value!r} is not a stream selector; write one such as {{namespace="shop"}}')
+        return text
+
+    @model_validator(mode="after")
+    def _one_tenant(self) -> LokiSettings:
+        if self.tenant and any(name.lower() == "x-scope-orgid" for name in self.headers):
+            raise ValueError("give either tenant or the header X-Scope-OrgID")
+        return self
+
+    def build(self, context: Context) -> LokiSource:
+        # Only what is built needs its client.
+        from integrations.loki.source import LokiSource
+
+        return LokiSource(self, context)

@@ -1,0 +1,86 @@
+"""What exporter.yml says about the model."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from exporter.model import Context, Duration, Settings
+from integrations._http import TlsSettings
+
+if TYPE_CHECKING:
+    from integrations.openai.client import OpenAI
+
+
+_PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
+
+
+class OpenAISettings(Settings):
+    """A model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, OpenAI and others."""
+
+    type: Literal["openai"]
+    base_url: str
+    """Up to and including the version, such as `http://localhost:8000/v1`."""
+    model: str = Field(min_length=1)
+    api_key: SecretStr | None = None
+    """Many local servers want none."""
+    api_key_file: Path | None = None
+    tls: TlsSettings = TlsSettings()
+    timeout: Duration = timedelta(seconds=60)
+    """Of one request; a whole answer, with retries at a lower level and a repair, takes at most twice that."""
+    max_tokens: int = Field(default=1200, ge=16, le=100_000)
+    """Of the answer. Models that reason spend it on hidden tokens, too: give them more."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    allow_remote: bool = False
+    """Permit an address outside of your own network. What is sent is redacted, but it leaves."""
+    concurrency: int = Field(default=1, ge=1, le=16)
+    daily_tokens: int | None = Field(default=1_000_000, ge=1)
+    """Tokens of prompts and answers a day (UTC); over it, reports are written without the model."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an absolute http(s) URL, such as http://localhost:8000/v1")
+        if parts.username or parts.password:
+            raise ValueError("holds a user or password; use api_key or api_key_file")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OpenAISettings:
+        if self.api_key and self.api_key_file:
+            raise ValueError("api_key and api_key_file are both given; give one of them")
+        host = urlsplit(self.base_url).hostname or ""
+        if not self.allow_remote and not is_private(host):
+            raise ValueError(
+                f"base_url: {host} is outside of your own network, and log lines (redacted) would be sent there; "
+                "use a model of your own, or permit it with allow_remote: true"
+            )
+        return self
+
+    def build(self, context: Context) -> OpenAI:
+        # Only what is built needs its client.
+        from integrations.openai.client import OpenAI
+
+        return OpenAI(self, context.telemetry, context.clock)
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is on this machine or in a private network, by its name alone.
+
+    >>> is_private("127.0.0.1"), is_private("vllm.models.svc"), is_private("api.openai.com")
+    (True, True, False)
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." not in name or name.endswith((*_PRIVATE_SUFFIXES, ".cluster.local"))
+    # Link-local addresses are those of cloud metadata services.
+    return (address.is_private or address.is_loopback) and not address.is_link_local

@@ -1,0 +1,182 @@
+"""With a bot token: one message an incident, edited as it changes and answered in its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from exporter.model import Check, Context, ExporterError, Notification, TransientError, from_json, to_json
+from exporter.wording import text as _text
+from integrations._http import Client, join
+from integrations.slack.errors import FORMAT, GONE, Pace, SlackError, failure, hold
+from integrations.slack.message import MAX_SECTION, changes, inert, markdown, message, plain, state
+
+if TYPE_CHECKING:
+    from integrations.slack.settings import SlackSettings
+
+
+EVENT_TYPE = "log_anomaly_incident"
+
+EDIT_EVERY = timedelta(seconds=5)
+"""Edits of one message that come faster are gathered into one."""
+
+
+@dataclass(frozen=True)
+class Posted:
+    """Where an incident's message is, and what it said: the receipt. `edited` is wall time."""
+
+    channel: str
+    ts: str
+    edited: datetime
+    said: Mapping[str, Any]
+
+
+class SlackBot:
+    """One message an incident, edited as it changes; what matters is also said in its thread."""
+
+    wants: Literal["latest"] = "latest"
+    resend = None
+
+    def __init__(self, settings: SlackSettings, context: Context) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._clock = context.clock
+        self._pace = Pace(context.clock)
+        self._client = Client(settings, f"sink {settings.name}")
+
+    async def deliver(self, notification: Notification) -> str | None:
+        posted = read_receipt(notification.receipt) or await self._find(notification)
+        if posted is None:
+            return write_receipt(await self._open(notification))
+        known = posted.said.keys() == state(notification.incident).keys()
+        said = changes(notification.incident, posted.said) if known else []
+        since = notification.now - posted.edited
+        wait = max(EDIT_EVERY - since, timedelta()) if since >= timedelta() else timedelta()
+        # Both limits are asked before the first call: a half-told change would be told again.
+        hold(self.name, max(wait, self._pace.wait() if said else timedelta()))
+        try:
+            await self._edit(notification, posted)
+            if said:
+                await self._reply(notification, posted, said)
+        except SlackError as refused:
+            if refused.error not in GONE:
+                raise failure(self.name, refused.error) from refused
+            return write_receipt(await self._open(notification))
+        return write_receipt(Posted(posted.channel, posted.ts, notification.now, state(notification.incident)))
+
+    async def _open(self, notification: Notification) -> Posted:
+        hold(self.name, self._pace.wait())
+        self._pace.took()
+        try:
+            answer = await self._say("chat.postMessage", notification, {"channel": self._settings.channel})
+        except SlackError as refused:
+            raise failure(self.name, refused.error) from refused
+        if not answer.get("channel") or not answer.get("ts"):
+            # It may be in the channel: the next attempt looks for it there.
+            raise TransientError(f"sink {self.name}: Slack answers without saying where the message is")
+        return Posted(str(answer["channel"]), str(answer["ts"]), notification.now, state(notification.incident))
+
+    async def _edit(self, notification: Notification, posted: Posted) -> None:
+        await self._say("chat.update", notification, {"channel": posted.channel, "ts": posted.ts})
+
+    async def _reply(self, notification: Notification, posted: Posted, said: Sequence[str]) -> None:
+        self._pace.took()
+        text = _text.fill("\n".join(said), MAX_SECTION, inert)
+        await self._call(
+            "chat.postMessage",
+            {
+                "channel": posted.channel,
+                # Always the message itself: a reply to a reply leaves the thread.
+                "thread_ts": posted.ts,
+                "text": text,
+                "blocks": [markdown(text)],
+                "unfurl_links": False,
+                "unfurl_media": False,
+                "metadata": _metadata(notification),
+            },
+        )
+
+    async def _say(self, method: str, notification: Notification, where: Mapping[str, Any]) -> dict[str, Any]:
+        """The message in blocks; as plain text when Slack cannot take them."""
+        whole = {**message(notification, self._settings.samples), "metadata": _metadata(notification), **where}
+        try:
+            return await self._call(method, whole)
+        except SlackError as refused:
+            if refused.error not in FORMAT:
+                raise
+        # An edit keeps the old blocks unless it is given none.
+        bare = {"text": plain(notification), "blocks": [], "unfurl_links": False, "unfurl_media": False, **where}
+        return await self._call(method, bare)
+
+    async def _find(self, notification: Notification) -> Posted | None:
+        """Our message of this incident in the channel, where we may read it: an answer may have been lost."""
+        params = [("channel", str(self._settings.channel)), ("include_all_metadata", "true"), ("limit", "100")]
+        try:
+            answer = await self._call("conversations.history", None, params)
+            for item in answer.get("messages", ()):
+                metadata = item.get("metadata") or {}
+                mine = metadata.get("event_type") == EVENT_TYPE
+                if mine and metadata.get("event_payload", {}).get("incident_id") == notification.incident.id:
+                    edited = notification.now - EDIT_EVERY
+                    return Posted(str(self._settings.channel), str(item["ts"]), edited, {})
+        except (SlackError, ExporterError, AttributeError, TypeError, KeyError):
+            # Without the scope we may tell it twice, with the same event id; not telling it would be worse.
+            return None
+        return None
+
+    async def _call(
+        self, method: str, body: Mapping[str, Any] | None, params: Sequence[tuple[str, str]] = ()
+    ) -> dict[str, Any]:
+        verb, url = "GET" if body is None else "POST", join(self._settings.api_url, method)
+        try:
+            answer = await self._client.request(verb, url, json=body, params=params)
+        except TransientError as error:
+            # Reading has a limit of its own, which must not hold up what is to be told.
+            if body is not None:
+                self._pace.pause(error.retry_after or timedelta())
+            raise
+        value = answer.json()
+        if not isinstance(value, dict) or not value.get("ok"):
+            error_name = str(value.get("error", "no error named")) if isinstance(value, dict) else "no object"
+            if error_name == "missing_scope":
+                raise failure(self.name, error_name, str(value.get("needed", "")))
+            raise SlackError(error_name)
+        return value
+
+    async def check(self) -> Sequence[Check]:
+        subject = "Slack bot token"
+        try:
+            answer = await self._call("auth.test", {})
+        except SlackError as refused:
+            return [Check(subject, False, str(failure(self.name, refused.error)))]
+        except ExporterError as error:
+            return [Check(subject, False, str(error), "see token_file and the way to slack.com")]
+        who = f"{_text.brief(str(answer.get('user', '')), 80)} in {_text.brief(str(answer.get('team', '')), 80)}"
+        return [Check(subject, True, f"is {who}")]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def read_receipt(receipt: str | None) -> Posted | None:
+    """Where the message is; None when nothing was posted yet."""
+    try:
+        posted = from_json(Posted, _text.unpack(receipt))
+    except ValueError:
+        return None
+    return posted if isinstance(posted, Posted) else None
+
+
+def write_receipt(posted: Posted) -> str:
+    return _text.pack(to_json(posted))
+
+
+def _metadata(notification: Notification) -> dict[str, Any]:
+    payload = {
+        "incident_id": notification.incident.id,
+        "revision": notification.incident.revision,
+        "event_id": notification.event_id,
+    }
+    return {"event_type": EVENT_TYPE, "event_payload": payload}

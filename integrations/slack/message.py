@@ -1,0 +1,177 @@
+"""Incidents in Slack's blocks: within its limits, and without anything that it would fetch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporter.model import Incident, Notification
+from exporter.wording import text as _text
+
+MAX_BLOCKS_BYTES = 12_000
+"""Slack refuses blocks of about 13,200 characters in all (measured by others; not documented)."""
+
+MAX_HEADER = 150
+
+MAX_SECTION = 2_800
+
+MAX_PLAIN = 3_000
+
+SIGNS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
+
+
+def message(notification: Notification, samples: int = 3, said: Sequence[str] = ()) -> dict[str, Any]:
+    """Text for notifications and blocks for the channel; within Slack's limits, and without anything it would fetch."""
+    return {
+        "text": plain(notification, 300),
+        "blocks": blocks(notification, samples, said),
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "parse": "none",
+    }
+
+
+def plain(notification: Notification, limit: int = MAX_PLAIN) -> str:
+    """The message without blocks: for notifications, and where Slack refuses the blocks."""
+    incident, report = notification.incident, notification.report
+    lines = [f"{_status(incident)}: {_text.headline(incident, report)}"]
+    lines += [f"• {_text.reason(item)}" for item in incident.contributions[:5]]
+    address = _text.link(notification.url)
+    tail = f"\n{address}" if address else ""
+    return _text.fill("\n".join(lines), limit - len(escape(tail)), unlinked) + escape(tail)
+
+
+def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What matters first; what does not fit the budget is left out. `said` is what changed since the last message."""
+    incident, report = notification.incident, notification.report
+    title = _text.truncate(f"{_sign(incident)} {_text.headline(incident, report)}", MAX_HEADER)
+    head = {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
+    optional = [
+        _section("What changed", said),
+        _section(f"*{_status(incident)}* · most likely cause", _text.suspects(incident)),
+        _section("Observed against expected", [_text.reason(item) for item in incident.contributions[:4]]),
+        _section("Seen before", [_text.similar(past) for past in report.similar[:2]]),
+        _section("What to do", [_text.brief(step.text, 240) for step in report.steps[:4]]),
+        _lines(incident, samples),
+    ]
+    foot = {"type": "context", "elements": [{"type": "mrkdwn", "text": _foot(notification), "verbatim": True}]}
+    kept: list[dict[str, Any]] = [head]
+    for block in filter(None, optional):
+        if size([*kept, block, foot]) <= MAX_BLOCKS_BYTES:
+            kept.append(block)
+    return [*kept, foot]
+
+
+def size(value: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of the blocks as they are sent."""
+    return len(json.dumps(value))
+
+
+def escape(text: str) -> str:
+    """Slack's three: with them escaped, no mention, link or command is left.
+
+    >>> escape("<!channel> & <@U1>")
+    '&lt;!channel&gt; &amp; &lt;@U1&gt;'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def inert(text: str) -> str:
+    """Escaped, and with a zero-width space beside the marks of Slack's formatting: log text shows as it is.
+
+    An underscore inside a word formats nothing, so names stay what people can copy.
+    """
+    return re.sub(r"([*~`]|(?<![^\W_])_|_(?![^\W_]))", "\u200b\\1\u200b", escape(text))
+
+
+def unlinked(text: str) -> str:
+    """Inert, and with no address that Slack would make a link of: plain text has no `verbatim`."""
+    return inert(text).replace("://", ":\u200b//")
+
+
+def fenced(text: str) -> str:
+    """Escaped for a code fence, which it cannot end."""
+    return escape(text).replace("`", "\u200b`")
+
+
+def changes(incident: Incident, before: Mapping[str, Any]) -> list[str]:
+    """What is worth a message since the last one: the sentences of it. A first message is told by itself."""
+    now = state(incident)
+    said = []
+    if before["status"] != now["status"]:
+        resolved = incident.status == "resolved"
+        lasted = _text.duration(incident.last_seen - incident.starts_at)
+        said.append(f"Resolved after {lasted}." if resolved else "It is back: reopened.")
+    if before["severity"] != now["severity"]:
+        said.append(f"Severity changed from {before['severity']} to {now['severity']}.")
+    if before["cause"] != now["cause"]:
+        said.append(f"The most likely cause is now {now['cause']}, no longer {before['cause']}.")
+    if added := [name for name in now["services"] if name not in before["services"]]:
+        said.append(f"Now also affected: {', '.join(added)}.")
+    if now["fix"] and before.get("fix") != now["fix"]:
+        said.append(f"Fixed by: {now['fix']}")
+    return said
+
+
+def state(incident: Incident) -> dict[str, Any]:
+    """What `changes` compares."""
+    return {
+        "status": incident.status,
+        "severity": incident.severity,
+        "cause": _text.brief(_text.cause(incident), 80),
+        "services": [_text.brief(name, 80) for name in incident.services[:20]],
+        "fix": _text.brief(incident.fix or "", 300),
+    }
+
+
+def _section(title: str, lines: Sequence[str]) -> dict[str, Any] | None:
+    if not lines:
+        return None
+    heading = title if title.startswith("*") else f"*{title}*"
+    each = max((MAX_SECTION - len(heading)) // len(lines) - 8, 40)
+    text = "\n".join([heading, *(f"• {_text.fill(line, each, inert)}" for line in lines)])
+    return markdown(text)
+
+
+def markdown(text: str) -> dict[str, Any]:
+    # Verbatim: an address in a log line does not become a link.
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+
+
+def _lines(incident: Incident, samples: int) -> dict[str, Any] | None:
+    if not samples or not incident.evidence:
+        return None
+    each = (MAX_SECTION - 40) // samples - 2
+    lines = [
+        _text.fill(f"{e.timestamp:%H:%M:%S} {_text.one_line(e.service)}  {_text.brief(e.body, 600)}", each, fenced)
+        for e in incident.evidence[:samples]
+    ]
+    text = "\n".join(lines)
+    return markdown(f"*Lines*\n```\n{text}\n```")
+
+
+def _foot(notification: Notification) -> str:
+    incident, report = notification.incident, notification.report
+    links = [("Open incident", notification.url or ""), *notification.source_links[:3]]
+    parts = [f"<{url}|{inert(_text.brief(name, 60))}>" for name, raw in links if (url := _link(raw))]
+    parts.append(f"since {incident.starts_at:%Y-%m-%d %H:%M} UTC")
+    parts.append(f"incident {inert(_text.brief(incident.id, 40))}, revision {incident.revision}")
+    if report.writer != "rules":
+        parts.append(f"text generated by {inert(_text.brief(report.writer, 60))}, may be wrong")
+    return " · ".join(parts)
+
+
+def _link(url: str) -> str | None:
+    # Inside <…> an ampersand is written as an entity, like everywhere in Slack's text.
+    safe = _text.link(url)
+    return escape(safe) if safe and len(safe) <= 700 else None
+
+
+def _sign(incident: Incident) -> str:
+    return "✅" if incident.status == "resolved" else SIGNS[incident.severity]
+
+
+def _status(incident: Incident) -> str:
+    return "Resolved" if incident.status == "resolved" else incident.severity.capitalize()

@@ -1,0 +1,63 @@
+"""What exporter.yml says about Slack."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from exporter.model import Context, Duration, Notification
+from integrations._http import HttpSettings
+from integrations.slack.message import message
+
+if TYPE_CHECKING:
+    from integrations.slack.bot import SlackBot
+    from integrations.slack.webhook import SlackWebhook
+
+
+class SlackSettings(HttpSettings):
+    """Messages to a channel: a bot token with its channel, or an incoming webhook.
+
+    `token` or `token_file` is the bot's (xoxb-…), with the scope chat:write; with channels:history too we find our
+    messages again after a crash.
+    """
+
+    type: Literal["slack"]
+    name: str = "slack"
+    channel: str | None = None
+    """Id of the channel, such as C0123ABC; the bot must be a member."""
+    webhook_url: SecretStr | None = None
+    webhook_url_file: Path | None = None
+    """Address of an incoming webhook; it can neither edit nor answer, so each change that matters is a message."""
+    samples: int = Field(default=3, ge=0, le=5)
+    """Redacted log lines to show."""
+    api_url: str = "https://slack.com/api"
+    timeout: Duration = timedelta(seconds=8)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SlackSettings:
+        bot, hook = bool(self.token or self.token_file), bool(self.webhook_url or self.webhook_url_file)
+        if bot == hook:
+            raise ValueError("give either token_file (or token) with channel, or webhook_url_file (or webhook_url)")
+        if bot and not self.channel:
+            raise ValueError("a bot token needs the channel to write to")
+        if self.webhook_url and self.webhook_url_file:
+            raise ValueError("give either webhook_url or webhook_url_file")
+        if self.username:
+            raise ValueError("Slack takes no username and password")
+        return self
+
+    def build(self, context: Context) -> SlackBot | SlackWebhook:
+        # Only what is built needs its client.
+        from integrations.slack.bot import SlackBot
+        from integrations.slack.webhook import SlackWebhook
+
+        bot = self.token or self.token_file
+        return SlackBot(self, context) if bot else SlackWebhook(self, context)
+
+    @staticmethod
+    def preview(notification: Notification) -> dict[str, Any]:
+        """What would be sent, with nothing sent before."""
+        return message(notification)
