@@ -103,7 +103,7 @@ FAILURES = (
     ("search", range(162, 174), "error", 6, "replica set of the index lost its primary"),
     ("orders", range(170, 174), "fatal", 1, "out of connections, giving up"),
     ("mailer", range(171, 176), "error", 6, "relay refuses the receipt: 451 greylisted"),
-    ("gateway", range(186, 190), "error", 6, "certificate of the upstream has expired"),
+    ("gateway", range(186, 190), "error", 6, "certificate of the upstream has expired, anna@example.org is logged out"),
 )
 """Service, minutes, level, lines a minute, message."""
 
