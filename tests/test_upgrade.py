@@ -24,11 +24,11 @@ import pytest
 import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from exporter.assembly import assemble
-from exporter.cli import main
+from exporter.cli.main import main
 from exporter.config import load
-from exporter.daemon import Daemon
 from exporter.model import Incident, to_json
+from exporter.run.assembly import assemble
+from exporter.run.daemon import Daemon
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import WebSettings
 from exporter.web.app import create_app, start
