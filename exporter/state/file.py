@@ -9,8 +9,9 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO, TypeVar
 
@@ -44,6 +45,26 @@ class StateInUse(StateError):
     """Another process holds the state file."""
 
 
+class Connection:
+    """A connection that one thread at a time uses, and that is closed while none does: SQLite survives no other order.
+
+    Joining threads is not enough: an interrupt may leave one that its pool does not know of.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            yield self._connection
+
+    def close(self) -> None:
+        with self.use() as connection:
+            connection.close()
+
+
 class Rows:
     """A state file to read from, without holding it: also while a daemon writes it."""
 
@@ -51,7 +72,7 @@ class Rows:
         self.path = path
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="rows")
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[Connection] = []
         self._closing = threading.Event()
 
     async def read(self, query: str, parameters: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
@@ -71,21 +92,22 @@ class Rows:
             raise StateError(f"state file {self.path}: is closed") from error
 
     def _read(self, query: str, parameters: Sequence[SqlValue]) -> list[tuple[Any, ...]]:
-        with _explained(self.path):
-            return self._reader().execute(query, parameters).fetchall()
+        with _explained(self.path), self._reader().use() as connection:
+            return connection.execute(query, parameters).fetchall()
 
-    def _reader(self) -> sqlite3.Connection:
-        if not hasattr(self._local, "connection"):
+    def _reader(self) -> Connection:
+        if not hasattr(self._local, "reader"):
             opened = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
             )
-            self._readers.append(opened)
-            known_version(opened, self.path)
             # Not `interrupt()`, which misses a read that is just about to begin.
             opened.set_progress_handler(self._closing.is_set, STEPS_UNHEEDING)
-            self._local.connection = opened
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+            reader = Connection(opened)
+            self._readers.append(reader)
+            known_version(opened, self.path)
+            self._local.reader = reader
+        known: Connection = self._local.reader
+        return known
 
     async def meta(self, key: str) -> str | None:
         """A value of the table meta."""
@@ -93,11 +115,11 @@ class Rows:
         return rows[0][0] if rows else None
 
     def close(self) -> None:
-        """Break off what is being read, wait until it has ended, then close: SQLite does not survive another order."""
+        """Break off what is being read, and let go of the file once it has ended."""
         self._closing.set()
         self._pool.shutdown(wait=True)
-        for connection in self._readers:
-            connection.close()
+        for reader in self._readers:
+            reader.close()
         self._readers.clear()
 
 
@@ -119,7 +141,7 @@ class State(Rows):
             self.close()
             raise
 
-    def _open(self, derived: Sequence[str], fingerprint: str) -> sqlite3.Connection:
+    def _open(self, derived: Sequence[str], fingerprint: str) -> Connection:
         with _explained(self.path):
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             try:
@@ -127,7 +149,7 @@ class State(Rows):
             except BaseException:
                 connection.close()
                 raise
-            return connection
+            return Connection(connection)
 
     def _prepare(self, connection: sqlite3.Connection, derived: Sequence[str], fingerprint: str) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -157,16 +179,16 @@ class State(Rows):
         self._hand_over(self._writer, self._write, tuple(writes)).result()
 
     def _write(self, writes: Sequence[Write]) -> None:
-        with _explained(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+        with _explained(self.path), self._connection.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
             try:
                 for write in writes:
-                    self._connection.executemany(_statement(write), write.rows)
-                self._connection.execute("COMMIT")
+                    connection.executemany(_statement(write), write.rows)
+                connection.execute("COMMIT")
             except BaseException:
                 # SQLite itself has rolled back already when the disk is full.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
 
     async def prune(self, table: str, column: str | None = None, before: int = 0, only: str = "TRUE") -> None:
@@ -175,8 +197,8 @@ class State(Rows):
 
     def _prune(self, table: str, column: str | None, before: int, only: str) -> None:
         old = f'"{column}" < {before:d}' if column else "TRUE"
-        with _explained(self.path):
-            self._connection.execute(f"DELETE FROM {table} WHERE {old} AND {only}")
+        with _explained(self.path), self._connection.use() as connection:
+            connection.execute(f"DELETE FROM {table} WHERE {old} AND {only}")
 
     async def derived_rows(self, source: str) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of a source in the stages' tables, by table, in key order: what stages are loaded from."""
@@ -290,6 +312,8 @@ def _reason(error: sqlite3.Error | OSError) -> str:
     text = str(error).lower()
     if "interrupted" in text:
         return "was closed while it was read"
+    if "closed database" in text:
+        return "is closed"
     if "full" in text or "no space" in text:
         return "the disk is full; free some space, nothing already accepted is lost"
     if "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:

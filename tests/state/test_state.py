@@ -51,6 +51,37 @@ asyncio.run(main())
 """
 """A program of its own, for what it is about kills a process."""
 
+CLOSED_WHILE_A_STRANGER_READS = """
+import sys, threading
+from pathlib import Path
+from exporter.model import StateError
+from exporter.state.file import State, meta_write
+
+def read():
+    try:
+        while True:
+            state._read("SELECT a.key, b.value FROM meta a, meta b LIMIT 50000", ())
+    except StateError as error:
+        refusals.append(str(error).rpartition(": ")[2])
+
+def reading():
+    frame = sys._current_frames()[thread.ident]
+    return frame is not None and frame.f_code.co_name == "_read"
+
+refusals = []
+for number in range(8):
+    state = State(Path(sys.argv[1]) / f"{number}.db")
+    state.write_now([meta_write(str(row), "x" * 100) for row in range(800)])
+    thread = threading.Thread(target=read)
+    thread.start()
+    while not reading():
+        pass
+    state.close()
+    thread.join()
+assert set(refusals) <= {"is closed", "was closed while it was read"} and len(refusals) == 8, refusals
+"""
+"""An interrupt that comes while a pool starts a thread leaves one that reads and that the pool does not know of."""
+
 TABLES = "CREATE TABLE templates (source TEXT, id INTEGER, text TEXT, PRIMARY KEY (source, id)) STRICT, WITHOUT ROWID;"
 
 
@@ -114,8 +145,9 @@ async def test_a_reader_needs_no_lock(tmp_path: Path) -> None:
     state.close()
 
 
-def test_closing_while_it_is_read_harms_nobody(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "faulthandler", "-c", CLOSED_WHILE_READ, str(tmp_path)]
+@pytest.mark.parametrize("program", [CLOSED_WHILE_READ, CLOSED_WHILE_A_STRANGER_READS], ids=["pool", "stranger"])
+def test_closing_while_it_is_read_harms_nobody(program: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -276,7 +308,8 @@ async def test_a_full_disk_loses_nothing_that_was_accepted(tmp_path: Path) -> No
     state = State(tmp_path / "state.db")
     await state.write([meta_write("kept", "1")])
     pages = (await state.read("PRAGMA page_count"))[0][0]
-    state._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with state._connection.use() as connection:
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     with pytest.raises(StateError, match="disk is full"):
         await state.write([meta_write(f"k{number}", "x" * 4000) for number in range(50)])
     assert await state.meta("kept") == "1"
