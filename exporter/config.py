@@ -34,8 +34,8 @@ SINKS = {
     "alertmanager": "integrations.alertmanager:AlertmanagerSettings",
     "console": "integrations.console:ConsoleSettings",
     "grafana": "integrations.grafana:GrafanaSettings",
-    "otlp": "integrations.otlp:OtlpSettings",
     "slack": "integrations.slack:SlackSettings",
+    "otlp": "integrations.otlp:OtlpSettings",
     "webhook": "integrations.webhook:WebhookSettings",
 }
 

@@ -288,7 +288,9 @@ def shown(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("{", "["):
         # A line that was cut may begin as JSON does.
         with contextlib.suppress(ValueError):
-            return json.loads(value)
+            read = json.loads(value)
+            # A body that says no version of its form has the first.
+            return {"version": 1, **read} if isinstance(read, dict) else read
     return value
 
 
