@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import re
+import select
 import stat as modes
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,9 @@ IDLE = 60.0
 
 CACHED_PAGES = 12
 """Parsed blocks that are kept: each minute the end of a file is asked for several times."""
+
+ASIDE_MILLISECONDS = 100
+"""How long standard input is waited for before its reader looks up."""
 
 AFTER = 4096
 """Bytes after those that make the identity by which files with the same banner are told apart."""
@@ -170,6 +174,7 @@ class FileSource:
         self._identities: dict[Path, tuple[tuple[int, ...], str]] = {}
         self._pages: OrderedDict[tuple[str, int, int], pl.DataFrame] = OrderedDict()
         self._lock = threading.RLock()
+        self._closed = False
 
     # --- Source ---
 
@@ -192,8 +197,12 @@ class FileSource:
         return await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
-        with self._lock:
-            self._pages.clear()
+        """Send home the threads that read or index: a large file would hold up the end of the process."""
+        self._closed = True
+
+    def _going_on(self) -> None:
+        if self._closed:
+            raise TransientError(f"source {self.name}: it was closed while it was read")
 
     # --- Reading ---
 
@@ -207,6 +216,7 @@ class FileSource:
 
     def _page(self, path: Path, log: Log, block: Block) -> pl.DataFrame:
         """The parsed lines of a block. Raises TransientError when the file is no longer where it was."""
+        self._going_on()
         key = (log.identity, block.start, block.end)
         with self._lock:
             if key in self._pages:
@@ -371,6 +381,7 @@ class FileSource:
 
     def _add(self, log: Log, chunk: Chunk, carry: int | None) -> int | None:
         """Index a chunk that follows what is known. Returns the time that lines after it inherit."""
+        self._going_on()
         page, unusable = self._parser.page(log.writer, chunk, carry)
         log.note(unusable)
         times = page["timestamp"].drop_nulls()
@@ -389,6 +400,7 @@ class FileSource:
         log.blocks.clear()
         log.unusable.clear()
         for start in itertools.count(0, ROWS):
+            self._going_on()
             frame = rows_of(path, start, ROWS)
             if not frame.height:
                 break
@@ -650,11 +662,14 @@ async def read_pages(paths: Sequence[str], settings: FileSettings) -> AsyncItera
 
     Lines are called by path and number. Raises ConfigError when there is nothing to read.
     """
-    parser = Parser(settings)
-    for path in paths:
-        pages = _standard_input(settings, parser) if path == "-" else _every_page(path, settings, parser)
-        while (page := await asyncio.to_thread(next, pages, None)) is not None:
-            yield page
+    parser, typed = Parser(settings), _Typed()
+    try:
+        for path in paths:
+            pages = _standard_input(typed, settings, parser) if path == "-" else _every_page(path, settings, parser)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                yield page
+    finally:
+        typed.over = True
 
 
 def _every_page(pattern: str, settings: FileSettings, parser: Parser) -> Iterator[pl.DataFrame]:
@@ -710,10 +725,30 @@ def _all_rows(path: Path, writer: Writer, parser: Parser) -> Iterator[pl.DataFra
         yield parser.rows(writer, frame, start)[0]
 
 
-def _standard_input(settings: FileSettings, parser: Parser) -> Iterator[pl.DataFrame]:
+class _Typed(io.RawIOBase):
+    """Standard input, whose reader can be sent home: what a terminal is asked for may never come."""
+
+    over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        descriptor = sys.stdin.fileno()
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        while not self.over:
+            if waiting.poll(ASIDE_MILLISECONDS):
+                data = os.read(descriptor, len(buffer))
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+
+def _standard_input(typed: _Typed, settings: FileSettings, parser: Parser) -> Iterator[pl.DataFrame]:
     """What is piped in: lines as they come; a parquet file, which is read from its end, by way of the disk."""
-    pipe = sys.stdin.buffer
-    magic = pipe.peek(4)[:4] if isinstance(pipe, io.BufferedReader) else b""
+    pipe = io.BufferedReader(typed)
+    magic = pipe.peek(4)[:4]
     now = datetime.now(UTC)
     if magic == b"PAR1":
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:

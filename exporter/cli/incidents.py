@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Literal
 
 from exporter.cli.text import incident_line
@@ -32,7 +33,8 @@ def _rows(config: Config) -> Rows:
 
 async def list_incidents(config: Config, status: Literal["firing", "resolved"] | None, limit: int, form: str) -> int:
     """Print incidents, the newest first."""
-    found = await incident_list(_rows(config), status, limit)
+    with closing(_rows(config)) as rows:
+        found = await incident_list(rows, status, limit)
     if form == "json":
         print(json.dumps(to_json(found), ensure_ascii=False))
     elif not found:
@@ -45,12 +47,13 @@ async def list_incidents(config: Config, status: Literal["firing", "resolved"] |
 
 async def show_incident(config: Config, incident_id: str, form: str) -> int:
     """Print one incident with its reports."""
-    rows = _rows(config)
-    found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
+    query = "SELECT body FROM reports WHERE incident = ? ORDER BY writer = 'rules'"
+    with closing(_rows(config)) as rows:
+        found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
+        bodies = await rows.read(query, (incident_id,))
     if not found:
         raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
     incident = unpack(Incident, found[0][0])
-    bodies = await rows.read("SELECT body FROM reports WHERE incident = ? ORDER BY writer = 'rules'", (incident_id,))
     reports = [unpack(Report, body) for (body,) in bodies]
     if form == "json":
         print(json.dumps({"incident": to_json(incident), "reports": to_json(reports)}, ensure_ascii=False))

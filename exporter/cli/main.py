@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -179,10 +181,36 @@ def _run_command(options: argparse.Namespace) -> int:
     for library in ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "urllib3"):
         # What matters of their failures is said by whoever called them, once and without addresses.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    return asyncio.run(_daemon(_load(options), options.once))
+    asked = threading.Event()
+    if options.once:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    else:
+        _note_signals(asked)
+    code = asyncio.run(_daemon(_load(options), options.once, asked))
+    return _left(code)
 
 
-async def _daemon(config: Config, once: bool) -> int:
+def _note_signals(asked: threading.Event) -> None:
+    """Remember that a stop was asked for until the daemon can obey: what it is made of takes seconds to load."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+
+
+def _left(code: int) -> int:
+    """End at once, for all is committed and closed, where a thread was abandoned: a model that loads or computes.
+
+    The interpreter ends such a thread inside foreign code, and then the process aborts.
+    """
+    from exporter.memory.worker import at_work
+
+    if at_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+async def _daemon(config: Config, once: bool, asked: threading.Event) -> int:
     from exporter.model import SystemClock
     from exporter.run.assembly import assemble
     from exporter.run.daemon import Daemon
@@ -196,6 +224,9 @@ async def _daemon(config: Config, once: bool) -> int:
         if once:
             await daemon.once()
             return 1 if any(polling.detail for polling in daemon.pollings) else 0
+        daemon.obey_signals()
+        if asked.is_set():
+            return 0
         async with serve(config.web, daemon, telemetry):
             await daemon.run()
     finally:

@@ -8,6 +8,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -195,7 +196,8 @@ def _rows(config: Config) -> Any:
 
 
 async def _list(config: Config, options: argparse.Namespace) -> int:
-    found, now = await known_templates(_rows(config), options.source, options.service)
+    with closing(_rows(config)) as rows:
+        found, now = await known_templates(rows, options.source, options.service)
     shown = found[: options.limit]
     if options.format == "json":
         print(json.dumps([item.as_json(now) for item in shown], ensure_ascii=False))
@@ -219,7 +221,8 @@ def _rest(more: int) -> None:
 async def _show(config: Config, options: argparse.Namespace) -> int:
     from exporter.model import PermanentError
 
-    found, now = await known_templates(_rows(config), options.source)
+    with closing(_rows(config)) as rows:
+        found, now = await known_templates(rows, options.source)
     matching = [item for item in found if item.id == options.id or options.id in item.merged]
     if not matching:
         raise PermanentError(f"no template {options.id}; `templates list` prints their ids")

@@ -76,6 +76,8 @@ class Deliverer:
         self._links = links
         self._external_url = external_url
         self._telemetry = telemetry or NoTelemetry()
+        self.stopping = False
+        """Set, from the event loop, to end a round at the next delivery."""
 
     async def deliver(self) -> int:
         """One round. Returns how many deliveries succeeded."""
@@ -84,6 +86,8 @@ class Deliverer:
         succeeded = 0
         blocked: set[str] = set()
         for row in due:
+            if self.stopping:
+                break
             if row["incident"] not in blocked:
                 if await self._tell(row):
                     succeeded += 1

@@ -8,10 +8,19 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
+from weakref import WeakSet
 
 A = TypeVar("A")
 
 T = TypeVar("T")
+
+
+_threads: WeakSet[Thread] = WeakSet()
+
+
+def at_work() -> bool:
+    """Whether the thread of any worker is still there, whoever asked it having gone."""
+    return any(thread.is_alive() for thread in _threads)
 
 
 class Worker:
@@ -23,6 +32,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=name, daemon=True)
+        _threads.add(self._thread)
 
     async def run(self, function: Callable[[A], T], argument: A) -> T:
         """The function's result; work whose waiter has gone before it began is left out."""

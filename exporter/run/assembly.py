@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -112,14 +113,13 @@ class Assembly:
     lock: asyncio.Lock
 
     async def close(self) -> None:
-        """Close clients first, then the state file."""
-        for pipeline in self.pipelines:
-            await pipeline.source.close()
-        for deliverer in self.deliverers:
-            await deliverer.sink.close()
-        if self.llm is not None:
-            await self.llm.close()
-        self.state.close()
+        """Close clients first, then the state file, also where one of them fails or nobody waits any more."""
+        clients = (*(p.source for p in self.pipelines), *(d.sink for d in self.deliverers), self.llm)
+        async with AsyncExitStack() as closing:
+            closing.callback(self.state.close)
+            for client in clients:
+                if client is not None:
+                    closing.push_async_callback(client.close)
 
 
 def assemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 STOP_WITHIN = timedelta(seconds=8)
 """How long work in hand may take after SIGTERM; orchestrators kill after ten seconds or more."""
+
+BREAK_OFF_WITHIN = timedelta(seconds=1)
+"""How long work that took longer may take to notice that it is broken off."""
 
 GIVE_UP_AFTER = timedelta(hours=1)
 ATTEMPTS = 5
@@ -291,17 +295,20 @@ class Daemon(Operations):
     # --- Life ---
 
     def stop(self) -> None:
-        """Ask for a clean stop: work in hand is finished at the next window."""
+        """Ask for a clean stop: work in hand is finished at the next window, the next delivery."""
         for polling in self.pollings:
             polling.pipeline.stopping = True
+        for deliverer in self.assembly.deliverers:
+            deliverer.stopping = True
         self._stop.set()
 
     async def wait(self) -> None:
         """Until a stop is asked for, with no job running."""
-        self._obey_signals()
+        self.obey_signals()
         await self._stop.wait()
 
-    def _obey_signals(self) -> None:
+    def obey_signals(self) -> None:
+        """From now on SIGTERM and SIGINT ask for a clean stop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -321,7 +328,9 @@ class Daemon(Operations):
         from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._obey_signals()
+        # Of a job it can only know that it was broken off: what fails in one is told where it fails.
+        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+        self.obey_signals()
         # A tick that finds its job running is not queued: jobs take all the work there is, so none is lost.
         scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -338,11 +347,14 @@ class Daemon(Operations):
         try:
             await self._stop.wait()
         finally:
-            # The scheduler cancels running coroutines: let them end by themselves first.
+            # An error may be what ends it. The scheduler cancels running coroutines: let them end by themselves first.
+            self.stop()
             scheduler.pause()
             warming.cancel()
             await self._drain()
             scheduler.shutdown(wait=False)
+            # What took too long is broken off there: it ends before what it uses is closed.
+            await self._ended(BREAK_OFF_WITHIN)
 
     async def _warm_memory(self) -> None:
         try:
@@ -401,9 +413,13 @@ class Daemon(Operations):
                 self._idle.set()
 
     async def _drain(self) -> None:
-        try:
-            await asyncio.wait_for(self._idle.wait(), STOP_WITHIN.total_seconds())
-        except TimeoutError:
+        if not await self._ended(STOP_WITHIN):
             log.warning(
                 "stopping with work in hand: %s; it is done again at next start", ", ".join(sorted(self._running))
             )
+
+    async def _ended(self, within: timedelta) -> bool:
+        """Wait for the jobs in hand; whether they have ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), within.total_seconds())
+        return not self._running

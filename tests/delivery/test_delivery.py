@@ -174,3 +174,17 @@ async def test_a_change_that_is_refused_for_good_does_not_hold_up_the_next(state
         await deliverer(sink, state, clock).deliver()
         clock.moment += timedelta(minutes=5)
     assert [n.change for n in sink.told] == ["updated", "resolved"]
+
+
+async def test_a_round_that_is_to_stop_ends_after_the_delivery_in_hand_and_the_rest_stays_due(state: State) -> None:
+    class StoppingSink(RecordingSink):
+        async def deliver(self, notification: Notification) -> str | None:
+            first.stopping = True
+            return await super().deliver(notification)
+
+    sink, clock = StoppingSink("every"), StepClock()
+    await state.write([reported(item) for item in story()])
+    first = deliverer(sink, state, clock)
+    assert await first.deliver() == 1
+    assert await deliverer(sink, state, clock).deliver() == 2
+    assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]

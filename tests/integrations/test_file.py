@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import shutil
@@ -817,6 +816,22 @@ async def test_lines_are_called_by_file_and_number_in_one_shot(tmp_path: Path) -
     assert lines["timestamp"].null_count() == 1
 
 
+@pytest.mark.parametrize("form", ["text", "parquet"])
+async def test_a_source_that_is_closed_sends_home_who_reads_or_indexes(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    if form == "text":
+        path.write_text(text(range(100)))
+    else:
+        pl.DataFrame({"timestamp": [nanoseconds(NOON)] * 9, "message": ["m"] * 9}).write_parquet(path)
+    of_a_gone_writer(path)
+    indexed, fresh = source(path), source(path)
+    assert await indexed.count(RANGE, HOUR)
+    for found in (indexed, fresh):
+        await found.close()
+        with pytest.raises(TransientError, match="was closed"):
+            await read(found)
+
+
 @pytest.mark.parametrize("form", ["text", "gzip", "parquet", "empty"])
 async def test_standard_input_takes_every_form(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text(range(5000)).encode()
@@ -828,8 +843,10 @@ async def test_standard_input_takes_every_form(form: str, tmp_path: Path, monkey
         data = (tmp_path / "x").read_bytes()
     if form == "empty":
         data = b""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
-    lines = await all_of("-")
+    (tmp_path / "piped").write_bytes(data)
+    with (tmp_path / "piped").open() as piped:
+        monkeypatch.setattr(sys, "stdin", piped)
+        lines = await all_of("-")
     assert lines.height == (0 if form == "empty" else 5000)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,9 +19,10 @@ from exporter.config import Config, parse
 from exporter.flow.brain import Brain, Judgement
 from exporter.flow.group import grouped_through, incident_list
 from exporter.flow.source import MAX_WINDOWS_PER_CHUNK
-from exporter.model import ConfigError, Reduced, Sink, TimeRange, Write
+from exporter.model import ConfigError, Reduced, Sink, StateError, TimeRange, Write
 from exporter.model.questions import AlertTrigger
 from exporter.model.times import seconds
+from exporter.run import daemon as daemons
 from exporter.run.assembly import assemble
 from exporter.run.backtest import backtest
 from exporter.run.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
@@ -516,3 +517,46 @@ async def test_a_stop_ends_the_jobs_cleanly_and_soon(tmp_path: Path) -> None:
         checkpoint = await daemon.assembly.pipelines[0].checkpoint()
         assert checkpoint is not None
         assert checkpoint.read_through == START + HOUR
+
+
+class Deaf(MemorySource):
+    """Answers no question, and remembers what becomes of those who ask."""
+
+    def __init__(self) -> None:
+        super().__init__(lines(1))
+        self.asked, self.fates = asyncio.Event(), list[str]()
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        self.asked.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            self.fates.append("broken off")
+
+    async def close(self) -> None:
+        self.fates.append("closed")
+
+
+async def test_work_that_does_not_end_is_broken_off_before_what_it_uses_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemons, "STOP_WITHIN", timedelta(0))
+    source = Deaf()
+    async with running(config(tmp_path, "shop"), StepClock(START + HOUR), source) as daemon:
+        task = asyncio.create_task(daemon.run())
+        await source.asked.wait()
+        daemon.stop()
+        await task
+    assert source.fates == ["broken off", "closed"]
+
+
+async def test_the_state_file_is_closed_also_when_a_client_fails_to(tmp_path: Path) -> None:
+    class Stuck(MemorySource):
+        async def close(self) -> None:
+            raise ConnectionError("reset")
+
+    with pytest.raises(ConnectionError):
+        async with running(config(tmp_path, "shop"), StepClock(START + HOUR), Stuck(lines(1))) as daemon:
+            state = daemon.assembly.state
+    with pytest.raises(StateError, match="is closed"):
+        await state.meta("fingerprint")
