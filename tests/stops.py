@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from exporter import cli
+from exporter.cli import main as cli
 from exporter.config import Config
 from tests import samples
 from tests.servers.process import free_port
@@ -40,7 +40,7 @@ LOOKS_EVERY = 0.002
 INCIDENTS = 100
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
 
-LOADED = ("yaml", "pydantic", "exporter.config", "polars", "exporter.assembly", "aiohttp", "exporter.web.app")
+LOADED = ("yaml", "pydantic", "exporter.config", "polars", "exporter.run.assembly", "aiohttp", "exporter.web.app")
 """Modules in the order in which `run` imports them."""
 
 Condition = Callable[[], bool]
@@ -177,7 +177,7 @@ class Busy:
 
     def sound(self) -> str:
         """What SQLite says of the state file, of which the daemon has let go."""
-        from exporter.assembly import open_state
+        from exporter.run.assembly import open_state
 
         with contextlib.closing(open_state(load(self.path))) as state:
             return str(state.read_now("PRAGMA integrity_check")[0][0])
@@ -191,10 +191,11 @@ def load(path: Path) -> Config:
 
 def remember(path: Path) -> None:
     """Write incidents, with reports, of which memory has not been told."""
-    from exporter.assembly import open_state
-    from exporter.delivery import report_row
+    from exporter.delivery.enrich import report_row
+    from exporter.flow.group import incident_row
     from exporter.model import Write, dumps
-    from exporter.pipeline import incident_row, seconds
+    from exporter.model.times import seconds
+    from exporter.run.assembly import open_state
 
     writes: list[Write] = []
     names = ("incident", "revision", "part", "change", "at", "body", "report")
@@ -226,7 +227,7 @@ def once(place: Place) -> tuple[str, str]:
 
 def start(place: Place, number: signal.Signals) -> tuple[str, str]:
     """Before there is anything that could be stopped; in a process of its own, for modules are loaded once."""
-    command = [sys.executable, "-X", "importtime", "-m", "exporter.cli", "run", "-c", str(Busy(place).path)]
+    command = [sys.executable, "-X", "importtime", "-m", "exporter.cli.main", "run", "-c", str(Busy(place).path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         last = LOADED[place.moment % len(LOADED)]
@@ -313,9 +314,9 @@ def cancelled(place: Place) -> tuple[str, str]:
     path = endless(place)
 
     async def main() -> None:
-        from exporter.assembly import assemble
         from exporter.model import NoTelemetry, SystemClock
-        from exporter.operations import Operations
+        from exporter.run.assembly import assemble
+        from exporter.run.operations import Operations
 
         assembly = assemble(load(path), SystemClock(), NoTelemetry())
         asked = [asyncio.create_task(Operations(assembly).list_incidents(None, 10)) for _ in range(3)]
