@@ -62,7 +62,6 @@ def test_ports_and_durations_are_of_the_machine_and_nothing_else_is() -> None:
     assert len(list(differences(normalised(old, MACHINE), normalised(changed, MACHINE)))) == 1
 
 
-@pytest.mark.timeout(120)
 def test_two_checkouts_are_compared_each_with_its_own_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("exporter", "integrations"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -77,6 +76,8 @@ def test_two_checkouts_are_compared_each_with_its_own_code(tmp_path: Path, capsy
     printed = capsys.readouterr().out
     assert 'old: "stall_after: 20m"' in printed
     assert 'new: "stall_after: 10m"' in printed
+    assert main([*command, "--expect", "^effective"]) == 0
+    assert "2 differences as expected" in capsys.readouterr().out
 
 
 def test_a_checkout_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,10 +117,12 @@ MACHINE = (
 # --- In words -----------------------------------------------------------------------------------------
 
 
-def told(part: str, found: Sequence[Difference], most: int = 5) -> Iterator[str]:
-    """What differs in a part, by section, the first few of each."""
+def told(part: str, found: Sequence[Difference], expected: int = 0, most: int = 5) -> Iterator[str]:
+    """What differs in a part, by section, the first few of each; `expected` is how many more were meant to."""
+    if expected:
+        yield f"{part}: {expected} differences as expected"
     if not found:
-        yield f"{part}: nothing differs"
+        yield f"{part}: nothing {'else ' if expected else ''}differs"
         return
     sections: dict[str, list[Difference]] = {}
     for difference in found:
