@@ -34,6 +34,9 @@ from tests.servers.process import free_port
 HANGS_AFTER = 240
 """Seconds after which all threads are printed and the process ends: no load makes a stop take that long."""
 
+ASKS_AGAIN = 2
+"""Seconds after which a page is given up: a daemon that has stopped may leave one without an answer."""
+
 LOOKS_EVERY = 0.002
 """Seconds between two looks at what the threads do."""
 
@@ -152,7 +155,7 @@ class Busy:
         def ask(page: str) -> None:
             while not over.is_set():
                 try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{page}", timeout=HANGS_AFTER) as answer:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{page}", timeout=ASKS_AGAIN) as answer:
                         answer.read()
                     answered.set()
                 except urllib.error.HTTPError as error:

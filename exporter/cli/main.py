@@ -182,16 +182,21 @@ def _run_command(options: argparse.Namespace) -> int:
         # What matters of their failures is said by whoever called them, once and without addresses.
         logging.getLogger(library).setLevel(logging.CRITICAL)
     asked = threading.Event()
-    if options.once:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    else:
-        _note_signals(asked)
+    # Only the main thread may; whoever runs a command in another one decides what signals do.
+    if threading.current_thread() is threading.main_thread():
+        _heed_signals(options.once, asked)
     code = asyncio.run(_daemon(_load(options), options.once, asked))
     return _left(code)
 
 
-def _note_signals(asked: threading.Event) -> None:
-    """Remember that a stop was asked for until the daemon can obey: what it is made of takes seconds to load."""
+def _heed_signals(once: bool, asked: threading.Event) -> None:
+    """Every job once is interrupted as any command.
+
+    That a daemon is to stop is remembered until it can obey: what it is made of takes seconds to load.
+    """
+    if once:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
 
