@@ -202,13 +202,13 @@ def _heed_signals(once: bool, asked: threading.Event) -> None:
 
 
 def _left(code: int) -> int:
-    """End at once, for all is committed and closed, where a thread was abandoned: a model that loads or computes.
+    """End at once, for all is committed and closed, where a thread goes on: a model that loads or computes.
 
-    The interpreter ends such a thread inside foreign code, and then the process aborts.
+    The interpreter would end such a thread inside foreign code, and then the process aborts.
     """
     from exporter.memory.worker import at_work
 
-    if at_work():
+    if at_work(within=1.0):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

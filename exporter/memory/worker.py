@@ -18,8 +18,11 @@ T = TypeVar("T")
 _threads: WeakSet[Thread] = WeakSet()
 
 
-def at_work() -> bool:
-    """Whether the thread of any worker is still there, whoever asked it having gone."""
+def at_work(within: float) -> bool:
+    """Whether the thread of any worker goes on, with so many seconds to end in, though whoever asked it has gone."""
+    for thread in _threads:
+        if thread.is_alive():
+            thread.join(within)
     return any(thread.is_alive() for thread in _threads)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -134,6 +135,23 @@ def size(data: Path) -> Iterator[Figure]:
     yield Figure("1,000 services: CPU seconds to judge a window", f"{seconds:.2f}")
 
 
+def stops(data: Path) -> Iterator[Figure]:
+    from tests.stops import MODEL, NEEDS_MODEL, QUICK, SLOW, stopped
+
+    times = 30
+    without = NEEDS_MODEL if importlib.util.find_spec(MODEL) is None else ()
+    for ways in (QUICK, *([way] for way in SLOW if way not in without)):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = [stop for one in pool.map(stopped, range(1, times + 1), [ways] * times) for stop in one]
+        for way in ways:
+            bad = times - sum(stop.clean for stop in found if stop.way == way)
+            yield Figure(f"stop: {way}: of {times} otherwise than documented", f"{bad}", "<= 0", not bad)
+        for came_to in dict.fromkeys(stop.came_to for stop in found if not stop.clean):
+            yield Figure("  came to", came_to)
+    for way in without:
+        yield Figure(f"stop: {way}", "no model")
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -146,8 +164,9 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "large-shop": large_shop,
     "long-large-shop": partial(large_shop, days=14),
     "size": size,
+    "stops": stops,
 }
-WITHOUT_DATA = ("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size")
+WITHOUT_DATA = ("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops")
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
 times as long."""
