@@ -38,6 +38,9 @@ HANGS_AFTER = 240
 ASKS_AGAIN = 2
 """Seconds after which a page is given up: a daemon that has stopped may leave one without an answer."""
 
+GIVES_UP_AFTER = HANGS_AFTER - 20
+"""The same for a process that another one waits for."""
+
 LOOKS_EVERY = 0.002
 """Seconds between two looks at what the threads do."""
 
@@ -235,15 +238,24 @@ def once(place: Place) -> tuple[str, str]:
 def start(place: Place, number: signal.Signals) -> tuple[str, str]:
     """Before there is anything that could be stopped; in a process of its own, for modules are loaded once."""
     command = [sys.executable, "-X", "importtime", "-m", "exporter.cli.main", "run", "-c", str(Busy(place).path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, ended(process):
         assert process.stderr is not None
         last = LOADED[place.moment % len(LOADED)]
         for line in process.stderr:
             if line.rpartition("|")[2].strip() == last:
                 process.send_signal(number)
                 break
-        said = process.stderr.read()
+        _, said = process.communicate(timeout=GIVES_UP_AFTER)
     return f"{process.returncode}{', Traceback' * ('Traceback' in said)}", "0"
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A process that outlives no error of ours."""
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 def failing_jobs(place: Place) -> tuple[str, str]:
@@ -345,17 +357,21 @@ def list_incidents(place: Place) -> tuple[str, str]:
 
 
 def embedding(place: Place) -> tuple[str, str]:
-    """A model computes in a thread that nothing can break off; in a process of its own, for it ends at once."""
+    """A model computes in a thread that nothing can break off; in a process of its own, for it ends at once.
+
+    The moment is always the first, for a model that took long to load may have nothing to do for a while.
+    """
     model = importlib.import_module(MODEL).get_model_path()
     embedder = {"type": "sentence_transformers", "model": str(model)}
     busy = Busy(place, memory={"type": "local", "embedder": embedder})
     program = (
         "import signal, sys; from pathlib import Path; from tests.stops import *; "
-        f"place = Place(Path({str(place.folder)!r}), {place.moment});\n"
+        f"place = Place(Path({str(place.folder)!r}));\n"
         "with place.signal(signal.SIGTERM, lambda: in_progress('embed', 'encode')):\n"
         f"    sys.exit(cli.main(['run', '-c', {str(busy.path)!r}]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=GIVES_UP_AFTER)
     return f"{done.returncode}{', Traceback' * ('Traceback' in done.stderr)}, {busy.sound()}", "0, ok"
 
 

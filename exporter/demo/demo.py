@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from exporter.run.assembly import assemble
 from exporter.config import SINKS, Config, parse, resolve
-from exporter.run.daemon import Daemon
-from exporter.model import Check, Notification, Sink, to_json
 from exporter.demo.shop import DEMO_FIX, Shop, SimulatedSource, demo_shop
-from exporter.wording.terminal import render
-from exporter.telemetry import PrometheusTelemetry
+from exporter.model import Check, Notification, Sink, to_json
 from exporter.model.questions import IncidentRecord
+from exporter.run.assembly import assemble
+from exporter.run.daemon import Daemon
+from exporter.telemetry import PrometheusTelemetry
+from exporter.wording.terminal import render
 
 WARM_UP = timedelta(days=1)
 STEP = timedelta(minutes=30)

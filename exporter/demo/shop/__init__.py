@@ -1,6 +1,6 @@
 """A shop of services that logs, and sometimes fails: for the demo, for tests, and to measure detection."""
 
-from exporter.demo.shop.failures import Failure, KINDS
+from exporter.demo.shop.failures import KINDS, Failure
 from exporter.demo.shop.shop import DEMO_FIX, Release, Shop, all_failures, demo_shop, live_shop
 from exporter.demo.shop.source import SimulatedSource, SimulatorSettings
 from exporter.demo.shop.writers import BulkWriter, FileWriter, documents, simulate_to, text_lines

@@ -16,12 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from exporter.model import EPOCH, TimeRange, from_nanoseconds, nanoseconds, page_schema
 from exporter.demo.shop.catalogue import (
-    Call,
     DIGEST,
     FLOWS,
-    Flow,
     GO,
     JVM,
     NEWS,
@@ -30,12 +27,15 @@ from exporter.demo.shop.catalogue import (
     ON_DEMAND,
     PLATFORMS,
     REPLICAS,
+    Call,
+    Flow,
     Seen,
     Statement,
     statement,
 )
-from exporter.demo.shop.failures import Effect, Failure, KINDS, effect_of, say
+from exporter.demo.shop.failures import KINDS, Effect, Failure, effect_of, say
 from exporter.demo.shop.values import Lines, Numbers, Printer, hexadecimal, mix
+from exporter.model import EPOCH, TimeRange, from_nanoseconds, nanoseconds, page_schema
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

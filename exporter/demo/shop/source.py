@@ -10,8 +10,8 @@ from typing import Literal
 import polars as pl
 from pydantic import AwareDatetime, Field
 
-from exporter.model import Check, Context, Duration, Settings, TimeRange, floor
 from exporter.demo.shop.shop import Shop, all_failures
+from exporter.model import Check, Context, Duration, Settings, TimeRange, floor
 
 PAGE_LINES = 20_000
 STEP = timedelta(minutes=30)

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, Literal
 
 import polars as pl
 
-from exporter.model import Clock, ConfigError, PermanentError, TimeRange, TransientError
 from exporter.demo.shop.shop import Shop
+from exporter.model import Clock, ConfigError, PermanentError, TimeRange, TransientError
 
 Write = Callable[[pl.DataFrame], Awaitable[None]]
 Format = Literal["ndjson", "text"]
