@@ -11,6 +11,8 @@ import polars as pl
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import parallel_bulk
 
+from exporter.model import nanoseconds
+
 MAPPINGS: Mapping[str, Any] = {
     "properties": {
         "@timestamp": {"type": "date_nanos"},
@@ -31,11 +33,17 @@ def load(url: str, index: str, documents: Iterable[Mapping[str, Any]]) -> int:
     return done
 
 
+def first_blocks(path: Path, blocks: int | None) -> list[str]:
+    """Ids of the first so many blocks, or of all."""
+    ids: list[str] = pl.read_parquet(path / "hdfs" / "events.parquet")["seq_id"].unique(maintain_order=True).to_list()
+    return ids[:blocks]
+
+
 def hdfs(path: Path, blocks: int | None = None) -> Iterator[dict[str, Any]]:
     """HDFS events as a JSON-decoding Filebeat ships them; with `blocks`, only those of the first so many blocks."""
     events = pl.read_parquet(path / "hdfs" / "events.parquet").with_row_index("line")
     if blocks is not None:
-        events = events.filter(pl.col("seq_id").is_in(events["seq_id"].unique(maintain_order=True)[:blocks].implode()))
+        events = events.filter(pl.col("seq_id").is_in(first_blocks(path, blocks)))
     for row in events.iter_rows(named=True):
         yield {
             "@timestamp": row["m_timestamp"].replace(tzinfo=UTC).isoformat(),
@@ -47,10 +55,10 @@ def hdfs(path: Path, blocks: int | None = None) -> Iterator[dict[str, Any]]:
         }
 
 
-def train_ticket(path: Path) -> Iterator[dict[str, Any]]:
+def train_ticket(path: Path, end: datetime) -> Iterator[dict[str, Any]]:
     """Container lines of TrainTicket as Filebeat's Kubernetes metadata describes them; the absurd years included."""
     lines = pl.read_parquet(path / "trainticket" / "faults_2023-01-29.parquet")
-    for row in lines.iter_rows(named=True):
+    for row in lines.filter(pl.col("TimeUnixNano") < nanoseconds(end)).iter_rows(named=True):
         service = row["PodName"].rsplit("-", 2)[0]
         yield {
             "@timestamp": _instant(row["TimeUnixNano"]),

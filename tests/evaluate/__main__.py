@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,6 +138,29 @@ def size(data: Path) -> Iterator[Figure]:
     yield Figure("1,000 services: CPU seconds to judge a window", f"{seconds:.2f}")
 
 
+def end_to_end(data: Path) -> Iterator[Figure]:
+    from tests.end_to_end import hdfs, running_servers, train_ticket
+    from tests.servers.process import Unavailable
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            servers = stack.enter_context(running_servers(Path(folder)))
+        except Unavailable as error:
+            yield Figure("end to end", f"skipped: {error}")
+            return
+        f1 = asyncio.run(hdfs(data, servers.named(), Path(folder, "hdfs")))["f1"]
+        yield Figure("HDFS by way of Elasticsearch: F1", f"{f1:.3f}", "> 0.850", f1 > 0.85)
+        day = asyncio.run(train_ticket(data, servers.named(), Path(folder, "train-ticket")))
+        yield figure("TrainTicket, alerts: faults shown", len(day.shown), 5, form=".0f")
+        yield figure("TrainTicket, alerts: as@3 of these", day.among_three, 0.6)
+        for name, holds in (
+            ("every incident an alert", day.told_alike),
+            ("all resolved", day.over),
+            ("a backtest finds the same", day.replays),
+        ):
+            yield Figure(f"TrainTicket, alerts: {name}", "yes" if holds else "no", "yes", holds)
+
+
 def stops(data: Path) -> Iterator[Figure]:
     from tests.stops import MODEL, NEEDS_MODEL, QUICK, SLOW, stopped
 
@@ -164,6 +190,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "large-shop": large_shop,
     "long-large-shop": partial(large_shop, days=14),
     "size": size,
+    "end-to-end": end_to_end,
     "stops": stops,
 }
 WITHOUT_DATA = ("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops")
