@@ -132,7 +132,7 @@ def alertmanager_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     with servers[0], servers[1]:
         urls = [server.url for server in servers]
         for url in urls:
-            wait_until(partial(running.clustered, url), 30, "the meeting of the two Alertmanagers")
+            wait_until(partial(running.clustered, url), "the meeting of the two Alertmanagers")
         yield urls
 
 

@@ -253,4 +253,4 @@ def test_code_counts_only_what_the_table_knows() -> None:
 
 def test_importing_the_table_does_not_import_opentelemetry() -> None:
     code = "import sys, exporter.telemetry; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

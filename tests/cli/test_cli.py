@@ -15,7 +15,7 @@ import pytest
 
 from exporter.demo.shop import demo_shop, documents
 from exporter.model import TimeRange
-from tests.servers.process import free_port, wait_until
+from tests.servers.process import PATIENCE, free_port, wait_until
 
 COMMANDS = ["run", "analyze", "backtest", "check-config", "incidents", "templates", "redact", "simulate", "demo"]
 
@@ -24,9 +24,7 @@ def run(*arguments: str, text: str | None = None, **environment: str) -> subproc
     """The program in a process of its own."""
     command = [sys.executable, "-m", "exporter.cli.main", *arguments]
     surroundings = {**os.environ, **environment}
-    return subprocess.run(
-        command, input=text, capture_output=True, text=True, env=surroundings, check=False, timeout=100
-    )
+    return subprocess.run(command, input=text, capture_output=True, text=True, env=surroundings, check=False)
 
 
 def configuration(folder: Path, **more: object) -> Path:
@@ -140,7 +138,6 @@ def test_a_wrong_option_is_named_with_what_would_do(arguments: tuple[str, ...], 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.timeout(120)
 def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: Path) -> None:
     port = free_port()
     source = {"type": "simulator", "name": "shop", "services": 12, "start": "2020-01-01T00:00:00Z"}
@@ -149,14 +146,14 @@ def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: P
         [sys.executable, "-m", "exporter.cli.main", "run", "-c", str(path)], stderr=subprocess.PIPE
     )
     try:
-        wait_until(lambda: _status(f"http://127.0.0.1:{port}/-/ready") == 200 or None, 60, "the daemon is ready")
+        wait_until(lambda: _status(f"http://127.0.0.1:{port}/-/ready") == 200 or None, "the daemon is ready")
         assert _status(f"http://127.0.0.1:{port}/metrics") == 200
         assert _status(f"http://127.0.0.1:{port}/") == 200
         refused = run("run", "-c", str(path))
         assert refused.returncode == 1
         assert "in use by process" in refused.stderr
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait() == 0
     finally:
         process.kill()
     assert process.stderr is not None
@@ -165,7 +162,7 @@ def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: P
 
 def _status(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -66,7 +66,7 @@ class GrafanaFake:
             return web.Response(status=302, headers={"Location": "/login"})
         response: web.StreamResponse = await handler(request)
         if mishap == "stored_then_timeout":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         return _error(500, "database is locked") if mishap == "stored_then_500" else response
 
     def _forbidden(self, permission: str) -> web.Response | None:

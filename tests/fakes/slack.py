@@ -78,7 +78,7 @@ class SlackFake:
             return web.Response(status=200, text="<html>maintenance</html>", content_type="text/html")
         if mishap == "stored_then_timeout":
             await handler(request)
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         elif mishap is not None:
             status = {"action_prohibited": 403, "no_service": 404, "channel_is_archived": 410}.get(mishap, 400)
             return web.Response(status=status, text=mishap) if method == "webhook" else _refused(mishap)

@@ -323,7 +323,6 @@ def fill(elasticsearch_url: str, loki_url: str, name: str, begin: datetime) -> N
     assert answer.status == 204, answer.text
 
 
-@pytest.mark.timeout(300)
 async def test_a_failure_in_a_loki_and_in_an_elasticsearch_is_one_incident(
     elasticsearch_url: str, loki_url: str, unique_name: str, tmp_path: Path
 ) -> None:

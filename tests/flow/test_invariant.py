@@ -176,7 +176,6 @@ minutes = st.lists(st.integers(1, WINDOWS - 1), max_size=6)
 
 
 @given(minutes, minutes, st.sampled_from([1, 7, 100]), st.integers(0, 5) | st.none(), st.sampled_from([1, 2, 5]))
-@pytest.mark.timeout(900)
 @settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_division_page_order_readers_and_restart_give_the_same_rows(
     cuts: list[int], restarts: list[int], page_size: int, seed: int | None, readers: int
@@ -194,7 +193,6 @@ async def work(folder: Path) -> None:
     await assembly.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3))
 def test_processes_killed_at_random_moments_leave_the_same_rows(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

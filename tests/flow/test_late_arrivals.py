@@ -257,7 +257,6 @@ check = settings(max_examples=CASES, deadline=None, suppress_health_check=[Healt
 @example(
     [Line(0, "orders", "job 4 done", 120.0), Line(59.999, "orders", "job 4 done", 120.0)], every_minute(0), 1, True
 )
-@pytest.mark.timeout(300)
 @check
 def test_counts_end_equal_to_those_of_a_source_that_had_everything_at_once(
     lines: list[Line], polls: list[float], seed: int, crashes: bool
@@ -268,7 +267,6 @@ def test_counts_end_equal_to_those_of_a_source_that_had_everything_at_once(
 
 
 @given(lines_with(st.just(0.0)), polls_, st.integers(0, 9), st.booleans())
-@pytest.mark.timeout(300)
 @check
 def test_where_nothing_is_late_everything_learnt_is_equal_too(
     lines: list[Line], polls: list[float], seed: int, crashes: bool
@@ -292,7 +290,6 @@ too_late_for = st.sampled_from([0.0, 30.0, 120.0, 140.0, 200.0, 320.0])
 
 
 @given(lines_with(too_late_for), st.integers(0, 9))
-@pytest.mark.timeout(300)
 @check
 def test_what_comes_later_than_the_late_window_is_counted(lines: list[Line], seed: int) -> None:
     later = [

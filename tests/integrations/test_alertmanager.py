@@ -30,14 +30,14 @@ from tests import samples
 from tests.conftest import missing
 from tests.fakes.serving import serving
 from tests.servers import running
-from tests.servers.process import Server, Unavailable
+from tests.servers.process import PATIENCE, Server, Unavailable
 
 RESEND = timedelta(seconds=60)
 CLASSIC = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 def settings(*urls: str, **changes: Any) -> AlertmanagerSettings:
-    return AlertmanagerSettings(type="alertmanager", urls=urls, **({"timeout": timedelta(seconds=5)} | changes))
+    return AlertmanagerSettings(type="alertmanager", urls=urls, **({"timeout": timedelta(seconds=PATIENCE)} | changes))
 
 
 def wall() -> datetime:

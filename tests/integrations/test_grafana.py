@@ -134,7 +134,7 @@ async def test_one_annotation_follows_the_incident(grafana: tuple[GrafanaFake, s
 @pytest.mark.parametrize("mishap", ["stored_then_timeout", "stored_then_500"])
 async def test_an_unclear_failure_does_not_tell_it_twice(grafana: tuple[GrafanaFake, str], mishap: Any) -> None:
     fake, url = grafana
-    sink = settings(url, timeout=timedelta(milliseconds=300)).build(Context())
+    sink = settings(url, timeout=timedelta(seconds=1)).build(Context())
     await sink.deliver(samples.notification(samples.incident(id="another")))
     # The first request looks whether it is there; the second stores it and does not say so.
     fake.mishaps = [None, mishap]

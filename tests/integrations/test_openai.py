@@ -19,6 +19,7 @@ from integrations.openai.answers import InvalidAnswer, parse
 from integrations.openai.client import Capabilities, OpenAI
 from integrations.openai.settings import OpenAISettings, is_private
 from tests.fakes.llm import FakeLLM, Reply, answers_oddly, fails, hangs, says, scripted
+from tests.servers.process import PATIENCE
 
 SCHEMA = {
     "type": "object",
@@ -41,7 +42,7 @@ class Clock:
 
 def settings(url: str, **changes: Any) -> OpenAISettings:
     return OpenAISettings.model_validate(
-        {"type": "openai", "base_url": url, "model": "qwen", "timeout": "5s"} | changes
+        {"type": "openai", "base_url": url, "model": "qwen", "timeout": f"{PATIENCE:g}s"} | changes
     )
 
 

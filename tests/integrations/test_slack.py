@@ -19,6 +19,11 @@ from integrations.slack.webhook import SlackWebhook
 from tests import samples
 from tests.fakes.serving import serving
 from tests.fakes.slack import SlackFake, message_error
+from tests.servers.process import PATIENCE
+
+PATIENT = timedelta(seconds=PATIENCE)
+HASTY = timedelta(seconds=1)
+"""For those that meet a server that never answers: what it does answer, it answers sooner."""
 
 
 @dataclass
@@ -42,16 +47,16 @@ def bot_settings(url: str, **changes: Any) -> SlackSettings:
         "token": SecretStr("xoxb-fake"),
         "channel": "C0123",
         "api_url": f"{url}/api",
-        "timeout": timedelta(milliseconds=500),
+        "timeout": PATIENT,
     }
     return SlackSettings(type="slack", **(options | changes))
 
 
 @pytest.fixture
-async def slack() -> AsyncIterator[Slack]:
+async def slack(request: pytest.FixtureRequest) -> AsyncIterator[Slack]:
     fake, clock = SlackFake(), samples.SteppedClock()
     async with serving(fake.app()) as url:
-        sink = bot_settings(url).build(Context(clock=clock))
+        sink = bot_settings(url, timeout=getattr(request, "param", PATIENT)).build(Context(clock=clock))
         assert isinstance(sink, SlackBot)
         yield Slack(fake, url, clock, sink)
         await sink.close()
@@ -69,11 +74,11 @@ class Hook:
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Hook]:
+async def hook(request: pytest.FixtureRequest) -> AsyncIterator[Hook]:
     fake, clock = SlackFake(), samples.SteppedClock()
     async with serving(fake.app()) as url:
         address = SecretStr(url + fake.webhook_path)
-        settings = SlackSettings(type="slack", webhook_url=address, timeout=timedelta(milliseconds=500))
+        settings = SlackSettings(type="slack", webhook_url=address, timeout=getattr(request, "param", PATIENT))
         sink = settings.build(Context(clock=clock))
         assert isinstance(sink, SlackWebhook)
         yield Hook(fake, clock, sink)
@@ -250,6 +255,7 @@ async def test_a_channel_may_be_given_by_name(slack: Slack) -> None:
     assert slack.fake.parents[0].edits == 1
 
 
+@pytest.mark.parametrize("slack", [HASTY], indirect=True)
 async def test_an_answer_that_was_lost_makes_no_second_message(slack: Slack) -> None:
     slack.fake.mishaps = [None, "stored_then_timeout"]
     with pytest.raises(TransientError):
@@ -260,6 +266,7 @@ async def test_an_answer_that_was_lost_makes_no_second_message(slack: Slack) -> 
     assert len(slack.fake.replies) == 1
 
 
+@pytest.mark.parametrize("slack", [HASTY], indirect=True)
 async def test_without_the_right_to_read_it_may_be_told_twice_with_the_same_event_id(slack: Slack) -> None:
     slack.fake.scopes = {"chat:write"}
     slack.fake.mishaps = [None, "stored_then_timeout"]
@@ -423,7 +430,9 @@ async def test_a_webhook_that_is_no_more_is_permanent(hook: Hook, error: str) ->
     assert "secretpart" not in str(caught.value)
 
 
-@pytest.mark.parametrize("mishap", ["500", "429", "stored_then_timeout"])
+@pytest.mark.parametrize(
+    ("hook", "mishap"), [(PATIENT, "500"), (PATIENT, "429"), (HASTY, "stored_then_timeout")], indirect=["hook"]
+)
 async def test_a_webhook_that_fails_for_now_is_tried_again(hook: Hook, mishap: str) -> None:
     hook.fake.mishaps = [mishap]
     with pytest.raises(TransientError) as caught:

@@ -18,6 +18,7 @@ from exporter.model import Context, Incident, PermanentError, Report, TransientE
 from integrations.webhook import WebhookSettings, WebhookSink, payload
 from tests import samples
 from tests.fakes.serving import serving
+from tests.servers.process import PATIENCE
 
 
 class Receiver:
@@ -50,7 +51,7 @@ async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
 
 
 def settings(url: str, **changes: Any) -> WebhookSettings:
-    options: dict[str, Any] = {"timeout": timedelta(seconds=2)}
+    options: dict[str, Any] = {"timeout": timedelta(seconds=PATIENCE)}
     return WebhookSettings(type="webhook", url=SecretStr(url), **(options | changes))
 
 

@@ -33,6 +33,7 @@ from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings
 from integrations.sentence_transformers import SentenceTransformersSettings
 from tests import samples
 from tests.contracts.test_stores import KeptDocuments
+from tests.servers.process import PATIENCE
 
 
 def failure(key: str, *texts: str, days: int = 0, service: str = "payments", **changes: Any) -> Incident:
@@ -152,7 +153,7 @@ class Slow(HashingEmbedder):
         self.ready = threading.Event()
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        self.ready.wait(10)
+        self.ready.wait()
         return super().embed(texts)
 
 
@@ -238,7 +239,7 @@ class StoreThatFails:
 @pytest.mark.parametrize("hang", [False, True])
 async def test_one_of_the_two_queries_is_enough(failing: str, hang: bool) -> None:
     store: IncidentStore = StoreThatFails([failing], hang)
-    memory = Memory(store, HashingEmbedder(), store_timeout=timedelta(milliseconds=50))
+    memory = Memory(store, HashingEmbedder(), store_timeout=timedelta(seconds=1 if hang else PATIENCE))
     await remember(memory, failure("database", *DATABASE, days=12))
     (found,) = await memory.recall(failure("now", *DATABASE))
     assert found.id == "database"
@@ -326,7 +327,6 @@ async def test_the_default_memory_is_local_and_hashes() -> None:
     await memory.close()
 
 
-@pytest.mark.timeout(300)
 async def test_a_failure_in_other_words_is_found_in_elasticsearch_by_a_real_model(
     elasticsearch_url: str, unique_name: str, embedding_model: str
 ) -> None:

@@ -528,7 +528,7 @@ def test_batches_of_any_size_give_the_same_partition(shared_data: Path) -> None:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "exporter.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_file_is_mined_and_every_line_is_assigned(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from integrations.openai.client import OpenAI
 from integrations.openai.settings import OpenAISettings
 from tests import samples as given_samples
 from tests.fakes.llm import Reply, answers_oddly, fails, hangs, says, scripted
+from tests.servers.process import PATIENCE
 
 REDACTOR = Redactor(b"a key of this installation only")
 LINKS = (("logs in Kibana", "https://kibana.example.org/x"),)
@@ -436,7 +437,7 @@ def test_no_answer_breaks_the_judgement(answer: dict[str, Any]) -> None:
 # --- The whole way --------------------------------------------------------------------------------------
 
 
-async def over_http(*script: Reply, timeout: str = "10s", **options: Any) -> Report:  # noqa: ASYNC109
+async def over_http(*script: Reply, timeout: str = f"{PATIENCE:g}s", **options: Any) -> Report:  # noqa: ASYNC109
     async with scripted(*script, **options) as fake:
         settings = OpenAISettings.model_validate(
             {"type": "openai", "base_url": fake.url, "model": "qwen", "timeout": timeout}

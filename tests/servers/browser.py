@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.servers.process import Unavailable
+from tests.servers.process import PATIENCE, Unavailable
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -101,12 +101,12 @@ class Chromium:
         self._hear = hear
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def call(self, method: str, session: str | None = None, timeout: float = 30, **params: Any) -> Mapping[str, Any]:
+    def call(self, method: str, session: str | None = None, **params: Any) -> Mapping[str, Any]:
         """Send one command and wait for its answer."""
         number = self.send(method, session, **params)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._ended or number in self._answers, timeout):
-                raise BrowserError(f"{method} was not answered within {timeout:g} s")
+            if not self._changed.wait_for(lambda: self._ended or number in self._answers, PATIENCE):
+                raise BrowserError(f"{method} was not answered within {PATIENCE:g} s")
             if number not in self._answers:
                 raise BrowserError(f"{method}: the browser has ended")
             answer = self._answers.pop(number)
@@ -129,17 +129,17 @@ class Chromium:
         with self._changed:
             self._events[session] = handler
 
-    def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for what events bring about."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._ended or condition(), timeout):
-                raise BrowserError(f"{what} did not happen within {timeout:g} s")
+            if not self._changed.wait_for(lambda: self._ended or condition(), PATIENCE):
+                raise BrowserError(f"{what} did not happen within {PATIENCE:g} s")
 
     def close(self) -> None:
         with suppress(BrowserError, OSError):
-            self.call("Browser.close", timeout=5)
+            self.call("Browser.close")
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+            self._process.wait(PATIENCE)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, 9)
         self._process.wait()
@@ -190,13 +190,13 @@ class Browser:
         """The console's errors, uncaught exceptions, failed requests and refused content."""
         return [message for message in self.console if message.level == "error"]
 
-    def open(self, url: str, timeout: float = 20) -> None:
+    def open(self, url: str) -> None:
         """Go there and wait until the page and what it needs are loaded; an error page is a page too."""
-        answer = self._call("Page.navigate", url=url, timeout=timeout)
+        answer = self._call("Page.navigate", url=url)
         if error := answer.get("errorText"):
             raise BrowserError(f"{url}: {error}")
         if loader := answer.get("loaderId"):  # none for a jump within the page
-            self._chromium.until(lambda: loader in self._loaded, timeout, f"the loading of {url}")
+            self._chromium.until(lambda: loader in self._loaded, f"the loading of {url}")
 
     def execute(self, script: str) -> Any:
         """Run the body of an async function: `return document.title`."""
@@ -211,15 +211,15 @@ class Browser:
             raise BrowserError(_thrown(details))
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, timeout: float = 10) -> Any:
+    def wait_for(self, expression: str) -> Any:
         """The value of an expression, once it is true; a page that goes away meanwhile leaves it to the next."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         while True:
             with suppress(Navigated):
                 if found := self.evaluate(expression):
                     return found
             if time.monotonic() > deadline:
-                raise BrowserError(f"`{expression}` did not become true within {timeout:g} s")
+                raise BrowserError(f"`{expression}` did not become true within {PATIENCE:g} s")
             time.sleep(0.05)
 
     def text(self, selector: str = "body") -> str:
@@ -270,8 +270,8 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, method: str, timeout: float = 30, **params: Any) -> Mapping[str, Any]:
-        return self._chromium.call(method, self._session, timeout, **params)
+    def _call(self, method: str, **params: Any) -> Mapping[str, Any]:
+        return self._chromium.call(method, self._session, **params)
 
     def _on_element(self, selector: str, action: str) -> Any:
         name = json.dumps(selector)

@@ -67,14 +67,14 @@ class Collector:
     def records(self) -> list[Record]:
         return [record for payload in self._sink.payloads("logs") for record in log_records(payload)]
 
-    def wait_for(self, count: int, timeout: float = 10) -> list[Record]:
+    def wait_for(self, count: int) -> list[Record]:
         """The records, once there are `count` of them or more."""
 
         def enough() -> list[Record] | None:
             found = self.records()
             return found if len(found) >= count else None
 
-        return wait_until(enough, timeout, f"the arrival of {count} log records")
+        return wait_until(enough, f"the arrival of {count} log records")
 
     def payloads(self, signal: str) -> list[Any]:
         """Accepted export requests of `logs`, `traces` or `metrics`, as OTLP in JSON."""

@@ -16,6 +16,9 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 300.0
+"""Seconds after which something hangs, or never comes: a machine that is only busy is not that slow."""
+
 # A subshell waits for the end of standard input, which comes when the parent closes it or dies (of SIGKILL too),
 # and then ends the whole process group. `exec` keeps the process id of the server itself.
 GUARD = 'exec 3<&0; (read -r _ <&3; kill -s KILL -- -$$) & exec "$@" 3<&- </dev/null'
@@ -46,7 +49,7 @@ def request(
     data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(url, data, {"Content-Type": content_type}, method=method)
     try:
-        with _opener.open(asked, timeout=30) as response:
+        with _opener.open(asked, timeout=PATIENCE) as response:
             return Answer(response.status, response.read().decode())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.read().decode())
@@ -59,20 +62,20 @@ def free_port() -> int:
         return port
 
 
-def wait_until(check: Callable[[], T | None], timeout: float, what: str) -> T:
+def wait_until(check: Callable[[], T | None], what: str) -> T:
     """Ask `check` until it gives something; it may raise OSError, which means not yet."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + PATIENCE
     while True:
         with suppress(OSError):
             if (found := check()) is not None:
                 return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {timeout:g} s")
+            raise TimeoutError(f"{what} did not happen within {PATIENCE:g} s")
         time.sleep(0.05)
 
 
 def listening(port: int) -> bool | None:
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
+    with socket.create_connection(("127.0.0.1", port)):
         return True
 
 
@@ -91,14 +94,12 @@ class Server:
         ready: Callable[[], bool | None],
         *,
         ends_with_stdin: bool = False,
-        timeout: float = 60,
     ) -> None:
         self.url = url
         self.log = log
         self._command = tuple(command)
         self._ready = ready
         self._ends_with_stdin = ends_with_stdin  # by itself, with no guard
-        self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -114,7 +115,7 @@ class Server:
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         try:
-            wait_until(self._up, self._timeout, f"the start of {self._command[0]}")
+            wait_until(self._up, f"the start of {self._command[0]}")
         except TimeoutError as error:
             self.kill()
             raise RuntimeError(f"{error}; the end of its log:\n{self.tail()}") from error
@@ -129,7 +130,7 @@ class Server:
         else:
             self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
         self.kill()
 
     def kill(self) -> None:

@@ -89,7 +89,7 @@ def test_two_alertmanagers_share_a_silence(alertmanager_pair: list[str], unique_
     }
     known = request(f"{alertmanager_pair[0]}/api/v2/silences", silence).json()["silenceID"]
     other = f"{alertmanager_pair[1]}/api/v2/silence/{known}"
-    wait_until(lambda: request(other).status == 200 or None, 10, "the silence's arrival at the peer")
+    wait_until(lambda: request(other).status == 200 or None, "the silence's arrival at the peer")
 
 
 # --- OpenTelemetry collector --------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_a_server_and_its_children_die_with_a_killed_test_run(tmp_path: Path) ->
         server, child = (int((tmp_path / name).read_text()) for name in ("parent", "child"))
         assert _alive(server)
         run.send_signal(signal.SIGKILL)
-    wait_until(lambda: not (_alive(server) or _alive(child)) or None, 10, "the death of the server")
+    wait_until(lambda: not (_alive(server) or _alive(child)) or None, "the death of the server")
 
 
 def test_a_server_that_ends_by_itself_says_why(tmp_path: Path) -> None:
