@@ -20,12 +20,12 @@ import aiohttp
 import polars as pl
 
 from exporter.config import Config, parse
-from exporter.flow.group import incident_list
 from exporter.model import Incident
 from exporter.run.assembly import assemble
 from exporter.run.backtest import Record, backtest
 from exporter.run.daemon import Daemon
 from exporter.run.evaluation import Interval, hits, load_labels, session_metrics
+from exporter.state.incidents import incident_list
 from exporter.telemetry import PrometheusTelemetry
 from tests import filebeat
 from tests.servers import running

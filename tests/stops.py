@@ -201,20 +201,18 @@ def load(path: Path) -> Config:
 
 def remember(path: Path) -> None:
     """Write incidents, with reports, of which memory has not been told."""
-    from exporter.delivery.enrich import report_row
-    from exporter.flow.group import incident_row
-    from exporter.model import Write, dumps
-    from exporter.model.times import seconds
+    from exporter.model import Write
     from exporter.run.assembly import open_state
+    from exporter.state.incidents import incident_row, report_row
+    from exporter.state.news import news_row
 
     writes: list[Write] = []
-    names = ("incident", "revision", "part", "change", "at", "body", "report")
     for number in range(INCIDENTS):
         incident = samples.resolved(id=f"{number:016x}")
         report = replace(samples.report(), incident=incident.id, revision=incident.revision)
-        at = seconds(incident.updated_at)
-        news = (incident.id, incident.revision, 1, "resolved", at, dumps(incident), dumps(report))
-        writes += [incident_row(incident, at), Write("news", names, (news,)), report_row(report, "rules")]
+        writes.append(incident_row(incident, incident.updated_at))
+        writes.append(news_row(incident, "resolved", incident.updated_at, part=1, report=report))
+        writes.append(report_row(report, "rules"))
     with contextlib.closing(open_state(load(path))) as state:
         state.write_now(writes)
 

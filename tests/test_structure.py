@@ -19,19 +19,6 @@ SQL = re.compile(r"\s*(?:SELECT|INSERT|DELETE|UPDATE|REPLACE|CREATE|DROP|ALTER|P
 REFERENCE = re.compile(r"(?:exporter|integrations)(?:\.\w+)+:\w+|integrations(?:\.\w+)+")
 
 SPEAKS_SQL = "exporter/state"
-SPEAK_SQL_FOR_NOW = {
-    "exporter/cli/incidents.py",
-    "exporter/cli/templates.py",
-    "exporter/delivery/deliver.py",
-    "exporter/delivery/enrich.py",
-    "exporter/flow/group.py",
-    "exporter/flow/source.py",
-    "exporter/run/assembly.py",
-    "exporter/run/daemon.py",
-    "exporter/run/operations.py",
-}
-"""Files that still speak SQL of given rows: it moves to exporter/state, and no file may be added here."""
-
 DEFINE_DERIVED_TABLES = {"exporter/detection/rows.py", "exporter/mining/rows.py"}
 """The tables of a stage are the stage's own: it says which, and leaves reading and writing to exporter/state."""
 
@@ -82,7 +69,7 @@ def importers_by_name(root: Path) -> set[str]:
 
 
 def test_only_the_state_speaks_sql() -> None:
-    assert speakers_of_sql(ROOT) == SPEAK_SQL_FOR_NOW | DEFINE_DERIVED_TABLES
+    assert speakers_of_sql(ROOT) == DEFINE_DERIVED_TABLES
 
 
 def test_nothing_but_the_table_of_configuration_knows_which_integrations_exist() -> None:

@@ -8,20 +8,17 @@ from typing import Literal
 
 from exporter.cli.text import incident_line
 from exporter.config import Config
-from exporter.flow.group import incident_list
 from exporter.model import (
-    Incident,
     NoTelemetry,
     PermanentError,
-    Report,
     StateError,
     SystemClock,
     TransientError,
     to_json,
 )
 from exporter.run.assembly import assemble
-from exporter.state.bodies import unpack
 from exporter.state.file import Rows, StateInUse
+from exporter.state.incidents import incident_list, incident_of, reports_of
 from exporter.wording.terminal import render
 
 
@@ -47,14 +44,11 @@ async def list_incidents(config: Config, status: Literal["firing", "resolved"] |
 
 async def show_incident(config: Config, incident_id: str, form: str) -> int:
     """Print one incident with its reports."""
-    query = "SELECT body FROM reports WHERE incident = ? ORDER BY writer = 'rules'"
     with closing(_rows(config)) as rows:
-        found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
-        bodies = await rows.read(query, (incident_id,))
-    if not found:
+        incident = await incident_of(rows, incident_id)
+        reports = await reports_of(rows, incident_id)
+    if incident is None:
         raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
-    incident = unpack(Incident, found[0][0])
-    reports = [unpack(Report, body) for (body,) in bodies]
     if form == "json":
         print(json.dumps({"incident": to_json(incident), "reports": to_json(reports)}, ensure_ascii=False))
     elif reports:

@@ -138,11 +138,12 @@ class Known:
 
 async def known_templates(rows: Any, source: str | None = None, service: str | None = None) -> tuple[list[Known], int]:
     """All templates in the state file, the most frequent first, and the last moment that has a count."""
-    where, values = ("WHERE source = ?", [source]) if source else ("", [])
-    templates = await rows.read(f"SELECT * FROM mining_templates {where} ORDER BY source, id", values)
-    clusters = await rows.read(f"SELECT source, cluster, kind FROM mining_clusters {where}", values)
-    counts = await rows.read(f"SELECT * FROM mining_counts {where} ORDER BY source, start", values)
-    retired = {(name, cluster) for name, cluster, kind in clusters if kind == "retired"}
+    from exporter.state.windows import rows_of
+
+    templates, clusters, counts = [
+        await rows_of(rows, table, source) for table in ("mining_templates", "mining_clusters", "mining_counts")
+    ]
+    retired = {(name, cluster) for name, cluster, _, _, _, kind, *_ in clusters if kind == "retired"}
     known = _survivors(templates, retired)
     now = _count(known, {(row[0], row[1]): (row[0], row[5]) for row in templates}, counts)
     found = [item for item in known.values() if service is None or item.service == service]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from exporter.memory.recall import Memory
 from exporter.model import (
     Clock,
     Incident,
+    IncidentStatus,
     NoTelemetry,
     Notification,
     PermanentError,
@@ -20,11 +22,21 @@ from exporter.model import (
     Sink,
     Telemetry,
     TransientError,
-    Write,
 )
 from exporter.model.times import seconds
 from exporter.state.bodies import unpack
 from exporter.state.file import State
+from exporter.state.news import (
+    Delivery,
+    News,
+    delivery_of,
+    delivery_row,
+    incidents_at_their_time,
+    incidents_with_news,
+    newest_news,
+    newest_number,
+    news_after,
+)
 
 DELIVERY_TIMEOUT = timedelta(seconds=30)
 
@@ -78,126 +90,110 @@ class Deliverer:
         self._telemetry = telemetry or NoTelemetry()
         self.stopping = False
         """Set, from the event loop, to end a round at the next delivery."""
+        self._seen = 0
+        """The number of the newest news that was looked at: a start looks at all of them."""
 
     async def deliver(self) -> int:
         """One round. Returns how many deliveries succeeded."""
-        due = await self._due()
+        newest = await newest_number(self._state)
+        due, deliveries = await self._due()
         self._telemetry.gauge("delivery_queue", len(due), sink=self.sink.name)
         succeeded = 0
         blocked: set[str] = set()
-        for row in due:
+        for news in due:
             if self.stopping:
-                break
-            if row["incident"] not in blocked:
-                if await self._tell(row):
-                    succeeded += 1
-                else:
-                    blocked.add(row["incident"])
+                return succeeded
+            if news.incident not in blocked:
+                delivery, told = await self._tell(news, deliveries[news.incident])
+                await self._state.write([delivery_row(delivery)])
+                deliveries[news.incident] = delivery
+                succeeded += told
+                if not told:
+                    blocked.add(news.incident)
+        # Only now: what a round that breaks off has not looked at is looked at again.
+        self._seen = newest
         return succeeded
 
-    async def _due(self) -> list[dict[str, Any]]:
-        """News that this sink has not had, and what must be repeated, oldest first."""
+    async def _due(self) -> tuple[list[News], dict[str, Delivery]]:
+        """News that this sink has not had, then what must be repeated, oldest first; and how far it is with each."""
         now = seconds(self._clock.now())
-        rows = await self._state.read(_NEWS, (self.sink.name, now))
-        news = [dict(zip(_NEWS_COLUMNS, row, strict=True)) for row in rows]
-        fresh = [n for n in news if (n["revision"], n["part"]) > (n["had_revision"], n["had_part"])]
-        if self.sink.wants == "latest":
-            fresh = list({n["incident"]: n for n in fresh}.values())
-        return fresh + self._repeats(news, fresh, now)
+        touched = await incidents_with_news(self._state, self._seen)
+        touched |= await incidents_at_their_time(self._state, self.sink.name, now)
+        fresh: list[News] = []
+        again: list[News] = []
+        deliveries = {incident: await delivery_of(self._state, self.sink.name, incident) for incident in touched}
+        for incident, delivery in deliveries.items():
+            if delivery.attempts and delivery.next_attempt > now:
+                continue
+            missing = await news_after(self._state, incident, delivery)
+            fresh += missing[-1:] if self.sink.wants == "latest" else missing
+            if not missing:
+                again += await self._repeated(delivery, now)
+        return [*sorted(fresh, key=_order), *sorted(again, key=_order)], deliveries
 
-    def _repeats(self, news: list[dict[str, Any]], fresh: list[dict[str, Any]], now: int) -> list[dict[str, Any]]:
-        if self.sink.resend is None:
+    async def _repeated(self, delivery: Delivery, now: int) -> list[News]:
+        """The newest state, if it must be told again by now to be kept alive."""
+        newest = await newest_news(self._state, delivery.incident) if self.sink.resend else None
+        if newest is None or self.sink.resend is None:
             return []
-        latest = {n["incident"]: n for n in news}
-        renewed = {n["incident"] for n in fresh}
-        every = int(self.sink.resend.total_seconds())
-        return [
-            n
-            for key, n in latest.items()
-            if key not in renewed and n["delivered_at"] + every <= now and self._kept_alive(n, now)
-        ]
+        status = unpack(Incident, newest.body).status
+        first_told, _ = _unpack(delivery.receipt)
+        again_at = self._again_at(status, first_told, delivery.delivered_at)
+        if again_at > now and again_at != delivery.next_attempt:
+            # A row of a release that looked at all rows in every round.
+            await self._state.write([delivery_row(replace(delivery, next_attempt=again_at))])
+        return [newest] if 0 < again_at <= now else []
 
-    def _kept_alive(self, row: dict[str, Any], now: int) -> bool:
-        """Firing alerts always, resolved ones for a while after they were first told."""
-        if unpack(Incident, row["body"]).status == "firing":
-            return True
-        first_told = int((row["receipt"] or "0 0").split(" ", 1)[0])
-        return now - first_told <= RESOLVED_RESEND.total_seconds()
+    def _again_at(self, status: IncidentStatus, first_told: int, delivered_at: int) -> int:
+        """When it is to be told again: firing alerts always, resolved ones for a while after they were first told."""
+        if self.sink.resend is None:
+            return 0
+        again_at = delivered_at + int(self.sink.resend.total_seconds())
+        kept = status == "firing" or again_at - first_told <= RESOLVED_RESEND.total_seconds()
+        return again_at if kept else 0
 
-    async def _tell(self, row: dict[str, Any]) -> bool:
-        incident = unpack(Incident, row["body"])
+    async def _tell(self, news: News, before: Delivery) -> tuple[Delivery, bool]:
+        """Tell it. Returns how far the sink is now, and whether it can be told more."""
+        incident = unpack(Incident, news.body)
         now = self._clock.now()
-        first_told, receipt = _unpack(row["receipt"])
-        news = (row["revision"], row["part"]) > (row["had_revision"], row["had_part"])
-        if news:
+        first_told, receipt = _unpack(before.receipt)
+        if not before.has(news):
             first_told = seconds(now)
         notification = Notification(
-            event_id=f"{incident.id}:{row['revision']}:{row['part']}",
-            change=row["change"],
+            event_id=f"{incident.id}:{news.revision}:{news.part}",
+            change=news.change,
             incident=incident,
-            report=unpack(Report, row["report"]),
+            report=unpack(Report, news.report),
             now=now,
             url=f"{self._external_url}/incidents/{incident.id}" if self._external_url else None,
             source_links=self._links(incident),
             receipt=receipt,
         )
+        had = Delivery(self.sink.name, news.incident, news.revision, news.part, delivered_at=seconds(now))
         try:
             timeout, began = DELIVERY_TIMEOUT.total_seconds(), time.monotonic()
             returned = await asyncio.wait_for(self.sink.deliver(notification), timeout)
             self._telemetry.observe("delivery_seconds", time.monotonic() - began, sink=self.sink.name)
         except (TransientError, TimeoutError) as error:
-            wait = getattr(error, "retry_after", None) or _backoff(row["attempts"])
-            await self._failed(row, error, now + wait, "transient")
-            return False
+            wait = getattr(error, "retry_after", None) or _backoff(before.attempts)
+            return self._failed(before, error, now + wait, "transient"), False
         except PermanentError as error:
-            if news and self.sink.wants == "every" and row["attempts"] + 1 >= ABANDON_AFTER:
-                await self._record(row, row["receipt"], now, "abandoned", str(error))
-                return True
-            await self._failed(row, error, now + MAX_BACKOFF, "permanent")
-            return False
-        await self._record(row, _pack(first_told, returned or receipt), now, "ok", "")
-        return True
+            if not before.has(news) and self.sink.wants == "every" and before.attempts + 1 >= ABANDON_AFTER:
+                self._telemetry.count("deliveries", sink=self.sink.name, outcome="abandoned")
+                return replace(had, receipt=before.receipt, error=str(error)), True
+            return self._failed(before, error, now + MAX_BACKOFF, "permanent"), False
+        self._telemetry.count("deliveries", sink=self.sink.name, outcome="ok")
+        again_at = self._again_at(incident.status, first_told, seconds(now))
+        return replace(had, receipt=_pack(first_told, returned or receipt), next_attempt=again_at), True
 
-    async def _record(self, row: dict[str, Any], receipt: str | None, now: datetime, outcome: str, error: str) -> None:
-        values = (receipt, 0, 0, seconds(now), error)
-        await self._state.write([_delivery(self.sink.name, row["incident"], row["revision"], row["part"], *values)])
+    def _failed(self, before: Delivery, error: Exception, again: datetime, outcome: str) -> Delivery:
         self._telemetry.count("deliveries", sink=self.sink.name, outcome=outcome)
-
-    async def _failed(self, row: dict[str, Any], error: Exception, again: datetime, outcome: str) -> None:
-        attempts = row["attempts"] + 1
-        values = (row["receipt"], attempts, seconds(again), row["delivered_at"], str(error) or type(error).__name__)
-        had = (row["had_revision"], row["had_part"])
-        await self._state.write([_delivery(self.sink.name, row["incident"], *had, *values)])
-        self._telemetry.count("deliveries", sink=self.sink.name, outcome=outcome)
+        attempts, text = before.attempts + 1, str(error) or type(error).__name__
+        return replace(before, attempts=attempts, next_attempt=seconds(again), error=text)
 
 
-_NEWS_COLUMNS = (
-    "incident",
-    "revision",
-    "part",
-    "change",
-    "at",
-    "body",
-    "report",
-    "had_revision",
-    "had_part",
-    "receipt",
-    "attempts",
-    "delivered_at",
-)
-
-_NEWS = """
-SELECT n.incident, n.revision, n.part, n.change, n.at, n.body, n.report,
-    COALESCE(d.revision, 0), COALESCE(d.part, -1), d.receipt, COALESCE(d.attempts, 0), COALESCE(d.delivered_at, 0)
-FROM news n LEFT JOIN deliveries d ON d.sink = ? AND d.incident = n.incident
-WHERE n.report IS NOT NULL AND COALESCE(d.next_attempt, 0) <= ?
-ORDER BY n.at, n.incident, n.revision, n.part
-"""
-
-
-def _delivery(sink: str, incident: str, *values: Any) -> Write:
-    names = ("revision", "part", "receipt", "attempts", "next_attempt", "delivered_at", "error")
-    return Write("deliveries", ("sink", "incident", *names), ((sink, incident, *values),))
+def _order(news: News) -> tuple[int, str, int, int]:
+    return news.at, news.incident, news.revision, news.part
 
 
 def _backoff(attempts: int) -> timedelta:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from exporter.ingest.redaction import Redactor
 from exporter.memory.recall import Memory
 from exporter.model import (
     LLM,
+    RULES,
     Change,
     Incident,
     NoTelemetry,
@@ -19,13 +20,13 @@ from exporter.model import (
     Telemetry,
     TimeRange,
     TransientError,
-    Write,
 )
-from exporter.model.times import moment, seconds
 from exporter.report import rules as reports
 from exporter.report.llm import write_with_llm
-from exporter.state.bodies import pack, unpack
+from exporter.state.checkpoints import gaps_within
 from exporter.state.file import State
+from exporter.state.incidents import report_row, revision_of, unnarrated
+from exporter.state.news import news_row, unreported
 
 RECALL_AT_ONCE = timedelta(milliseconds=500)
 """What the first delivery waits for memory; what comes later follows as an update."""
@@ -56,13 +57,12 @@ class Enricher:
 
     async def enrich(self) -> int:
         """Report on every revision that has none. Returns how many there were."""
-        query = "SELECT body, revision, change, at FROM news WHERE report IS NULL ORDER BY at, incident, revision"
-        rows = await self._state.read(query)
-        for body, _, change, at in rows:
-            await self._first(unpack(Incident, body), change, at)
-        return len(rows)
+        found = await unreported(self._state)
+        for incident, change, at in found:
+            await self._first(incident, change, at)
+        return len(found)
 
-    async def _first(self, incident: Incident, change: Change, at: int) -> None:
+    async def _first(self, incident: Incident, change: Change, at: datetime) -> None:
         recall = asyncio.ensure_future(self._recall(incident))
         done, _ = await asyncio.wait({recall}, timeout=RECALL_AT_ONCE.total_seconds())
         similar = recall.result() if done else ()
@@ -77,17 +77,14 @@ class Enricher:
 
     async def _gaps(self, incident: Incident) -> list[tuple[str, TimeRange, str]]:
         """What could not be read while it lasted, in any source: what is missing may belong to it."""
-        query = "SELECT source, start, end, detail FROM decisions WHERE kind = 'gap' AND start <= ? AND end > ?"
-        span = (seconds(incident.last_seen), seconds(incident.starts_at))
-        rows = await self._state.read(f"{query} ORDER BY start, source", span)
         found: list[tuple[str, TimeRange, str]] = []
-        for source, start, end, why in rows:
-            gap = TimeRange(moment(start), moment(end))
-            last = next((n for n, one in enumerate(found) if one[0] == source and one[1].end == gap.start), None)
+        for gap in await gaps_within(self._state, TimeRange(incident.starts_at, incident.last_seen)):
+            source, span = gap.source, gap.span
+            last = next((n for n, one in enumerate(found) if one[0] == source and one[1].end == span.start), None)
             if last is None:
-                found.append((source, gap, why))
+                found.append((source, span, gap.detail))
             else:
-                found[last] = (source, TimeRange(found[last][1].start, gap.end), why)
+                found[last] = (source, TimeRange(found[last][1].start, span.end), gap.detail)
         return found
 
     async def _recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
@@ -103,37 +100,16 @@ class Enricher:
         if self._llm is None:
             return 0
         written = 0
-        for incident, report, at in await self._unnarrated(self._llm.model):
+        for incident, report, at in await unnarrated(self._state, self._llm.model):
             better = await write_with_llm(report, incident, report.similar, self._llm, self._redactor, self._telemetry)
-            if better.writer != report.writer and await self._is_newest(incident):
+            if better.writer != report.writer and await revision_of(self._state, incident.id) == incident.revision:
                 await self._commit(incident, better, 2, "reported", at)
                 written += 1
             else:
                 await self._state.write([report_row(better, self._llm.model)])
         return written
 
-    async def _unnarrated(self, model: str) -> list[tuple[Incident, Report, int]]:
-        """Newest revisions, of firing incidents, that the model has not written about."""
-        rows = await self._state.read(
-            "SELECT i.body, r.body, i.updated_at FROM incidents i JOIN reports r ON r.incident = i.id "
-            "WHERE i.status = 'firing' AND r.writer = 'rules' AND r.revision = i.revision AND NOT EXISTS "
-            "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision)",
-            (model,),
-        )
-        return [(unpack(Incident, body), unpack(Report, report), at) for body, report, at in rows]
-
-    async def _is_newest(self, incident: Incident) -> bool:
-        rows = await self._state.read("SELECT revision FROM incidents WHERE id = ?", (incident.id,))
-        return bool(rows) and rows[0][0] == incident.revision
-
-    async def _commit(self, incident: Incident, report: Report, part: int, change: Change, at: int) -> None:
-        names = ("incident", "revision", "part", "change", "at", "body", "report")
-        row = (incident.id, incident.revision, part, change, at, pack(incident), pack(report))
-        await self._state.write([Write("news", names, (row,)), report_row(report, report.writer)])
-        self._telemetry.count("reports", writer="rules" if report.writer == "rules" else "model")
-
-
-def report_row(report: Report, writer: str) -> Write:
-    """The newest report of each writer on an incident."""
-    row = (report.incident, writer, report.revision, pack(report))
-    return Write("reports", ("incident", "writer", "revision", "body"), (row,))
+    async def _commit(self, incident: Incident, report: Report, part: int, change: Change, at: datetime) -> None:
+        news = news_row(incident, change, at, part, report)
+        await self._state.write([news, report_row(report, report.writer)])
+        self._telemetry.count("reports", writer=RULES if report.writer == RULES else "model")

@@ -6,33 +6,35 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from exporter.incidents.clusters import MIN_STRENGTH, Cluster, Release
+from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Told, advance
-from exporter.model import Anomaly, Incident, TimeRange, Write, loads
-from exporter.model.times import moment, seconds
-from exporter.state.bodies import pack, unpack
-from exporter.state.file import Rows, State, meta_write
+from exporter.model import EPOCH, TimeRange, Write, floor
+from exporter.state.checkpoints import learnt_from, releases
+from exporter.state.file import State
+from exporter.state.incidents import (
+    Calibration,
+    calibration,
+    calibration_rows,
+    clusters_of,
+    grouped_row,
+    grouped_through,
+    incident_row,
+    pending_row,
+    without_cluster,
+)
+from exporter.state.news import news_row
+from exporter.state.windows import anomalies_of_warmup, anomalies_reached, services_known
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
 
 COLD_SHARE = 1 / 3
 """Share of warm-up in which so much is new that its anomalies say nothing about the days to come."""
 
 FEW_SERVICES = 10
 """Services that a source is taken to have until warm-up has seen more."""
-
-
-async def known_releases(state: Rows, span: TimeRange) -> list[Release]:
-    """Deployments that we were told of, from as long before a range as they stand on timelines to its end."""
-    query = "SELECT service, version, at FROM changes WHERE at >= ? AND at < ? ORDER BY at, service"
-    rows = await state.read(query, (seconds(span.start - RELEASE_BEFORE), seconds(span.end)))
-    return [Release(service, version, moment(at)) for service, version, at in rows]
-
-
-async def grouped_through(state: Rows) -> datetime | None:
-    """How far anomalies have been grouped, in event time."""
-    value = await state.meta("grouped_through")
-    return moment(int(value)) if value is not None else None
 
 
 class Grouper:
@@ -60,43 +62,25 @@ class Grouper:
             since = await grouped_through(self._state)
             if since is not None and horizon <= since:
                 return []
-            anomalies = await self._anomalies(since, horizon)
-            clusters = await self._clusters()
+            anomalies = await anomalies_reached(self._state, since, horizon)
+            clusters = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
             first = min([horizon, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
-            releases = await known_releases(self._state, TimeRange(first, horizon))
+            found = await calibration(self._state)
             alive, told = await asyncio.to_thread(
                 advance,
                 clusters.values(),
                 anomalies,
                 horizon,
                 self._settings,
-                await self._threshold(),
+                found.threshold if found else MIN_STRENGTH,
                 self._labels,
                 self._localise,
-                releases,
-                await self._services(),
+                await releases(self._state, TimeRange(first - RELEASE_BEFORE, horizon)),
+                found.services if found else 1,
             )
-            writes = [*cluster_writes(clusters, alive, told), *map(news, told)]
-            await self._state.write([*writes, meta_write("grouped_through", str(seconds(horizon)))])
+            news = [news_row(item.incident, item.change, item.at) for item in told]
+            await self._state.write([*cluster_rows(clusters, alive, told), *news, grouped_row(horizon)])
             return told
-
-    async def _anomalies(self, since: datetime | None, until: datetime) -> list[Anomaly]:
-        query = "SELECT body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
-        rows = await self._state.read(query, (seconds(since) if since else -1, seconds(until)))
-        return [loads(Anomaly, body) for (body,) in rows]
-
-    async def _clusters(self) -> dict[str, Cluster]:
-        rows = await self._state.read("SELECT cluster FROM incidents WHERE cluster != ''")
-        clusters = [unpack(Cluster, body) for (body,) in rows]
-        return {cluster.id: cluster for cluster in clusters}
-
-    async def _threshold(self) -> float:
-        value = await self._state.meta("alarm_threshold")
-        return float(value) if value is not None else MIN_STRENGTH
-
-    async def _services(self) -> int:
-        """How many services there are among which some are always unusual, as warm-up has seen them."""
-        return int(await self._state.meta("alarm_services") or 1)
 
     async def calibrate(self, budget: float) -> float:
         """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day.
@@ -104,88 +88,48 @@ class Grouper:
         Its first part says nothing about later: there everything was still new.
         """
         cold_until, days = await self._representative()
-        query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
-        quiet = [loads(Anomaly, body) for (body,) in await self._state.read(query, (cold_until,))]
+        quiet = await anomalies_of_warmup(self._state, cold_until)
         known = await self._known_services()
         tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
         services = sum(known.values())
         threshold = alarm_threshold(quiet, days, budget, self._settings, tests, services)
-        found = {"alarm_threshold": repr(threshold), "alarm_services": str(services), "alarm_budget": repr(budget)}
-        await self._state.write([meta_write(key, value) for key, value in found.items()])
+        await self._state.write(calibration_rows(Calibration(threshold, services, repr(budget))))
         return threshold
 
-    async def _representative(self) -> tuple[int, float]:
-        """From when on (seconds since the epoch) warm-up shows what is usual, and how many days of it were read."""
-        spans = await self._state.read("SELECT source, start, end FROM decisions WHERE kind = 'warmup' ORDER BY start")
-        spans = spans or await self._state.read("SELECT source, started_at, warm_until FROM checkpoints")
-        cold_until, longest = 0, 0.0
-        for name in {source for source, _, _ in spans}:
-            own = [(start, end) for source, start, end in spans if source == name]
-            total = sum(end - start for start, end in own)
+    async def _representative(self) -> tuple[datetime, float]:
+        """From when on warm-up shows what is usual, and how many days of it were read."""
+        cold_until, longest = EPOCH, timedelta(0)
+        for spans in (await learnt_from(self._state)).values():
+            total = sum((span.duration for span in spans), timedelta(0))
             left = total * COLD_SHARE
-            for start, end in own:
-                if end - start >= left:
-                    cold_until = max(cold_until, int(start + left))
+            for span in spans:
+                if span.duration >= left:
+                    cold_until = max(cold_until, floor(span.start + left, SECOND))
                     break
-                left -= end - start
+                left -= span.duration
             longest = max(longest, total * (1 - COLD_SHARE))
-        return cold_until, longest / 86400
+        return cold_until, longest / DAY
 
     async def _known_services(self) -> dict[str, int]:
         """Services of each source, as far as warm-up has seen them."""
-        rows = await self._state.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source")
-        known = {str(source): int(count or 0) for source, count in rows}
+        known = await services_known(self._state)
         return {name: max(known.get(name, 0), FEW_SERVICES) for name in self._windows}
 
 
-def cluster_writes(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:
+def cluster_rows(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:
     """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays.
 
     What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
     """
-    writes = [_incident_row(cluster, pack(cluster)) for key, cluster in after.items() if before.get(key) != cluster]
+    writes = [_cluster_row(cluster) for key, cluster in after.items() if before.get(key) != cluster]
     last = {item.incident.id: item.incident for item in told}
     for key in sorted((before.keys() | last.keys()) - after.keys()):
         incident = last.get(key) or before[key].incident
-        gone = Write("incidents", ("id",), ((key,),), delete=True)
-        writes.append(incident_row(incident, seconds(incident.last_seen)) if incident else gone)
+        writes.append(incident_row(incident, incident.last_seen) if incident else without_cluster(key))
     return writes
 
 
-_INCIDENT_COLUMNS = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
-
-
-def incident_row(incident: Incident, updated_at: int, cluster: str = "") -> Write:
-    """The row of an incident; `cluster` is empty once no anomaly can join it any more."""
-    times = (seconds(incident.starts_at), updated_at)
-    row = (incident.id, incident.status, incident.revision, incident.service, *times, pack(incident), cluster)
-    return Write("incidents", _INCIDENT_COLUMNS, (row,))
-
-
-def _incident_row(cluster: Cluster, text: str) -> Write:
-    incident = cluster.incident
-    row = (
-        cluster.id,
-        cluster.status,
-        incident.revision if incident else 0,
-        incident.service if incident else cluster.members[0].service,
-        seconds(cluster.starts_at),
-        seconds(cluster.last_seen),
-        pack(incident) if incident else "",
-        text,
-    )
-    return Write("incidents", _INCIDENT_COLUMNS, (row,))
-
-
-def news(told: Told) -> Write:
-    """The row from which reports and deliveries of this revision are made."""
-    incident = told.incident
-    names = ("incident", "revision", "part", "change", "at", "body")
-    return Write("news", names, ((incident.id, incident.revision, 0, told.change, seconds(told.at), pack(incident)),))
-
-
-async def incident_list(state: Rows, status: str | None = None, limit: int = 100) -> list[Incident]:
-    """Incidents, the newest first."""
-    query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
-    rows = await state.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
-    return [unpack(Incident, body) for (body,) in rows]
+def _cluster_row(cluster: Cluster) -> Write:
+    if cluster.incident:
+        return incident_row(cluster.incident, cluster.last_seen, cluster)
+    return pending_row(cluster.id, cluster.members[0].service, cluster.starts_at, cluster.last_seen, cluster)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from exporter.flow.brain import Brain, Judgement
-from exporter.flow.group import grouped_through
 from exporter.ingest import lateness, reduction, sampling
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Anomaly, NoTelemetry, Reduced, Source, SqlValue, Telemetry, TimeRange, Write, dumps
+from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write
 from exporter.model.times import moment, seconds
+from exporter.state import checkpoints
+from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
+from exporter.state.incidents import grouped_through
+from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
 
 T = TypeVar("T")
 
@@ -30,16 +33,6 @@ COMPARED_AGAIN = 4
 
 LATENESS_OVER = timedelta(hours=1)
 """Event time whose lines say how late lines are."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """How far a source has been read, in event time; windows before `warm_until` were only learnt from."""
-
-    read_through: datetime
-    settled_through: datetime
-    started_at: datetime
-    warm_until: datetime
 
 
 def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
@@ -91,9 +84,7 @@ class SourcePipeline:
 
     async def checkpoint(self) -> Checkpoint | None:
         """The committed checkpoint, or None before the first start."""
-        query = "SELECT read_through, settled_through, started_at, warm_until FROM checkpoints WHERE source = ?"
-        rows = await self._state.read(query, (self.name,))
-        return Checkpoint(*map(moment, rows[0])) if rows else None
+        return await checkpoints.checkpoint(self._state, self.name)
 
     async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
         """Fix, once, where the source begins and up to when it only learns; both on the grid.
@@ -101,15 +92,13 @@ class SourcePipeline:
         `planned` are decisions which ranges it learns from; without any it is everything.
         """
         if await self.checkpoint() is None:
-            before = Write("decisions", ("source", "kind"), ((self.name, "warmup"),), delete=True)
+            before = checkpoints.without_decisions(self.name, "warmup")
             await self._state.write([before, *planned, self._checkpoint(started_at, started_at, warm_until)])
 
     async def planned(self, checkpoint: Checkpoint) -> list[TimeRange]:
         """The ranges that warm-up learns from, in order."""
-        query = "SELECT start, end FROM decisions WHERE source = ? AND kind = 'warmup' ORDER BY start"
-        rows = await self._state.read(query, (self.name,))
         whole = TimeRange(checkpoint.started_at, checkpoint.warm_until)
-        return [TimeRange(moment(start), moment(end)) for start, end in rows] or [whole]
+        return await checkpoints.planned(self._state, self.name) or [whole]
 
     async def warmth(self, checkpoint: Checkpoint) -> float:
         """How much of what warm-up learns from has been taken, from 0 to 1."""
@@ -221,7 +210,9 @@ class SourcePipeline:
             for window, reduced, judgement in judged:
                 reached = checkpoint.read_through if late else moment(window) + self.window
                 writes += judgement.writes
-                writes.append(self._window(window, reduced, reads))
+                # What the sweep compares with.
+                lines = reduced.exact.get(window, reduced.lines.height)
+                writes.append(window_row(self.name, window, lines, reads))
                 writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
             await self._or_forget(self._state.write(writes))
         for window, reduced, judgement in judged:
@@ -237,17 +228,16 @@ class SourcePipeline:
 
         What warm-up finds keeps its own time, wherever other sources are: it is told to nobody and sets the threshold.
         """
-        quiet = int(reached <= warm_until)
+        quiet = reached <= warm_until
         grouped = await grouped_through(self._state)
         if not quiet and grouped is not None and reached <= grouped:
             late, reached = True, grouped + timedelta(seconds=1)
-        rows = []
-        for anomaly in anomalies:
-            if late and await self._state.read("SELECT 1 FROM anomalies WHERE source = ? AND id = ?", _key(anomaly)):
-                continue
-            told = replace(anomaly, reached=reached, late=late)
-            rows.append((self.name, seconds(reached), anomaly.id, quiet, dumps(told)))
-        return [Write("anomalies", ("source", "reached", "id", "quiet", "body"), tuple(rows))] if rows else []
+        found = [
+            replace(anomaly, reached=reached, late=late)
+            for anomaly in anomalies
+            if not (late and await knows_anomaly(self._state, anomaly))
+        ]
+        return [anomaly_rows(self.name, found, quiet)] if found else []
 
     async def sweep(self) -> int:
         """Read again the unsettled windows whose count at the source has changed. Returns how many.
@@ -259,8 +249,7 @@ class SourcePipeline:
             return 0
         unsettled = TimeRange(checkpoint.settled_through, checkpoint.read_through)
         counts = await self.source.count(unsettled, self.window)
-        query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
-        known = await self._state.read(query, (self.name, seconds(unsettled.start)))
+        known = await windows_from(self._state, self.name, unsettled.start)
         changed = [row for row in known if counts.get(moment(row[0]), 0) != row[1]]
         for window, lines, reads in changed:
             counted = counts.get(moment(window), 0)
@@ -272,8 +261,7 @@ class SourcePipeline:
     async def _compare_again(self, checkpoint: Checkpoint) -> None:
         """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
         old = checkpoint.read_through - COMPARED_AGAIN * self._settling()
-        query = "SELECT window, lines FROM windows WHERE source = ? AND window < ? ORDER BY window"
-        due = dict(await self._state.read(query, (self.name, seconds(old))))
+        due = await lines_before(self._state, self.name, old)
         live = [window for window in due if window >= seconds(checkpoint.warm_until)]
         if live:
             span = TimeRange(moment(live[0]), moment(live[-1]) + self.window)
@@ -281,8 +269,7 @@ class SourcePipeline:
             late = sum(max(counts.get(moment(window), 0) - due[window], 0) for window in live)
             self._telemetry.count("source_lines_too_late", late, source=self.name)
         if due:
-            keys = tuple((self.name, window) for window in due)
-            await self._state.write([Write("windows", ("source", "window"), keys, delete=True)])
+            await self._state.write([without_windows(self.name, due)])
 
     async def _replace(self, window: int, reads: int, counted: int, checkpoint: Checkpoint) -> None:
         """A window's last read is its truth.
@@ -307,14 +294,13 @@ class SourcePipeline:
         if checkpoint is None or checkpoint.read_through >= until:
             return
         gap = TimeRange(checkpoint.read_through, until)
-        query = "SELECT start FROM decisions WHERE source = ? AND kind = ? AND end = ? AND detail = ?"
-        before = await self._state.read(query, (self.name, kind, seconds(gap.start), detail))
-        grown = TimeRange(moment(before[0][0]), until) if before else gap
-        decided = [decision(self.name, grown, kind, detail, now)]
+        before = await checkpoints.decided_until(self._state, self.name, kind, gap.start, detail)
+        grown = TimeRange(before or gap.start, until)
+        decided = [checkpoints.decision_row(self.name, grown, kind, detail, now)]
         for part in gap.split(MAX_WINDOWS_PER_CHUNK * self.window):
             await self._pass_over(part, checkpoint, decided)
             decided = []
-        if not before:
+        if before is None:
             self._telemetry.count("source_gaps", source=self.name)
         self._telemetry.count("source_gap_seconds", int(gap.duration.total_seconds()), source=self.name)
 
@@ -363,11 +349,6 @@ class SourcePipeline:
     def _settling(self) -> timedelta:
         return -(-self._late_window // self.window) * self.window
 
-    def _window(self, window: int, reduced: Reduced, reads: int) -> Write:
-        """What the sweep compares with."""
-        lines = reduced.exact.get(window, reduced.lines.height)
-        return Write("windows", ("source", "window", "lines", "reads"), ((self.name, window, lines, reads),))
-
     def _remember_lateness(self, window: int, reduced: Reduced) -> None:
         """A window's last read is its truth here too: only then all that came late is in it."""
         self._lateness[window] = reduced.lateness
@@ -389,9 +370,7 @@ class SourcePipeline:
 
     def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
         settled = max(started_at, read_through - self._settling())
-        row: tuple[SqlValue, ...] = (self.name, *map(seconds, (read_through, settled, started_at, warm_until)))
-        names = ("source", "read_through", "settled_through", "started_at", "warm_until")
-        return Write("checkpoints", names, (row,))
+        return checkpoints.checkpoint_row(self.name, Checkpoint(read_through, settled, started_at, warm_until))
 
     def _count(self, judgement: Judgement) -> None:
         count = self._telemetry.count
@@ -406,13 +385,3 @@ class SourcePipeline:
         for detection in judgement.detections:
             for reason, amount in detection.notes.items():
                 count("detection_limited", amount, source=self.name, reason=reason)
-
-
-def _key(anomaly: Anomaly) -> tuple[str, str]:
-    return anomaly.source, anomaly.id
-
-
-def decision(source: str, span: TimeRange, kind: str, detail: str, now: datetime) -> Write:
-    """Something that wall time decided, on the record."""
-    names = ("source", "start", "kind", "end", "at", "detail")
-    return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))

@@ -17,15 +17,6 @@ one-in-a-hundred score in two services, or two such windows in one."""
 
 
 @dataclass(frozen=True)
-class Release:
-    """A new version of a service, told to us; `service` may be empty: all of them."""
-
-    service: str
-    version: str
-    at: datetime
-
-
-@dataclass(frozen=True)
 class Cluster:
     """Anomalies that belong together, whether or not they are an incident yet."""
 

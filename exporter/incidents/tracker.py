@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from exporter.incidents.build import incident_of, visible
-from exporter.incidents.clusters import Cluster, Release, bounded, join, new_cluster
+from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.settings import IncidentSettings
-from exporter.model import Anomaly, Change, Incident, Suspect, TimelineEntry, TimeRange
+from exporter.model import Anomaly, Change, Incident, Release, Suspect, TimelineEntry, TimeRange
 
 RELEASE_BEFORE = timedelta(hours=1)
 """A deployment this long before an incident stands on its timeline."""

@@ -2,6 +2,7 @@
 
 from exporter.model.errors import ConfigError, ExporterError, PermanentError, StateError, TransientError
 from exporter.model.incidents import (
+    RULES,
     Anomaly,
     AnomalyKind,
     Change,
@@ -14,6 +15,7 @@ from exporter.model.incidents import (
     IncidentSeverity,
     IncidentStatus,
     Notification,
+    Release,
     Report,
     SimilarIncident,
     Suspect,
@@ -65,6 +67,7 @@ __all__ = [
     "LLM",
     "OWN_NAME",
     "PAGE_COLUMNS",
+    "RULES",
     "Anomaly",
     "AnomalyKind",
     "Change",
@@ -91,6 +94,7 @@ __all__ = [
     "Notification",
     "PermanentError",
     "Reduced",
+    "Release",
     "Report",
     "Settings",
     "Severity",

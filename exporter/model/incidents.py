@@ -112,6 +112,15 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A new version of a service, told to us; `service` may be empty: all of them."""
+
+    service: str
+    version: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class TimelineEntry:
     """One thing that happened during an incident."""
 
@@ -185,11 +194,15 @@ class Claim:
     verified: bool = True
 
 
+RULES = "rules"
+"""The writer of the deterministic report."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What happened, the likely cause and what to do, each sentence with its citations.
 
-    `writer` is "rules" for the deterministic writer, else the model's name. `revision` is the incident's that it
+    `writer` is RULES for the deterministic writer, else the model's name. `revision` is the incident's that it
     describes.
     """
 

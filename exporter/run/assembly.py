@@ -32,8 +32,9 @@ from exporter.mining.miner import Miner
 from exporter.mining.rows import TABLES as MINING_TABLES
 from exporter.mining.settings import fingerprint as mining_fingerprint
 from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
-from exporter.model.times import moment, seconds
+from exporter.model.times import moment
 from exporter.state.file import State
+from exporter.state.windows import scores_now
 
 if TYPE_CHECKING:
     import polars as pl
@@ -206,14 +207,13 @@ def _assemble(
 def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
     """How services are ranked by how likely each is the cause: from the scores of all services while it lasted."""
     windows = {pipeline.name: pipeline.window for pipeline in pipelines}
-    query = "SELECT window, body FROM detection_scores WHERE source = ? AND window > ? AND window < ? ORDER BY window"
 
     def of(span: TimeRange, cluster: Cluster) -> tuple[Suspect, ...]:
         ranked = []
         for source in dict.fromkeys(member.source for member in cluster.members if member.source in windows):
             step = windows[source]
-            rows = state.read_now(query, (source, seconds(span.start - step), seconds(span.end)))
-            frames = [(moment(window), _scores(body)) for window, body in rows]
+            found = scores_now(state, source, TimeRange(span.start - step, span.end))
+            frames = [(moment(window), _scores(body)) for window, body in found]
             ranked.append(localise(frames, span, step))
         return suspected(cluster, ranked)
 

@@ -12,7 +12,6 @@ from typing import Any
 from exporter.config import Config
 from exporter.detection import localise
 from exporter.flow.brain import Judgement
-from exporter.flow.group import incident_list
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.suspects import merged_suspects
 from exporter.incidents.tracker import Told
@@ -20,6 +19,7 @@ from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClo
 from exporter.model.times import moment
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.run.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
+from exporter.state.incidents import incident_list
 
 Progress = Callable[[str, float], None]
 """Told the name of a source and how much of its range is done, from 0 to 1."""

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from exporter.flow.group import grouped_through
-from exporter.flow.source import SourcePipeline, decision
+from exporter.flow.source import SourcePipeline
 from exporter.flow.warmup import plan
 from exporter.ingest.lateness import QUANTILES
 from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
@@ -22,6 +21,9 @@ from exporter.model.questions import Health, Readiness, SourceProgress
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
+from exporter.state.checkpoints import decision_row, gap_count
+from exporter.state.incidents import calibration, firing_count, grouped_through
+from exporter.state.retention import drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ class Daemon(Operations):
         pipeline = polling.pipeline
         most = polling.settings.max_lines_per_window
         chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup, most)
-        planned = [decision(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
+        planned = [decision_row(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
         await pipeline.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
         log.info("%s: learning before the first alarm: %s", pipeline.name, chosen)
 
@@ -146,7 +148,7 @@ class Daemon(Operations):
             polling.state = "stalled"
             since = checkpoint.read_through if checkpoint else until
             span = TimeRange(since, max(until, since))
-            await self.assembly.state.write([decision(polling.pipeline.name, span, "stalled", reason, now)])
+            await self.assembly.state.write([decision_row(polling.pipeline.name, span, "stalled", reason, now)])
         if checkpoint and failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS:
             window_end = checkpoint.read_through + polling.pipeline.window
             if window_end <= until - GIVE_UP_AFTER and await self._answers(polling, until):
@@ -190,18 +192,17 @@ class Daemon(Operations):
 
     async def _calibrate(self, budget: float) -> None:
         """Set the threshold once warm-up is over, and anew from what it found when another budget is configured."""
-        known = await self.assembly.state.meta("alarm_budget")
-        if await self.assembly.state.meta("alarm_threshold") is None or known not in (None, repr(budget)):
+        known = await calibration(self.assembly.state)
+        if known is None or known.budget not in ("", repr(budget)):
             threshold = await self.assembly.grouper.calibrate(budget)
             self.telemetry.gauge("alarm_threshold", threshold)
 
     async def _measure_standing(self) -> None:
         """What stands now, whichever run brought it about."""
-        rows = await self.assembly.state.read("SELECT COUNT(*) FROM incidents WHERE status = 'firing'")
-        self.telemetry.gauge("incidents_open", rows[0][0])
-        threshold = await self.assembly.state.meta("alarm_threshold")
-        if threshold is not None:
-            self.telemetry.gauge("alarm_threshold", float(threshold))
+        self.telemetry.gauge("incidents_open", await firing_count(self.assembly.state))
+        known = await calibration(self.assembly.state)
+        if known:
+            self.telemetry.gauge("alarm_threshold", known.threshold)
         await self.readiness()
 
     def _count_told(self, change: str, severity: str) -> None:
@@ -213,7 +214,7 @@ class Daemon(Operations):
     async def _horizon(self) -> datetime | None:
         """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
         # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
-        first = await self.assembly.state.meta("alarm_threshold") is None
+        first = await calibration(self.assembly.state) is None
         ends = []
         for polling in self.pollings:
             checkpoint = await polling.pipeline.checkpoint()
@@ -231,21 +232,9 @@ class Daemon(Operations):
 
     async def housekeep(self) -> None:
         """Drop what nobody needs any more, and measure what is kept."""
-        grouped = await grouped_through(self.assembly.state)
-        now = self.assembly.clock.now()
-        if grouped is not None:
-            # What warm-up found stays: another budget sets another threshold from it.
-            before = seconds(grouped - timedelta(days=7))
-            await self.assembly.state.prune("anomalies", "reached", before, only="quiet = 0")
-            await self.assembly.state.prune("news", "at", seconds(grouped - timedelta(days=30)))
-        kept = seconds(now - self.assembly.config.retention)
-        await self.assembly.state.prune("incidents", "updated_at", kept)
-        for table in ("reports", "deliveries"):
-            await self.assembly.state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
-        await self.assembly.state.prune("changes", "at", kept)
-        # What warm-up learnt from is what the threshold rests on.
-        await self.assembly.state.prune("decisions", "end", kept, only="kind != 'warmup'")
-        await self.assembly.state.prune("triggers", "received_at", seconds(now - timedelta(days=7)))
+        state = self.assembly.state
+        grouped = await grouped_through(state)
+        await drop_old_rows(state, self.assembly.clock.now(), grouped, self.assembly.config.retention)
         self.telemetry.gauge("state_bytes", self.assembly.state.size())
         for polling in self.pollings:
             for reason, lines in (await polling.pipeline.source.unusable()).items():
@@ -274,9 +263,6 @@ class Daemon(Operations):
     async def _progress(self, polling: Polling) -> SourceProgress:
         name = polling.pipeline.name
         checkpoint = await polling.pipeline.checkpoint()
-        gaps = await self.assembly.state.read(
-            "SELECT COUNT(*) FROM decisions WHERE source = ? AND kind = 'gap'", (name,)
-        )
         if checkpoint is None:
             return SourceProgress(name, polling.state, 0.0, detail=polling.detail)
         return SourceProgress(
@@ -285,7 +271,7 @@ class Daemon(Operations):
             progress=await polling.pipeline.warmth(checkpoint),
             read_through=checkpoint.read_through,
             lag=self.assembly.clock.now() - checkpoint.read_through,
-            gaps=gaps[0][0],
+            gaps=await gap_count(self.assembly.state, name),
             detail=polling.detail or polling.pipeline.learning,
         )
 

@@ -7,16 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from exporter.flow.group import incident_list, incident_row, news
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.alerts import from_alert, resolved_by_hand, with_alert
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Incident, IncidentStatus, Report, Severity, TimeRange, Write, floor, stable_key
+from exporter.model import Anomaly, Incident, IncidentStatus, Release, Severity, TimeRange, floor, stable_key
 from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord
-from exporter.model.times import moment, seconds
+from exporter.model.times import moment
 from exporter.run.assembly import Assembly
-from exporter.state.bodies import pack, unpack
+from exporter.state.checkpoints import release_row
+from exporter.state.incidents import cluster_of, incident_list, incident_of, incident_row, reports_of
+from exporter.state.news import Delivery, deliveries_of, news_row
+from exporter.state.triggers import knows_trigger, trigger_row, waiting, waiting_count
 
 MAX_WAITING_ALERTS = 500
 """Alerts that may wait for their analysis; more are refused, and Alertmanager sends them again."""
@@ -38,37 +40,24 @@ class Operations:
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
         """The newest first, with their reports."""
         found = await incident_list(self._state, status, limit)
-        return [IncidentRecord(incident, await self._reports(incident.id)) for incident in found]
+        return [IncidentRecord(incident, await reports_of(self._state, incident.id)) for incident in found]
 
     async def incident(self, incident_id: str) -> IncidentRecord | None:
         """One incident with its reports and how far each sink is with it."""
-        incident = await self._find(incident_id)
+        incident = await incident_of(self._state, incident_id)
         if incident is None:
             return None
         return IncidentRecord(
             incident,
-            await self._reports(incident.id),
-            await self._deliveries(incident.id),
+            await reports_of(self._state, incident.id),
+            tuple(map(_delivery_status, await deliveries_of(self._state, incident.id))),
             self._assembly.links(incident),
         )
-
-    async def _find(self, incident_id: str) -> Incident | None:
-        rows = await self._state.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (incident_id,))
-        return unpack(Incident, rows[0][0]) if rows else None
-
-    async def _reports(self, incident_id: str) -> tuple[Report, ...]:
-        rows = await self._state.read("SELECT body FROM reports WHERE incident = ? ORDER BY writer", (incident_id,))
-        return tuple(unpack(Report, body) for (body,) in rows)
-
-    async def _deliveries(self, incident_id: str) -> tuple[DeliveryStatus, ...]:
-        query = "SELECT sink, revision, delivered_at, attempts, error FROM deliveries WHERE incident = ? ORDER BY sink"
-        rows = await self._state.read(query, (incident_id,))
-        return tuple(_delivery_status(*row) for row in rows)
 
     async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
         """Close it by hand and remember what fixed it; None when there is no such incident."""
         async with self._assembly.lock:
-            incident = await self._find(incident_id)
+            incident = await incident_of(self._state, incident_id)
             if incident is None:
                 return None
             safe = self._assembly.redactor.redact(fix)[:2000] if fix else None
@@ -79,53 +68,43 @@ class Operations:
     async def _tell(self, told: Told) -> None:
         """Commit a revision that no anomaly made; the cluster, if it is still open, carries it on."""
         incident = told.incident
-        rows = await self._state.read("SELECT cluster FROM incidents WHERE id = ?", (incident.id,))
-        text = rows[0][0] if rows else ""
-        if text:
+        cluster = await cluster_of(self._state, incident.id, Cluster)
+        if cluster:
             cluster = replace(
-                unpack(Cluster, text), status=incident.status, incident=incident, ends_at=incident.ends_at
+                cluster,
+                status=incident.status,
+                incident=incident,
+                ends_at=incident.ends_at,
+                timeline=incident.timeline,
             )
-            text = pack(replace(cluster, timeline=incident.timeline))
-        row = incident_row(incident, seconds(incident.updated_at), text)
-        await self._state.write([row, news(told)])
+        row = incident_row(incident, incident.updated_at, cluster)
+        await self._state.write([row, news_row(incident, told.change, told.at)])
 
     async def analyze(self, alert: AlertTrigger) -> Literal["accepted", "duplicate", "overloaded"]:
         """Keep an alert, durably, until its logs are analysed."""
-        key = (alert.fingerprint, seconds(alert.starts_at), alert.status)
-        query = "SELECT 1 FROM triggers WHERE fingerprint = ? AND starts_at = ? AND status = ?"
-        if await self._state.read(query, key):
+        if await knows_trigger(self._state, alert):
             return "duplicate"
-        waiting = await self._state.read("SELECT COUNT(*) FROM triggers WHERE done = 0")
-        if waiting[0][0] >= MAX_WAITING_ALERTS:
+        if await waiting_count(self._state) >= MAX_WAITING_ALERTS:
             return "overloaded"
-        await self._state.write([self._trigger(alert, done=False)])
+        await self._state.write([trigger_row(alert, self._assembly.clock.now(), done=False)])
         return "accepted"
-
-    def _trigger(self, alert: AlertTrigger, done: bool) -> Write:
-        names = ("fingerprint", "starts_at", "status", "received_at", "done", "body")
-        now = seconds(self._assembly.clock.now())
-        row = (alert.fingerprint, seconds(alert.starts_at), alert.status, now, int(done), pack(alert))
-        return Write("triggers", names, (row,))
 
     async def change(self, service: str, version: str, at: datetime) -> None:
         """Remember that a version of a service was deployed; it stands on the timeline of what follows."""
-        row = (service[:200], seconds(at), version[:200])
-        await self._state.write([Write("changes", ("service", "at", "version"), (row,))])
+        await self._state.write([release_row(Release(service[:200], version[:200], at))])
 
     async def analyze_waiting(self) -> int:
         """Analyse the alerts that wait. Returns how many were done; one whose logs cannot be read yet waits on."""
-        rows = await self._state.read("SELECT body, received_at FROM triggers WHERE done = 0 ORDER BY received_at")
         done = 0
-        for body, received_at in rows:
+        for alert, received_at in await waiting(self._state):
             if done == MAX_ALERTS_AT_ONCE:
                 break
-            alert = unpack(AlertTrigger, body)
             if alert.status == "resolved":
                 await self._alert_resolved(alert)
             # What came before it began was sent by a clock that is ahead: it is about now.
-            elif not await self._alert_fired(alert, min(alert.starts_at, moment(received_at))):
+            elif not await self._alert_fired(alert, min(alert.starts_at, received_at)):
                 continue
-            await self._state.write([self._trigger(alert, done=True)])
+            await self._state.write([trigger_row(alert, self._assembly.clock.now(), done=True)])
             done += 1
         return done
 
@@ -169,7 +148,7 @@ class Operations:
     async def _alert_resolved(self, alert: AlertTrigger) -> None:
         """What the alert alone had opened ends with it."""
         async with self._assembly.lock:
-            incident = await self._find(_alert_incident(alert))
+            incident = await incident_of(self._state, _alert_incident(alert))
             if incident and incident.status == "firing":
                 told = resolved_by_hand(incident, None, alert.ends_at or self._assembly.clock.now())
                 await self._tell(told)
@@ -186,7 +165,7 @@ def _service_of(alert: AlertTrigger) -> str:
     return ""
 
 
-def _delivery_status(sink: str, revision: int, delivered_at: int, attempts: int, error: str) -> DeliveryStatus:
-    outcome: Literal["delivered", "pending", "failed"] = "failed" if error else "delivered"
-    at = moment(delivered_at) if delivered_at else None
-    return DeliveryStatus(sink, outcome, revision, at, attempts, error)
+def _delivery_status(delivery: Delivery) -> DeliveryStatus:
+    outcome: Literal["delivered", "pending", "failed"] = "failed" if delivery.error else "delivered"
+    at = moment(delivery.delivered_at) if delivery.delivered_at else None
+    return DeliveryStatus(delivery.sink, outcome, delivery.revision, at, delivery.attempts, delivery.error)

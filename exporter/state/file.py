@@ -215,7 +215,7 @@ class State(Rows):
         if rows:
             return bytes.fromhex(rows[0][0])
         key = secrets.token_hex(16)
-        self.write_now([meta_write("redaction_key", key)])
+        self.write_now([meta_row("redaction_key", key)])
         return bytes.fromhex(key)
 
     async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
@@ -236,7 +236,7 @@ class State(Rows):
         return sum(name.stat().st_size for name in names if name.exists())
 
 
-def meta_write(key: str, value: str) -> Write:
+def meta_row(key: str, value: str) -> Write:
     """A row of the table meta."""
     return Write("meta", ("key", "value"), ((key, value),))
 

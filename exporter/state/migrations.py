@@ -49,10 +49,25 @@ CREATE TABLE documents (
 ) STRICT, WITHOUT ROWID;
 """
 
+NUMBERED_NEWS = """
+CREATE TABLE numbered_news (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL, change TEXT NOT NULL,
+    at INTEGER NOT NULL, body TEXT NOT NULL, report TEXT, UNIQUE (incident, revision, part)
+) STRICT;
+INSERT INTO numbered_news (incident, revision, part, change, at, body, report)
+    SELECT incident, revision, part, change, at, body, report FROM news ORDER BY at, incident, revision, part;
+DROP TABLE news;
+ALTER TABLE numbered_news RENAME TO news;
+CREATE INDEX news_unreported ON news (at) WHERE report IS NULL;
+CREATE INDEX deliveries_at_their_time ON deliveries (sink, next_attempt) WHERE next_attempt > 0;
+"""
+"""So that a sink finds what is new without reading what it has been told for a month."""
+
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN,)
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NUMBERED_NEWS)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

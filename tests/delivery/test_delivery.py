@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,6 @@ from typing import Literal
 import pytest
 
 from exporter.delivery.deliver import ABANDON_AFTER, Deliverer
-from exporter.flow.group import news
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.tracker import Told, advance
 from exporter.model import (
@@ -22,9 +22,9 @@ from exporter.model import (
     Report,
     TransientError,
     Write,
-    dumps,
 )
-from exporter.state.file import State
+from exporter.state.file import Connection, State
+from exporter.state.news import news_row
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -76,9 +76,8 @@ def story() -> list[Told]:
 
 
 def reported(told: Told) -> Write:
-    row = news(told)
     report = Report(told.incident.id, told.incident.revision, "rules", "headline", ())
-    return Write(row.table, (*row.columns, "report"), ((*row.rows[0], dumps(report)),))
+    return news_row(told.incident, told.change, told.at, report=report)
 
 
 @pytest.fixture
@@ -111,7 +110,8 @@ async def test_a_sink_of_every_change_is_told_each_in_order(state: State) -> Non
 
 async def test_news_without_a_report_waits_for_it(state: State) -> None:
     sink = RecordingSink()
-    await state.write([news(story()[0])])
+    opened = story()[0]
+    await state.write([news_row(opened.incident, opened.change, opened.at)])
     assert await deliverer(sink, state, StepClock()).deliver() == 0
     assert sink.told == []
 
@@ -188,3 +188,69 @@ async def test_a_round_that_is_to_stop_ends_after_the_delivery_in_hand_and_the_r
     assert await first.deliver() == 1
     assert await deliverer(sink, state, clock).deliver() == 2
     assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]
+
+
+async def test_what_was_told_before_a_failure_in_the_same_round_is_not_told_again(state: State) -> None:
+    sink, clock = FailingAt(2), StepClock()
+    await state.write([reported(item) for item in story()])
+    one = deliverer(sink, state, clock)
+    assert await one.deliver() == 1
+    clock.moment += timedelta(hours=1)
+    assert await one.deliver() == 2
+    assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]
+    assert [n.receipt for n in sink.told] == [None, "receipt 1", "receipt 2"]
+
+
+class FailingAt(RecordingSink):
+    """Is out of reach once, at a call of a given number."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__("every")
+        self.calls, self.call = 0, call
+
+    async def deliver(self, notification: Notification) -> str | None:
+        self.calls += 1
+        if self.calls == self.call:
+            raise TransientError("out of reach")
+        return await super().deliver(notification)
+
+
+class CountingState(State):
+    """Counts the steps of SQLite's machine that reading takes."""
+
+    steps = 0
+
+    def _reader(self) -> Connection:
+        reader = super()._reader()
+        with reader.use() as connection:
+            connection.set_progress_handler(self._step, 1)
+        return reader
+
+    def _step(self) -> int:
+        self.steps += 1
+        return 0
+
+
+@pytest.mark.parametrize("resend", [None, MINUTE])
+async def test_a_round_with_nothing_due_costs_the_same_after_a_month_of_news(
+    tmp_path: Path, resend: timedelta | None
+) -> None:
+    costs = []
+    for incidents in (2, 150):
+        state = CountingState(tmp_path / f"{incidents}.db")
+        told = story()
+        await state.write(
+            reported(replace(item, incident=replace(item.incident, id=f"i{number}", revision=revision)))
+            for number in range(incidents)
+            for revision, item in enumerate((*[told[1]] * 19, told[2]), start=1)
+        )
+        clock = StepClock()
+        one = deliverer(RecordingSink("latest", resend), state, clock)
+        assert await one.deliver() == incidents
+        clock.moment += timedelta(hours=1)
+        await one.deliver()
+        state.steps = 0
+        assert await one.deliver() == 0
+        costs.append(state.steps)
+        state.close()
+    assert 0 < costs[1] <= 1.1 * costs[0]

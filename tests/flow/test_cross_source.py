@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Config, parse
-from exporter.flow.group import grouped_through, incident_list
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.tracker import Told, advance
 from exporter.model import Anomaly, Evidence, Incident, floor, nanoseconds
 from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
+from exporter.state.incidents import grouped_through, incident_list
 from exporter.telemetry import PrometheusTelemetry
 from tests.incidents.test_incidents import anomaly
 from tests.memory_source import START, MemorySource, at, page

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import SOURCES, parse, resolve
-from exporter.flow.group import incident_list
-from exporter.flow.source import decision
 from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
 from exporter.model import Anomaly, Context, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.state.checkpoints import decision_row
+from exporter.state.incidents import incident_list
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 from tests.servers.process import request as ask
@@ -243,7 +243,7 @@ async def test_a_report_says_what_could_not_be_read_while_the_incident_lasted(
     worlds.append(world)
     one = incident()
     gaps = [
-        decision("shop", TimeRange(start, start + MINUTE), "gap", "the server answers 503", start)
+        decision_row("shop", TimeRange(start, start + MINUTE), "gap", "the server answers 503", start)
         for start in (one.starts_at, one.starts_at + MINUTE, one.starts_at - 9 * MINUTE)
     ]
     await world.assembly.state.write(gaps)

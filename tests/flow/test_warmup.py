@@ -18,10 +18,11 @@ from exporter.cli.check import connect
 from exporter.config import parse
 from exporter.flow import warmup
 from exporter.flow.settings import WarmupSettings
-from exporter.flow.source import SourcePipeline, decision
+from exporter.flow.source import SourcePipeline
 from exporter.flow.warmup import EMPTY_WINDOW, JUDGED_WINDOW, PASSED_WINDOW, STRETCH, Mask, choose, plan, predict
 from exporter.model import NoTelemetry, TimeRange, floor
 from exporter.run.assembly import Assembly, assemble, reduction_settings
+from exporter.state.checkpoints import decision_row
 from tests.memory_source import START, MemorySource, at, page
 from tests.run.test_daemon import StepClock, config, running
 from tests.run.test_daemon import lines as minutes_of_lines
@@ -248,7 +249,7 @@ PLANNED = (
 
 async def started(assembly: Assembly) -> SourcePipeline:
     (pipeline,) = assembly.pipelines
-    rows = [decision(pipeline.name, span, "warmup", "", START + HOUR) for span in PLANNED]
+    rows = [decision_row(pipeline.name, span, "warmup", "", START + HOUR) for span in PLANNED]
     await pipeline.start(PLANNED[0].start, PLANNED[-1].end, rows)
     return pipeline
 
@@ -295,7 +296,7 @@ async def test_a_first_start_that_is_killed_before_it_began_makes_one_plan(tmp_p
     source = MemorySource(minutes_of_lines(90))
     clock = StepClock(START + HOUR)
     async with running(config(tmp_path, "shop"), clock, source) as daemon:
-        stale = decision("shop", TimeRange(START, START + MINUTE), "warmup", "of another start", START)
+        stale = decision_row("shop", TimeRange(START, START + MINUTE), "warmup", "of another start", START)
         await daemon.assembly.state.write([stale])
         await daemon.once()
         rows = await daemon.assembly.state.read("SELECT detail FROM decisions WHERE kind = 'warmup'")

@@ -17,7 +17,6 @@ import pytest
 from exporter.cli.commands import print_backtest
 from exporter.config import Config, parse
 from exporter.flow.brain import Brain, Judgement
-from exporter.flow.group import grouped_through, incident_list
 from exporter.flow.source import MAX_WINDOWS_PER_CHUNK
 from exporter.model import ConfigError, Reduced, Sink, StateError, TimeRange, Write
 from exporter.model.questions import AlertTrigger
@@ -27,7 +26,8 @@ from exporter.run.assembly import assemble
 from exporter.run.backtest import backtest
 from exporter.run.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
 from exporter.run.operations import MAX_ALERTS_AT_ONCE
-from exporter.state.file import meta_write
+from exporter.state.file import meta_row
+from exporter.state.incidents import grouped_through, incident_list
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 
@@ -180,7 +180,7 @@ async def test_another_budget_sets_another_threshold_from_what_warm_up_found(tmp
     for budget in ("1/day", "1000/day", "1/day"):
         async with running(config(tmp_path, "shop", alarm_budget=budget), clock, source) as daemon:
             await daemon.once()
-            await daemon.assembly.state.write([meta_write("grouped_through", str(seconds(START + timedelta(days=9))))])
+            await daemon.assembly.state.write([meta_row("grouped_through", str(seconds(START + timedelta(days=9))))])
             await daemon.housekeep()
             quiet = await daemon.assembly.state.read("SELECT COUNT(*) FROM anomalies WHERE quiet = 1")
             found.append((await daemon.assembly.state.meta("alarm_threshold"), quiet))

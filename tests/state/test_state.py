@@ -15,7 +15,7 @@ import pytest
 from exporter.model import Claim, StateError, Write
 from exporter.state import migrations
 from exporter.state.bodies import pack, unpack
-from exporter.state.file import READERS, Rows, State, StateInUse, meta_write
+from exporter.state.file import READERS, Rows, State, StateInUse, meta_row
 from exporter.state.migrations import MIGRATIONS
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
@@ -23,7 +23,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 CLOSED_WHILE_READ = """
 import asyncio, sys
 from pathlib import Path
-from exporter.state.file import State, meta_write
+from exporter.state.file import State, meta_row
 
 READS = (
     "SELECT a.key, b.value FROM meta a, meta b LIMIT 50000",
@@ -38,7 +38,7 @@ async def again(state, query):
 async def main():
     for number in range(8):
         state = State(Path(sys.argv[1]) / f"{number}.db")
-        await state.write([meta_write(str(row), "x" * 100) for row in range(800)])
+        await state.write([meta_row(str(row), "x" * 100) for row in range(800)])
         reading = [asyncio.create_task(again(state, query)) for query in READS * 2]
         for _ in range(number):
             await state.read("SELECT 1")
@@ -93,9 +93,9 @@ def incident(identity: str) -> Write:
 async def test_a_transaction_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
     with pytest.raises(StateError):
-        await state.write([meta_write("a", "1"), Write("no_such_table", ("x",), ((1,),))])
+        await state.write([meta_row("a", "1"), Write("no_such_table", ("x",), ((1,),))])
     assert await state.meta("a") is None
-    await state.write([meta_write("a", "1")])
+    await state.write([meta_row("a", "1")])
     assert await state.meta("a") == "1"
     state.close()
 
@@ -136,7 +136,7 @@ def test_the_same_process_cannot_open_it_twice(tmp_path: Path) -> None:
 
 async def test_a_reader_needs_no_lock(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
-    await state.write([meta_write("a", "1")])
+    await state.write([meta_row("a", "1")])
     rows = Rows(tmp_path / "state.db")
     assert await rows.meta("a") == "1"
     with pytest.raises(StateError):
@@ -165,7 +165,7 @@ async def test_closing_breaks_off_a_read_that_would_never_end_and_says_so(tmp_pa
 
 async def test_what_is_asked_of_a_closed_file_is_refused(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
-    await state.write([meta_write("a", "1")])
+    await state.write([meta_row("a", "1")])
     assert state.read_now("SELECT value FROM meta WHERE key = 'a'") == [("1",)]
     state.close()
     state.close()
@@ -174,7 +174,7 @@ async def test_what_is_asked_of_a_closed_file_is_refused(tmp_path: Path) -> None
     with pytest.raises(StateError, match="is closed"):
         state.read_now("SELECT * FROM meta")
     with pytest.raises(StateError, match="is closed"):
-        await state.write([meta_write("b", "1")])
+        await state.write([meta_row("b", "1")])
     with pytest.raises(StateError, match="is closed"):
         await state.prune("triggers")
 
@@ -306,12 +306,12 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 async def test_a_full_disk_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
-    await state.write([meta_write("kept", "1")])
+    await state.write([meta_row("kept", "1")])
     pages = (await state.read("PRAGMA page_count"))[0][0]
     with state._connection.use() as connection:
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     with pytest.raises(StateError, match="disk is full"):
-        await state.write([meta_write(f"k{number}", "x" * 4000) for number in range(50)])
+        await state.write([meta_row(f"k{number}", "x" * 4000) for number in range(50)])
     assert await state.meta("kept") == "1"
     assert await state.meta("k0") is None
     state.close()

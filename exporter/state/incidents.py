@@ -1,0 +1,146 @@
+"""Incidents, the clusters that they are made from, their reports, and how strong an incident must be to open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from exporter.model import RULES, Incident, IncidentStatus, Report, SqlValue, Write
+from exporter.model.times import moment, seconds
+from exporter.state.bodies import pack, unpack
+from exporter.state.file import Rows, meta_row
+
+C = TypeVar("C")
+
+_COLUMNS = ("id", "status", "revision", "service", "starts_at", "updated_at", "body", "cluster")
+
+
+def incident_row(incident: Incident, updated_at: datetime, cluster: Any = None) -> Write:
+    """The row of an incident; without a cluster no anomaly can join it any more."""
+    return _row(incident.id, incident.status, incident.service, incident.starts_at, updated_at, incident, cluster)
+
+
+def pending_row(identity: str, service: str, starts_at: datetime, updated_at: datetime, cluster: Any) -> Write:
+    """The row of a cluster that is no incident yet."""
+    return _row(identity, "pending", service, starts_at, updated_at, None, cluster)
+
+
+def _row(
+    identity: str,
+    status: str,
+    service: str,
+    starts_at: datetime,
+    updated_at: datetime,
+    incident: Incident | None,
+    cluster: Any,
+) -> Write:
+    row: tuple[SqlValue, ...] = (
+        identity,
+        status,
+        incident.revision if incident else 0,
+        service,
+        seconds(starts_at),
+        seconds(updated_at),
+        pack(incident) if incident else "",
+        pack(cluster) if cluster else "",
+    )
+    return Write("incidents", _COLUMNS, (row,))
+
+
+def without_cluster(identity: str) -> Write:
+    """Forget a cluster that became no incident."""
+    return Write("incidents", ("id",), ((identity,),), delete=True)
+
+
+async def incident_list(rows: Rows, status: IncidentStatus | None = None, limit: int = 100) -> list[Incident]:
+    """Incidents, the newest first."""
+    query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
+    found = await rows.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
+    return [unpack(Incident, body) for (body,) in found]
+
+
+async def incident_of(rows: Rows, identity: str) -> Incident | None:
+    found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (identity,))
+    return unpack(Incident, found[0][0]) if found else None
+
+
+async def revision_of(rows: Rows, identity: str) -> int | None:
+    """The newest revision of an incident."""
+    found = await rows.read("SELECT revision FROM incidents WHERE id = ?", (identity,))
+    return int(found[0][0]) if found else None
+
+
+async def firing_count(rows: Rows) -> int:
+    found = await rows.read("SELECT COUNT(*) FROM incidents WHERE status = 'firing'")
+    return int(found[0][0])
+
+
+async def clusters_of(rows: Rows, kind: type[C]) -> list[C]:
+    """The clusters that anomalies may still join."""
+    return [unpack(kind, body) for (body,) in await rows.read("SELECT cluster FROM incidents WHERE cluster != ''")]
+
+
+async def cluster_of(rows: Rows, identity: str, kind: type[C]) -> C | None:
+    """The cluster of an incident, while anomalies may join it."""
+    found = await rows.read("SELECT cluster FROM incidents WHERE id = ? AND cluster != ''", (identity,))
+    return unpack(kind, found[0][0]) if found else None
+
+
+def report_row(report: Report, writer: str) -> Write:
+    """The newest report of each writer on an incident."""
+    row = (report.incident, writer, report.revision, pack(report))
+    return Write("reports", ("incident", "writer", "revision", "body"), (row,))
+
+
+async def reports_of(rows: Rows, identity: str) -> tuple[Report, ...]:
+    """The newest report of each writer, the rules' last."""
+    query = "SELECT body FROM reports WHERE incident = ? ORDER BY writer = ?, writer"
+    return tuple(unpack(Report, body) for (body,) in await rows.read(query, (identity, RULES)))
+
+
+async def unnarrated(rows: Rows, model: str) -> list[tuple[Incident, Report, datetime]]:
+    """Newest revisions of firing incidents that a model has not written about, with the report of the rules."""
+    found = await rows.read(
+        "SELECT i.body, r.body, i.updated_at FROM incidents i JOIN reports r ON r.incident = i.id "
+        "WHERE i.status = 'firing' AND r.writer = ? AND r.revision = i.revision AND NOT EXISTS "
+        "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision)",
+        (RULES, model),
+    )
+    return [(unpack(Incident, body), unpack(Report, report), moment(at)) for body, report, at in found]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What warm-up set: the strength from which an incident opens, for which budget, among how many services."""
+
+    threshold: float
+    services: int
+    budget: str
+
+
+async def calibration(rows: Rows) -> Calibration | None:
+    """What was set last; None before warm-up has ended."""
+    threshold = await rows.meta("alarm_threshold")
+    if threshold is None:
+        return None
+    services, budget = await rows.meta("alarm_services"), await rows.meta("alarm_budget")
+    return Calibration(float(threshold), int(services or 1), budget or "")
+
+
+def calibration_rows(found: Calibration) -> list[Write]:
+    return [
+        meta_row("alarm_threshold", repr(found.threshold)),
+        meta_row("alarm_services", str(found.services)),
+        meta_row("alarm_budget", found.budget),
+    ]
+
+
+async def grouped_through(rows: Rows) -> datetime | None:
+    """How far anomalies have been grouped, in event time."""
+    value = await rows.meta("grouped_through")
+    return moment(int(value)) if value is not None else None
+
+
+def grouped_row(horizon: datetime) -> Write:
+    return meta_row("grouped_through", str(seconds(horizon)))

@@ -1,0 +1,29 @@
+"""Drop what nobody needs any more."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from exporter.model.times import seconds
+from exporter.state.file import State
+
+ANOMALIES_KEPT = timedelta(days=7)
+NEWS_KEPT = timedelta(days=30)
+TRIGGERS_KEPT = timedelta(days=7)
+
+
+async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, retention: timedelta) -> None:
+    """Everything older than its retention: in event time what waits to be grouped or told, in wall time the rest.
+
+    What warm-up found and learnt from stays: the threshold rests on it.
+    """
+    if grouped is not None:
+        await state.prune("anomalies", "reached", seconds(grouped - ANOMALIES_KEPT), only="quiet = 0")
+        await state.prune("news", "at", seconds(grouped - NEWS_KEPT))
+    kept = seconds(now - retention)
+    await state.prune("incidents", "updated_at", kept)
+    for table in ("reports", "deliveries"):
+        await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
+    await state.prune("changes", "at", kept)
+    await state.prune("decisions", "end", kept, only="kind != 'warmup'")
+    await state.prune("triggers", "received_at", seconds(now - TRIGGERS_KEPT))

@@ -1,0 +1,77 @@
+"""What was read and found of each window: the counts that the sweep compares with, anomalies, scores of services.
+
+These rows are derived: a source that is learnt anew makes them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from exporter.model import Anomaly, TimeRange, Write, dumps, loads
+from exporter.model.times import seconds
+from exporter.state.file import Rows
+
+
+def window_row(source: str, window: int, lines: int, reads: int) -> Write:
+    """A window (its start in seconds since the epoch), the lines that the source counts, and how often it was read."""
+    return Write("windows", ("source", "window", "lines", "reads"), ((source, window, lines, reads),))
+
+
+def without_windows(source: str, windows: Iterable[int]) -> Write:
+    return Write("windows", ("source", "window"), tuple((source, window) for window in windows), delete=True)
+
+
+async def windows_from(rows: Rows, source: str, start: datetime) -> list[tuple[int, int, int]]:
+    """Windows from `start` on: their start, lines and reads, in order."""
+    query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
+    return [(window, lines, reads) for window, lines, reads in await rows.read(query, (source, seconds(start)))]
+
+
+async def lines_before(rows: Rows, source: str, end: datetime) -> dict[int, int]:
+    """Lines of the windows that began before `end`, by their start, in order."""
+    query = "SELECT window, lines FROM windows WHERE source = ? AND window < ? ORDER BY window"
+    return dict(await rows.read(query, (source, seconds(end))))
+
+
+def anomaly_rows(source: str, anomalies: Iterable[Anomaly], quiet: bool) -> Write:
+    """What was found, for `group`; what is `quiet` was found in warm-up, is told to nobody and sets the threshold."""
+    found = tuple((source, seconds(a.reached), a.id, int(quiet), dumps(a)) for a in anomalies)
+    return Write("anomalies", ("source", "reached", "id", "quiet", "body"), found)
+
+
+async def knows_anomaly(rows: Rows, anomaly: Anomaly) -> bool:
+    query = "SELECT 1 FROM anomalies WHERE source = ? AND id = ?"
+    return bool(await rows.read(query, (anomaly.source, anomaly.id)))
+
+
+async def anomalies_reached(rows: Rows, since: datetime | None, until: datetime) -> list[Anomaly]:
+    """What became known after `since`, up to `until`, and may be told."""
+    query = "SELECT body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
+    found = await rows.read(query, (seconds(since) if since else -1, seconds(until)))
+    return [loads(Anomaly, body) for (body,) in found]
+
+
+async def anomalies_of_warmup(rows: Rows, after: datetime) -> list[Anomaly]:
+    """What warm-up found after a moment, in order."""
+    query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
+    return [loads(Anomaly, body) for (body,) in await rows.read(query, (seconds(after),))]
+
+
+def scores_now(rows: Rows, source: str, span: TimeRange) -> list[tuple[int, bytes]]:
+    """The scores of all services (packed frames) in the windows that begin inside a range, its ends not included."""
+    query = "SELECT window, body FROM detection_scores WHERE source = ? AND window > ? AND window < ? ORDER BY window"
+    return [(window, body) for window, body in rows.read_now(query, (source, seconds(span.start), seconds(span.end)))]
+
+
+async def services_known(rows: Rows) -> Mapping[str, int]:
+    """How many services detection has met in each source."""
+    found = await rows.read("SELECT source, COUNT(*) FROM detection_services GROUP BY source")
+    return {str(source): int(count) for source, count in found}
+
+
+async def rows_of(rows: Rows, table: str, source: str | None = None) -> list[tuple[Any, ...]]:
+    """All rows of a stage's table, of one source or of all, in key order; columns as the table defines them."""
+    where, values = ("WHERE source = ?", (source,)) if source else ("", ())
+    return await rows.read(f"SELECT * FROM {table} {where}", values)
