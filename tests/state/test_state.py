@@ -55,7 +55,7 @@ CLOSED_WHILE_A_STRANGER_READS = """
 import sys, threading
 from pathlib import Path
 from exporter.model import StateError
-from exporter.state.file import State, meta_write
+from exporter.state.file import State, meta_row
 
 def read():
     try:
@@ -71,7 +71,7 @@ def reading():
 refusals = []
 for number in range(8):
     state = State(Path(sys.argv[1]) / f"{number}.db")
-    state.write_now([meta_write(str(row), "x" * 100) for row in range(800)])
+    state.write_now([meta_row(str(row), "x" * 100) for row in range(800)])
     thread = threading.Thread(target=read)
     thread.start()
     while not reading():
