@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Told, advance
-from exporter.model import EPOCH, TimeRange, Write, floor
+from exporter.model import EPOCH, NoTelemetry, Telemetry, TimeRange, Write, floor
 from exporter.state.checkpoints import learnt_from, releases
 from exporter.state.file import State
 from exporter.state.incidents import (
@@ -26,6 +27,8 @@ from exporter.state.incidents import (
 )
 from exporter.state.news import news_row
 from exporter.state.windows import anomalies_of_warmup, anomalies_reached, services_known
+
+log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -48,6 +51,7 @@ class Grouper:
         windows: Mapping[str, timedelta],
         localise: Localise | None = None,
         lock: asyncio.Lock | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -55,6 +59,7 @@ class Grouper:
         self._labels = labels
         self._localise = localise
         self._lock = lock or asyncio.Lock()
+        self._telemetry = telemetry or NoTelemetry()
 
     async def group(self, horizon: datetime) -> list[Told]:
         """Take in all that has become known up to `horizon`, and commit. Returns what there is to tell."""
@@ -80,7 +85,26 @@ class Grouper:
             )
             news = [news_row(item.incident, item.change, item.at) for item in told]
             await self._state.write([*cluster_rows(clusters, alive, told), *news, grouped_row(horizon)])
-            return told
+        for item in told:
+            self._count(item.change, item.incident.severity)
+            log.info("incident %s %s: %s", item.incident.id, item.change, item.incident.service)
+        return told
+
+    def _count(self, change: str, severity: str) -> None:
+        if change == "opened":
+            self._telemetry.count("incidents_opened", severity=severity)
+        elif change in ("resolved", "reopened"):
+            self._telemetry.count(f"incidents_{change}")
+
+    async def has_threshold(self) -> bool:
+        """Whether warm-up has set the threshold of incidents."""
+        return await calibration(self._state) is not None
+
+    async def set_threshold(self, budget: float) -> None:
+        """Set it once warm-up is over, and anew from what warm-up found when another budget is configured."""
+        known = await calibration(self._state)
+        if known is None or known.budget not in ("", repr(budget)):
+            await self.calibrate(budget)
 
     async def calibrate(self, budget: float) -> float:
         """Set the threshold of incidents from what warm-up would have opened, at most `budget` a day.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +11,20 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from exporter.flow.brain import Brain, Judgement
+from exporter.flow.settings import Pace
+from exporter.flow.warmup import plan
 from exporter.ingest import lateness, reduction, sampling
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write
+from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
 from exporter.model.times import moment, seconds
 from exporter.state import checkpoints
 from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
 from exporter.state.incidents import grouped_through
 from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ class SourcePipeline:
         make_brain: Callable[[], Brain],
         state: State,
         settings: ReductionSettings,
-        late_window: timedelta,
+        pace: Pace,
         readers: int = 1,
         telemetry: Telemetry | None = None,
         lock: asyncio.Lock | None = None,
@@ -71,7 +76,9 @@ class SourcePipeline:
         self._make_brain = make_brain
         self._state = state
         self.settings = settings
-        self._late_window = late_window
+        self.pace = pace
+        self.stalled = False
+        """Set by whoever polls: grouping waits no more for a source that has not answered for long."""
         self._readers = readers
         self._limit = max_lines_per_window
         self._telemetry = telemetry or NoTelemetry()
@@ -85,6 +92,26 @@ class SourcePipeline:
     async def checkpoint(self) -> Checkpoint | None:
         """The committed checkpoint, or None before the first start."""
         return await checkpoints.checkpoint(self._state, self.name)
+
+    def due(self, now: datetime) -> datetime:
+        """Up to where it is to be read by now: the end of a window whose lines have had time to arrive."""
+        return floor(now - self.pace.query_offset, self.window)
+
+    async def enter(self, now: datetime) -> None:
+        """Begin at first start; after a long outage leave out, on the record, what is older than `max_catch_up`."""
+        until, limit = self.due(now), self.pace.max_catch_up
+        checkpoint = await self.checkpoint()
+        if checkpoint is None:
+            await self._begin(until, now)
+        elif limit and until - checkpoint.read_through > limit and checkpoint.read_through >= checkpoint.warm_until:
+            await self.skip(floor(until - limit, self.window), "gap", "longer than max_catch_up", now)
+
+    async def _begin(self, until: datetime, now: datetime) -> None:
+        """First start: fix, on the record, which windows warm-up takes."""
+        chosen = await plan(self.source, self.settings, until, self.pace.warmup, self._limit)
+        planned = [checkpoints.decision_row(self.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
+        await self.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
+        log.info("%s: learning before the first alarm: %s", self.name, chosen)
 
     async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
         """Fix, once, where the source begins and up to when it only learns; both on the grid.
@@ -347,7 +374,7 @@ class SourcePipeline:
             raise
 
     def _settling(self) -> timedelta:
-        return -(-self._late_window // self.window) * self.window
+        return -(-self.pace.late_window // self.window) * self.window
 
     def _remember_lateness(self, window: int, reduced: Reduced) -> None:
         """A window's last read is its truth here too: only then all that came late is in it."""

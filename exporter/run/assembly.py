@@ -20,7 +20,9 @@ from exporter.delivery.enrich import Enricher, Links
 from exporter.detection import TABLES as DETECTION_TABLES
 from exporter.detection import Detector, localise, observation
 from exporter.flow.brain import Brain
+from exporter.flow.flow import Flow
 from exporter.flow.group import Grouper
+from exporter.flow.settings import Pace
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.suspects import suspected
@@ -113,6 +115,12 @@ class Assembly:
     llm: Any
     lock: asyncio.Lock
 
+    @property
+    def flow(self) -> Flow:
+        """What a line goes through."""
+        budget = self.config.alarm_budget
+        return Flow(self.clock, self.pipelines, self.grouper, self.enricher, self.deliverers, budget)
+
     async def close(self) -> None:
         """Close clients first, then the state file, also where one of them fails or nobody waits any more."""
         clients = (*(p.source for p in self.pipelines), *(d.sink for d in self.deliverers), self.llm)
@@ -165,7 +173,7 @@ def _assemble(
             lambda settings=settings: make_brain(config, settings),  # type: ignore[misc]
             state,
             reduction_settings(config, settings, key),
-            settings.late_window,
+            Pace(settings.query_offset, settings.late_window, config.max_catch_up, config.warmup),
             config.readers,
             telemetry,
             lock,
@@ -193,6 +201,7 @@ def _assemble(
             {pipeline.name: pipeline.window for pipeline in pipelines},
             localiser(state, pipelines),
             lock,
+            telemetry,
         ),
         redactor=redactor,
         links=links,

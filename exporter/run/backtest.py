@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from exporter.config import Config
 from exporter.detection import localise
+from exporter.flow import flow
 from exporter.flow.brain import Judgement
+from exporter.flow.flow import Flow
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.suspects import merged_suspects
 from exporter.incidents.tracker import Told
@@ -118,10 +120,13 @@ async def _run(
     history = assembly.config.warmup.history if start else timedelta(0)
     records = [Record() for _ in assembly.pipelines]
     for pipeline, record in zip(assembly.pipelines, records, strict=True):
-        await _replay(pipeline, record, judged, history, progress)
-    if start:
-        await assembly.grouper.calibrate(assembly.config.alarm_budget)
-    told = await assembly.grouper.group(max(_grid_end(judged.end, pipeline.window) for pipeline in assembly.pipelines))
+        await _prepare(pipeline, record, judged, history, progress)
+    end = max(_grid_end(judged.end, pipeline.window) for pipeline in assembly.pipelines)
+    budget = assembly.config.alarm_budget if start else None
+    told = await flow.once(Flow(StoppedClock(end), assembly.pipelines, assembly.grouper, alarm_budget=budget))
+    for pipeline, record in zip(assembly.pipelines, records, strict=True):
+        finished = (await pipeline.brain()).detector.finish()
+        record.add(0, pipeline.window, Judgement(detections=(finished,)))
     found = await incident_list(assembly.state, limit=1_000_000)
     sessions = {key: verdict for record in records for key, verdict in record.sessions.items()}
     metrics = _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
@@ -131,9 +136,10 @@ async def _run(
     return Result(judged, ordered, pages, sessions, metrics, learning)
 
 
-async def _replay(
+async def _prepare(
     pipeline: SourcePipeline, record: Record, judged: TimeRange, history: timedelta, progress: Progress | None
 ) -> None:
+    """Let a source begin where its history does, and keep what is judged of it."""
     first = floor(judged.start - history, pipeline.window)
     warm_until = floor(judged.start, pipeline.window)
     until = _grid_end(judged.end, pipeline.window)
@@ -145,10 +151,19 @@ async def _replay(
             progress(pipeline.name, (moment(window) + pipeline.window - first) / (until - first))
 
     pipeline.watch = watch
+    # All of it has arrived long ago, and all of it is read.
+    pipeline.pace = replace(pipeline.pace, query_offset=timedelta(0), max_catch_up=None)
     await pipeline.start(first, warm_until)
-    await pipeline.advance(until)
-    finished = (await pipeline.brain()).detector.finish()
-    record.add(0, pipeline.window, Judgement(detections=(finished,)))
+
+
+@dataclass(frozen=True)
+class StoppedClock:
+    """The end of what is replayed."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
 
 
 def _grid_end(moment: datetime, window: timedelta) -> datetime:

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
+from exporter.flow import flow
 from exporter.flow.source import SourcePipeline
-from exporter.flow.warmup import plan
 from exporter.ingest.lateness import QUANTILES
-from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
+from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError
 from exporter.model.questions import Health, Readiness, SourceProgress
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly
@@ -51,7 +51,6 @@ class Polling:
     """How polling of one source goes: what wall time knows, and rows need not."""
 
     pipeline: SourcePipeline
-    settings: Any
     state: Literal["warming_up", "ready", "stalled"] = "warming_up"
     answered_at: datetime | None = None
     failing_since: datetime | None = None
@@ -67,10 +66,7 @@ class Daemon(Operations):
         self.assembly = assembly
         self.telemetry = telemetry
         telemetry.announce([p.name for p in assembly.pipelines], [d.sink.name for d in assembly.deliverers])
-        self.pollings = [
-            Polling(pipeline, settings)
-            for pipeline, settings in zip(assembly.pipelines, assembly.config.sources, strict=True)
-        ]
+        self.pollings = [Polling(pipeline) for pipeline in assembly.pipelines]
         self._stop = asyncio.Event()
         self._running: set[str] = set()
         self._idle = asyncio.Event()
@@ -82,14 +78,12 @@ class Daemon(Operations):
     async def poll(self, polling: Polling) -> None:
         """Bring one source up to now, less its settle delay: first what came late, then what is new."""
         now = self.assembly.clock.now()
-        pipeline, settings = polling.pipeline, polling.settings
-        until = floor(now - settings.query_offset, pipeline.window)
+        pipeline = polling.pipeline
+        until = pipeline.due(now)
         started = time.monotonic()
         outcome = "ok"
         try:
-            await self._enter(polling, until, now)
-            await pipeline.sweep()
-            lines = await pipeline.advance(until)
+            lines = await flow.poll(self.assembly.flow, pipeline)
             outcome = "ok" if lines else "empty"
             await self._answered(polling, now)
         except TransientError as error:
@@ -108,24 +102,6 @@ class Daemon(Operations):
         self.telemetry.observe("source_poll_seconds", time.monotonic() - started, source=pipeline.name)
         await self._measure(polling, now)
 
-    async def _enter(self, polling: Polling, until: datetime, now: datetime) -> None:
-        """Begin at first start; after a long outage leave out, on the record, what is older than `max_catch_up`."""
-        pipeline, limit = polling.pipeline, self.assembly.config.max_catch_up
-        checkpoint = await pipeline.checkpoint()
-        if checkpoint is None:
-            await self._begin(polling, until, now)
-        elif until - checkpoint.read_through > limit and checkpoint.read_through >= checkpoint.warm_until:
-            await pipeline.skip(floor(until - limit, pipeline.window), "gap", "longer than max_catch_up", now)
-
-    async def _begin(self, polling: Polling, until: datetime, now: datetime) -> None:
-        """First start: fix, on the record, which windows warm-up takes."""
-        pipeline = polling.pipeline
-        most = polling.settings.max_lines_per_window
-        chosen = await plan(pipeline.source, pipeline.settings, until, self.assembly.config.warmup, most)
-        planned = [decision_row(pipeline.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
-        await pipeline.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
-        log.info("%s: learning before the first alarm: %s", pipeline.name, chosen)
-
     async def _answered(self, polling: Polling, now: datetime) -> None:
         polling.answered_at = now
         polling.failing_since = None
@@ -134,7 +110,7 @@ class Daemon(Operations):
         if polling.state == "stalled":
             log.info("%s: answers again", polling.pipeline.name)
         if not polling.pipeline.stopping:
-            polling.state = "ready"
+            polling.state, polling.pipeline.stalled = "ready", False
 
     async def _failed(self, polling: Polling, reason: str, now: datetime, until: datetime) -> None:
         """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
@@ -145,7 +121,7 @@ class Daemon(Operations):
         log.warning("%s: poll failed, will try again: %s", polling.pipeline.name, reason)
         checkpoint = await polling.pipeline.checkpoint()
         if failing >= self.assembly.config.stall_after and polling.state != "stalled":
-            polling.state = "stalled"
+            polling.state, polling.pipeline.stalled = "stalled", True
             since = checkpoint.read_through if checkpoint else until
             span = TimeRange(since, max(until, since))
             await self.assembly.state.write([decision_row(polling.pipeline.name, span, "stalled", reason, now)])
@@ -180,22 +156,10 @@ class Daemon(Operations):
                 gauge("source_lateness_seconds", lateness, source=name, quantile=str(share))
 
     async def group(self) -> None:
-        """Group up to the smallest checkpoint of the sources that are not stalled; then report what is new."""
-        horizon = await self._horizon()
-        if horizon is not None:
-            await self._calibrate(self.assembly.config.alarm_budget)
-            for told in await self.assembly.grouper.group(horizon):
-                self._count_told(told.change, told.incident.severity)
-                log.info("incident %s %s: %s", told.incident.id, told.change, told.incident.service)
-        await self.assembly.enricher.enrich()
+        """Group what has become known; then report what is new."""
+        await flow.group(self.assembly.flow)
+        await flow.enrich(self.assembly.flow)
         await self._measure_standing()
-
-    async def _calibrate(self, budget: float) -> None:
-        """Set the threshold once warm-up is over, and anew from what it found when another budget is configured."""
-        known = await calibration(self.assembly.state)
-        if known is None or known.budget not in ("", repr(budget)):
-            threshold = await self.assembly.grouper.calibrate(budget)
-            self.telemetry.gauge("alarm_threshold", threshold)
 
     async def _measure_standing(self) -> None:
         """What stands now, whichever run brought it about."""
@@ -205,30 +169,9 @@ class Daemon(Operations):
             self.telemetry.gauge("alarm_threshold", known.threshold)
         await self.readiness()
 
-    def _count_told(self, change: str, severity: str) -> None:
-        if change == "opened":
-            self.telemetry.count("incidents_opened", severity=severity)
-        elif change in ("resolved", "reopened"):
-            self.telemetry.count(f"incidents_{change}")
-
-    async def _horizon(self) -> datetime | None:
-        """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
-        # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
-        first = await calibration(self.assembly.state) is None
-        ends = []
-        for polling in self.pollings:
-            checkpoint = await polling.pipeline.checkpoint()
-            warming = checkpoint is None or checkpoint.read_through < checkpoint.warm_until
-            if polling.state == "stalled" or (warming and not first):
-                continue
-            if checkpoint is None or warming:
-                return None
-            ends.append(checkpoint.read_through)
-        return min(ends) if ends else None
-
     async def narrate(self) -> None:
         """The model's version follows the deterministic one."""
-        await self.assembly.enricher.narrate()
+        await flow.narrate(self.assembly.flow)
 
     async def housekeep(self) -> None:
         """Drop what nobody needs any more, and measure what is kept."""
@@ -301,11 +244,9 @@ class Daemon(Operations):
 
     async def once(self) -> None:
         """Every job once, in the order of the flow: for tests that step the clock, and for `run --once`."""
-        for polling in self.pollings:
-            await self.poll(polling)
-        await self.group()
-        await self.narrate()
-        await asyncio.gather(*(deliverer.deliver() for deliverer in self.assembly.deliverers))
+        pollings = {polling.pipeline: polling for polling in self.pollings}
+        await flow.once(self.assembly.flow, lambda _, source: self.poll(pollings[source]))
+        await self._measure_standing()
         await self.analyze_waiting()
 
     async def run(self) -> None:
@@ -357,7 +298,10 @@ class Daemon(Operations):
             (f"poll {p.pipeline.name}", partial(self.poll, p), min(p.pipeline.window, timedelta(seconds=15)))
             for p in self.pollings
         ]
-        jobs += [(f"deliver {d.sink.name}", d.deliver, TICK) for d in self.assembly.deliverers]
+        jobs += [
+            (f"deliver {d.sink.name}", partial(flow.deliver, self.assembly.flow, d), TICK)
+            for d in self.assembly.deliverers
+        ]
         return [
             *jobs,
             ("group", self.group, TICK),

@@ -131,9 +131,9 @@ async def test_what_a_source_learns_from_is_told_by_nobody_also_when_others_are_
     warm, late = MemorySource(lines(100), "warm"), MemorySource(lines(100, range(62, 68), "payments"), "late")
     async with running(config(tmp_path, "warm", "late"), clock, warm, late) as daemon:
         await daemon.poll(daemon.pollings[0])
-        daemon.pollings[1].state = "stalled"
+        daemon.pollings[1].pipeline.stalled = True
         clock.moment = START + 80 * MINUTE
-        await daemon._enter(daemon.pollings[1], clock.moment, clock.moment)
+        await daemon.pollings[1].pipeline.enter(clock.moment)
         clock.moment += MINUTE
         await daemon.poll(daemon.pollings[0])
         await daemon.group()
@@ -245,7 +245,7 @@ async def test_a_very_long_outage_is_passed_over_in_bounded_steps(
 
         monkeypatch.setattr(state, "write", noting)
         clock.moment += 2 * MAX_WINDOWS_PER_CHUNK * MINUTE + HOUR
-        await daemon._enter(daemon.pollings[0], clock.moment, clock.moment)
+        await daemon.pollings[0].pipeline.enter(clock.moment)
         assert reached[-1] == clock.moment - HOUR / 2
         steps = [after - before for before, after in pairwise(reached)]
         assert max(steps) <= MAX_WINDOWS_PER_CHUNK * MINUTE

@@ -1,0 +1,103 @@
+"""The flow on one screen: poll each source, group over all of them, report, deliver; then what a model makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from exporter.delivery.deliver import Deliverer
+from exporter.delivery.enrich import Enricher
+from exporter.flow.group import Grouper
+from exporter.flow.source import SourcePipeline
+from exporter.incidents.tracker import Told
+from exporter.model import Clock
+
+
+@dataclass
+class Flow:
+    """The parts that a line goes through. What they have to do stands in the state file, so any of them can die.
+
+    Without an enricher nothing is reported and so nothing delivered. Without `alarm_budget` (incidents a day) the
+    threshold of incidents is not set from what warm-up found.
+    """
+
+    clock: Clock
+    sources: tuple[SourcePipeline, ...]
+    grouper: Grouper
+    enricher: Enricher | None = None
+    deliverers: tuple[Deliverer, ...] = ()
+    alarm_budget: float | None = None
+
+
+async def poll(flow: Flow, source: SourcePipeline) -> int:
+    """Bring one source up to now, less its delay: what came late first, then what is new. Returns the lines read.
+
+    query -> reduce -> judge (mine, observe, detect) -> commit, window by window (`flow.source`, `flow.brain`).
+    """
+    now = flow.clock.now()
+    await source.enter(now)
+    await source.sweep()
+    return await source.advance(source.due(now))
+
+
+async def group(flow: Flow) -> list[Told]:
+    """Anomalies to incidents, up to where all sources have been judged. Returns what there is to tell."""
+    horizon = await judged_through(flow)
+    if horizon is None:
+        return []
+    if flow.alarm_budget is not None:
+        await flow.grouper.set_threshold(flow.alarm_budget)
+    return await flow.grouper.group(horizon)
+
+
+async def enrich(flow: Flow) -> int:
+    """The report of each revision that has none, with what memory knows of its like. Returns how many."""
+    return await flow.enricher.enrich() if flow.enricher else 0
+
+
+async def deliver(flow: Flow, deliverer: Deliverer) -> int:
+    """What one sink has not had yet, and what must be repeated. Returns how many deliveries succeeded."""
+    return await deliverer.deliver()
+
+
+async def narrate(flow: Flow) -> int:
+    """What a model makes of each open incident, as another report of the same revision. Returns how many."""
+    return await flow.enricher.narrate() if flow.enricher else 0
+
+
+Poll = Callable[[Flow, SourcePipeline], Awaitable[object]]
+
+
+async def once(flow: Flow, poll: Poll = poll) -> list[Told]:
+    """All of it once, in order. The daemon runs the same functions as jobs of their own, each at its own pace."""
+    for source in flow.sources:
+        await poll(flow, source)
+    told = await group(flow)
+    await enrich(flow)
+    await deliver_to_all(flow)
+    await narrate(flow)
+    await deliver_to_all(flow)
+    return told
+
+
+async def deliver_to_all(flow: Flow) -> None:
+    """No sink waits for another."""
+    await asyncio.gather(*(deliver(flow, deliverer) for deliverer in flow.deliverers))
+
+
+async def judged_through(flow: Flow) -> datetime | None:
+    """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
+    # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
+    first = not await flow.grouper.has_threshold()
+    ends = []
+    for source in flow.sources:
+        checkpoint = await source.checkpoint()
+        warming = checkpoint is None or checkpoint.read_through < checkpoint.warm_until
+        if source.stalled or (warming and not first):
+            continue
+        if checkpoint is None or warming:
+            return None
+        ends.append(checkpoint.read_through)
+    return min(ends) if ends else None
