@@ -18,7 +18,7 @@ from exporter.flow.settings import WarmupSettings
 from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
-from exporter.model import ConfigError, Duration, Settings
+from exporter.model import ConfigError, Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
 
@@ -84,10 +84,10 @@ class Config(Settings):
     """Parts of a range that are read at the same time."""
     retention: Duration = timedelta(days=400)
     """How long resolved incidents are kept."""
-    sources: tuple[SerializeAsAny[Any], ...] = Field(min_length=1)
-    memory: SerializeAsAny[Any] = None
-    llm: SerializeAsAny[Any] | None = None
-    sinks: tuple[SerializeAsAny[Any], ...] = ()
+    sources: tuple[SerializeAsAny[SourceSettings], ...] = Field(min_length=1)
+    memory: SerializeAsAny[MemorySettings]
+    llm: SerializeAsAny[LLMSettings] | None = None
+    sinks: tuple[SerializeAsAny[SinkSettings], ...] = ()
     incidents: IncidentSettings = IncidentSettings()
     mining: MiningSettings = MiningSettings()
     detection: DetectionSettings = DetectionSettings()

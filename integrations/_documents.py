@@ -9,10 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from exporter.model import nanoseconds, page_schema
+from exporter.model import RecordSourceSettings, nanoseconds, page_schema
 from exporter.reading.levels import TEXT_TYPES, first_value, levels_of, severities
 from exporter.reading.times import EARLIEST, instant, moments
-from integrations._source import SourceSettings
 
 MAX_BODY_CHARS = 65_536
 """Characters of a line that are kept at all; reduction looks at far fewer."""
@@ -50,7 +49,7 @@ class Decoder:
     documents of that form together.
     """
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: RecordSourceSettings) -> None:
         self._columns = settings.columns()
         self._group_by = settings.group_by if settings.group_by != ("service",) else ()
         self._excluded = list(settings.excluded)

@@ -12,18 +12,17 @@ import orjson
 import polars as pl
 from pydantic import field_validator
 
-from exporter.model import nanoseconds, page_schema
+from exporter.model import RecordSourceSettings, nanoseconds, page_schema
 from exporter.reading.levels import severities
 from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
 from integrations._content import Chunk, Kind
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
-from integrations._source import SourceSettings
 
 GROUPS = ("service", "severity", "timestamp", "trace", "span", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
 
 
-class LineSettings(SourceSettings):
+class LineSettings(RecordSourceSettings):
     """What can be said of lines that nobody has parsed yet."""
 
     format: Literal["auto", "text", "ndjson", "parquet"] = "auto"

@@ -21,6 +21,7 @@ from exporter.model import (
     Notification,
     PermanentError,
     Report,
+    SinkSettings,
     TransientError,
     from_json,
     stable_key,
@@ -42,7 +43,7 @@ MAX_DESCRIPTION = 2_000
 MAX_LABEL = 200
 
 
-class AlertmanagerSettings(HttpSettings):
+class AlertmanagerSettings(HttpSettings, SinkSettings):
     """Alerts to Alertmanager, Mimir or Cortex (API v2)."""
 
     type: Literal["alertmanager"]

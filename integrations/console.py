@@ -9,11 +9,11 @@ from typing import IO, Literal
 
 from pydantic import Field
 
-from exporter.model import Check, Context, Notification, PermanentError, Settings, TransientError
+from exporter.model import Check, Context, Notification, PermanentError, SinkSettings, TransientError
 from exporter.wording.terminal import render
 
 
-class ConsoleSettings(Settings):
+class ConsoleSettings(SinkSettings):
     """Incidents on standard output, for people who try things."""
 
     type: Literal["console"]

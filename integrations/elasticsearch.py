@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from exporter.model import EPOCH, Check, Context, ExporterError, PermanentError, TimeRange, TransientError
+from exporter.model import (
+    EPOCH,
+    Check,
+    Context,
+    ExporterError,
+    PermanentError,
+    RecordSourceSettings,
+    TimeRange,
+    TransientError,
+)
 from exporter.reading.times import EARLIEST
 from integrations._documents import Decoder, lookup
 from integrations._elasticsearch import ConnectionSettings, explained, reason
 from integrations._http import pause
-from integrations._source import SourceSettings
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
@@ -32,7 +40,7 @@ MAX_BUCKETS = 10_000
 FORMAT = "strict_date_optional_time_nanos"
 
 
-class ElasticsearchSettings(ConnectionSettings, SourceSettings):
+class ElasticsearchSettings(ConnectionSettings, RecordSourceSettings):
     """Indices of an Elasticsearch that hold logs."""
 
     type: Literal["elasticsearch"] = "elasticsearch"

@@ -35,6 +35,7 @@ from exporter.model import (
     ConfigError,
     Context,
     ExporterError,
+    Paths,
     PermanentError,
     TimeRange,
     TransientError,
@@ -57,7 +58,6 @@ from integrations._content import (
     unpacked,
 )
 from integrations._lines import LineSettings, Parser, Writer
-from integrations._source import Paths
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from exporter.model import (
     Incident,
     Notification,
     PermanentError,
+    SinkSettings,
     TransientError,
     nanoseconds,
     stable_key,
@@ -32,7 +33,7 @@ MAX_TAG = 60
 MARKER = "log-anomaly"
 
 
-class GrafanaSettings(HttpSettings):
+class GrafanaSettings(HttpSettings, SinkSettings):
     """Incidents as annotations that every dashboard can query by tags.
 
     `token` or `token_file` is that of a service account with the role Editor, or with the permissions

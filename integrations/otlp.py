@@ -27,6 +27,7 @@ from exporter.model import (
     ExporterError,
     Notification,
     PermanentError,
+    SinkSettings,
     TransientError,
     nanoseconds,
     to_json,
@@ -61,7 +62,7 @@ SEVERITIES = {"info": 9, "warning": 13, "critical": 17}
 Attribute = str | int | float | bool | tuple[str, ...]
 
 
-class OtlpSettings(HttpSettings):
+class OtlpSettings(HttpSettings, SinkSettings):
     """Incident changes as log events, to any OTLP receiver. `headers` are gRPC's metadata, too."""
 
     type: Literal["otlp"]

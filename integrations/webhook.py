@@ -19,6 +19,7 @@ from exporter.model import (
     Duration,
     Notification,
     PermanentError,
+    SinkSettings,
     TransientError,
     dumps,
     read_secret,
@@ -36,7 +37,7 @@ CUTS = ((4_000, 100), (1_000, 30), (200, 10))
 """Characters of a text and items of a list, tried in turn on a body that is too large."""
 
 
-class WebhookSettings(HttpSettings):
+class WebhookSettings(HttpSettings, SinkSettings):
     """Every change of every incident, as JSON."""
 
     type: Literal["webhook"]

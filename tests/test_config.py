@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from exporter.config import LLMS, MEMORIES, SINKS, SOURCES, effective, load, parse, resolve
-from exporter.model import ConfigError, format_duration, parse_duration
+from exporter.config import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, effective, load, parse, resolve
+from exporter.model import (
+    ConfigError,
+    EmbedderSettings,
+    LLMSettings,
+    MemorySettings,
+    Settings,
+    SinkSettings,
+    SourceSettings,
+    format_duration,
+    parse_duration,
+)
 
 SHORTEST: dict[str, Any] = {
     "sources": [{"type": "elasticsearch", "name": "shop", "hosts": ["http://localhost:9200"], "index": "logs-*"}],
@@ -136,9 +146,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "absent.yml")
 
 
-@pytest.mark.parametrize("reference", [*SOURCES.values(), *SINKS.values(), *MEMORIES.values(), *LLMS.values()])
-def test_everything_in_the_tables_can_be_built_from_settings(reference: str) -> None:
-    assert callable(resolve(reference).build)
+def test_mypy_knows_what_every_source_sink_memory_and_model_can_be_told() -> None:
+    """An option that a base lacks is a mistake where it is used: were one of these `Any`, mypy would refuse this."""
+    config = parse({**SHORTEST, "llm": {"type": "openai", "base_url": "http://localhost:8000/v1", "model": "m"}})
+    with pytest.raises(AttributeError):
+        _ = config.sources[0].no_such_option  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        _ = config.sinks[0].no_such_option  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        _ = config.memory.no_such_option  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        _ = config.llm.no_such_option  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("table", "base"),
+    [
+        (SOURCES, SourceSettings),
+        (SINKS, SinkSettings),
+        (MEMORIES, MemorySettings),
+        (EMBEDDERS, EmbedderSettings),
+        (LLMS, LLMSettings),
+    ],
+)
+def test_what_a_table_names_is_of_its_base_and_of_its_word(table: dict[str, str], base: type[Settings]) -> None:
+    for kind, reference in table.items():
+        settings = resolve(reference)
+        assert issubclass(settings, base)
+        assert get_args(settings.model_fields["type"].annotation) == (kind,)
 
 
 @pytest.mark.parametrize("text", ["5m", "1h30m", "7d", "30s", "500ms", "1w"])

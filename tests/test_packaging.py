@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from exporter.config import Config, parse
+from integrations.elasticsearch import ElasticsearchSettings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: Mapping[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -177,6 +178,7 @@ def test_the_exporter_of_compose_is_configured_for_its_neighbours(monkeypatch: p
 
 def test_the_generators_write_where_the_exporter_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = configuration("deploy/compose/exporter.yml", monkeypatch).sources
+    assert isinstance(source, ElasticsearchSettings)
     for name in ("history", "logs"):
         command = SERVICES[name]["command"]
         assert command[0] == "simulate"

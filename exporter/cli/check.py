@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from exporter.config import Config
 from exporter.flow.warmup import predict
 from exporter.ingest import lateness
-from exporter.model import Check, Context, ExporterError, NoTelemetry, Source, SystemClock, floor
+from exporter.model import (
+    Check,
+    Context,
+    ExporterError,
+    LLMSettings,
+    MemorySettings,
+    NoTelemetry,
+    SinkSettings,
+    Source,
+    SourceSettings,
+    SystemClock,
+    floor,
+)
 from exporter.run.assembly import reduction_settings
+
+Part = SourceSettings | SinkSettings | MemorySettings | LLMSettings
 
 
 async def connect(config: Config) -> list[Check]:
     """Try every server that the configuration names, with the rights that are needed."""
     context = Context(clock=SystemClock(), telemetry=NoTelemetry())
     checks: list[Check] = []
-    named = [
+    named: list[tuple[str, Part]] = [
         *((f"sources.{item.name}", item) for item in config.sources),
         *((f"sinks.{item.name}", item) for item in config.sinks),
         ("memory", config.memory),
@@ -27,16 +40,16 @@ async def connect(config: Config) -> list[Check]:
     return checks
 
 
-async def _check(config: Config, name: str, settings: object, context: Context) -> list[Check]:
-    if getattr(settings, "type", "") == "local":
+async def _check(config: Config, name: str, settings: Part, context: Context) -> list[Check]:
+    if settings.type == "local":
         return [Check(name, True, "kept in the state file")]
     try:
-        part = settings.build(context)  # type: ignore[attr-defined]
+        part = settings.build(context)
     except ExporterError as error:
         return [Check(name, False, str(error))]
     try:
         found = list(await part.check())
-        if any(settings is item for item in config.sources) and all(c.ok for c in found):
+        if isinstance(settings, SourceSettings) and isinstance(part, Source) and all(c.ok for c in found):
             found += await _past(config, settings, part, context.clock.now())
         return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in found]
     except ExporterError as error:
@@ -45,7 +58,7 @@ async def _check(config: Config, name: str, settings: object, context: Context) 
         await part.close()
 
 
-async def _past(config: Config, settings: Any, source: Source, now: datetime) -> list[Check]:
+async def _past(config: Config, settings: SourceSettings, source: Source, now: datetime) -> list[Check]:
     """What the past of a source lets us foresee: how long learning takes, and how late lines come."""
     reduction = reduction_settings(config, settings, key=b"")
     until = floor(now - settings.query_offset, settings.window)

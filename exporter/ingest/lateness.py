@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from exporter.model import Check, Source, TimeRange, floor, format_duration
+from exporter.model import Check, Source, SourceSettings, TimeRange, floor, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -75,7 +75,7 @@ def ahead(lateness: Lateness) -> int:
     return sum(lines for (_, bound), lines in lateness.items() if bound == AHEAD)
 
 
-async def check(settings: Any, source: Source, now: datetime) -> Check:
+async def check(settings: SourceSettings, source: Source, now: datetime) -> Check:
     """The lateness of the newest lines that are old enough for late ones to be there, and what follows from it."""
     found = await _sample(source, floor(now - settings.late_window, settings.window), settings.window)
     if found is None:

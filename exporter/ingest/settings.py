@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Self
 
 import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.ingest.redaction import RedactionSettings
-from exporter.model import Duration, Settings
+from exporter.model import Duration, Settings, SourceSettings
 
 
 class LineSettings(Settings):
@@ -39,12 +39,11 @@ class ReductionSettings(LineSettings):
         return session_pattern(value) if value is not None else None
 
     @classmethod
-    def of(cls, source: Any, lines: LineSettings, redaction: RedactionSettings, key: bytes) -> ReductionSettings:
+    def of(cls, source: SourceSettings, lines: LineSettings, redaction: RedactionSettings, key: bytes) -> Self:
         """What a source's, the miner's and the redactor's configuration say."""
-        sessions = getattr(source, "sessions", None)
         return cls(
             window=source.window,
-            session_pattern=getattr(sessions, "pattern", None),
+            session_pattern=source.sessions.pattern if source.sessions else None,
             **{name: getattr(lines, name) for name in LineSettings.model_fields},
             redaction=redaction,
             redaction_key=key,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from exporter.memory.documents import document, text_of
 from exporter.memory.embedding import HashingEmbedder, HashingSettings
@@ -20,6 +20,7 @@ from exporter.model import (
     Incident,
     IncidentDocument,
     IncidentStore,
+    MemorySettings,
     NoTelemetry,
     PermanentError,
     Report,
@@ -80,11 +81,10 @@ class Memory:
         self._worker = Worker("embed")
 
     @classmethod
-    def of(cls, settings: Any, context: Context) -> Memory:
+    def of(cls, settings: MemorySettings, context: Context) -> Memory:
         """The memory that `memory:` of the configuration describes."""
         embedder = (settings.embedder or HashingSettings()).build()
-        store: IncidentStore = settings.build(context)
-        return cls(store, embedder, context.telemetry, min_similarity=settings.min_similarity)
+        return cls(settings.build(context), embedder, context.telemetry, min_similarity=settings.min_similarity)
 
     async def remember(self, incident: Incident, report: Report) -> None:
         """Write the incident's document. Raises TransientError or PermanentError of the store."""

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import Field, SerializeAsAny
-
 if TYPE_CHECKING:
     import polars as pl
 from exporter.model.incidents import IncidentDocument, Notification
-from exporter.model.settings import Settings
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -100,8 +97,12 @@ class Sink(Protocol):
     """
 
     name: str
-    wants: Literal["latest", "every"]
-    resend: timedelta | None
+
+    @property
+    def wants(self) -> Literal["latest", "every"]: ...
+
+    @property
+    def resend(self) -> timedelta | None: ...
 
     async def deliver(self, notification: Notification) -> str | None:
         """Tell it once where the place can be asked what it has, else at least once with the same event id.
@@ -157,21 +158,3 @@ class LLM(Protocol):
     async def check(self) -> Sequence[Check]: ...
 
     async def close(self) -> None: ...
-
-
-class EmbedderSettings(Settings):
-    """Base of the settings of an embedder: what stands under `memory.embedder`."""
-
-    type: str
-
-    def build(self) -> Embedder:
-        raise NotImplementedError
-
-
-class MemorySettings(Settings):
-    """What every incident store is configured with, beside its own settings."""
-
-    embedder: SerializeAsAny[EmbedderSettings] | None = None
-    """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
-    min_similarity: float | None = Field(default=None, ge=-1, le=1)
-    """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""

@@ -1,12 +1,36 @@
-"""What all settings have in common."""
+"""What all settings have in common, and what every source, sink, memory, embedder and model can be told.
+
+The core reads what these classes name, and nothing else: what one integration alone knows is its own.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
 from exporter.model.errors import ConfigError
+from exporter.model.incidents import Notification
+from exporter.model.logs import OWN_NAME
+from exporter.model.ports import LLM, Context, Embedder, IncidentStore, Sink, Source
+from exporter.model.times import Duration
+
+Paths = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value), Field(min_length=1)
+]
+"""Paths of fields, or of files; one may stand without a list."""
 
 
 class Settings(BaseModel):
@@ -27,3 +51,235 @@ def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise ConfigError(f"secret file {file}: {reason}; make it readable by this process") from error
+
+
+# --- Sources ------------------------------------------------------------------------------------------
+
+
+class SessionSettings(Settings):
+    """Which lines belong together as one session (a request, an order, a block), and when it is over."""
+
+    pattern: str | None = None
+    """A regular expression over the message; its first group is the key."""
+    field: Paths | None = None
+    """Or the field that holds the key."""
+    idle: Duration = timedelta(minutes=10)
+    """A session is judged when nothing has come for this long."""
+    max_age: Duration = timedelta(hours=24)
+    """When its key comes back within this time, it is the same session, judged again."""
+
+    @model_validator(mode="after")
+    def _one(self) -> SessionSettings:
+        if (self.pattern is None) == (self.field is None):
+            raise ValueError("give either pattern or field")
+        return self
+
+
+class SourceSettings(Settings):
+    """What can be said of every source."""
+
+    type: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+    """Stands in metrics and incidents; letters, digits, `_`, `.` and `-`."""
+    group_by: Paths = ("service",)
+    """What a window belongs to: `service`, or paths of fields whose values are joined."""
+    sessions: SessionSettings | None = None
+    window: Duration = timedelta(seconds=60)
+    query_offset: Duration = timedelta(seconds=30)
+    """How long lines may take to arrive before their window is read."""
+    late_window: Duration = timedelta(minutes=15)
+    """How long a window is compared with the source, and read again when lines came late. Up to four times as late
+    they are only counted."""
+    link: str | None = None
+    """Where people read these logs: a URL with {start}, {end} and {service}."""
+    max_lines_per_window: int | None = Field(default=1_000_000, ge=1)
+    """Of a window that has more lines, whole seconds are read that together have at most so many: its lines are still
+    counted exactly and new messages found, but order, sessions and absence are not judged. It bounds how much
+    memory and time one window takes. Null: everything is read."""
+
+    @field_validator("window")
+    @classmethod
+    def _whole_seconds(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1) or value % timedelta(seconds=1) or timedelta(days=1) % value:
+            raise ValueError("a window is whole seconds and divides a day, such as 10s, 60s or 5m")
+        return value
+
+    @field_validator("link")
+    @classmethod
+    def _template(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                value.format(start="", end="", service="")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError("knows {start}, {end} and {service}; write other braces twice") from error
+        return value
+
+    @abstractmethod
+    def build(self, context: Context) -> Source:
+        """The source. Raises ConfigError or PermanentError when it cannot be built."""
+
+
+class FieldMap(Settings):
+    """Where a document keeps what; of several paths, the first that is present."""
+
+    body: Paths = (
+        "message",
+        "body.text",
+        "body_text",
+        "body",
+        "log",
+        "msg",
+        "event.original",
+        "text",
+        "MESSAGE",
+        "textPayload",
+    )
+    timestamp: Paths = (
+        "@timestamp",
+        "timestamp",
+        "time",
+        "ts",
+        "datetime",
+        "date",
+        "TimeUnixNano",
+        "timeUnixNano",
+        "__REALTIME_TIMESTAMP",
+    )
+    service: Paths = (
+        "service.name",
+        "resource.attributes.service.name",
+        "kubernetes.labels.app",
+        "kubernetes.labels.app_kubernetes_io/name",
+        "kubernetes.labels.app.kubernetes.io/name",
+        "kubernetes.deployment.name",
+        "kubernetes.container.name",
+        "kubernetes.container_name",
+        "container.name",
+        "service_name",
+        "service",
+        "app",
+        "application",
+        "process.name",
+        "program",
+        "logger_name",
+        "SYSLOG_IDENTIFIER",
+        "kubernetes.pod.name",
+        "kubernetes.pod_name",
+        "PodName",
+    )
+    severity: Paths = (
+        "log.level",
+        "severity_number",
+        "severity_text",
+        "level",
+        "severity",
+        "lvl",
+        "loglevel",
+        "log_level",
+        "levelname",
+        "PRIORITY",
+    )
+    trace: Paths = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
+    span: Paths = ("span.id", "span_id", "spanId", "SpanId", "SpanID", "transaction.id")
+    session: Paths | None = None
+    """Set through `sessions.field`."""
+    host: Paths = (
+        "kubernetes.pod.name",
+        "kubernetes.pod_name",
+        "host.name",
+        "host.hostname",
+        "resource.attributes.k8s.pod.name",
+        "resource.attributes.host.name",
+        "hostname",
+        "host",
+        "_HOSTNAME",
+    )
+    stream: Paths = (
+        "kubernetes.pod.uid",
+        "container.id",
+        "kubernetes.pod.name",
+        "kubernetes.pod_name",
+        "log.file.path",
+        "file",
+    )
+    sequence: Paths = ("log.offset", "event.sequence", "offset")
+    ingested_at: Paths = ("event.ingested",)
+    template: Paths = ("log.record.template", "attributes.log.record.template")
+
+
+class RecordSourceSettings(SourceSettings):
+    """What can be said of a source whose records have fields of any shipper, or are lines that are taken apart."""
+
+    fields: FieldMap = FieldMap()
+    exclude_services: tuple[str, ...] = ()
+    """Services that are not read; our own never is."""
+    page_size: int = Field(default=5000, ge=1, le=10_000)
+    """Lines asked for at once."""
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Services that are left out: reading our own output would feed us with ourselves."""
+        return (OWN_NAME, *self.exclude_services)
+
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Candidate paths by column of a page."""
+        paths: dict[str, tuple[str, ...] | None] = {name: getattr(self.fields, name) for name in FieldMap.model_fields}
+        if self.sessions and self.sessions.field:
+            paths["session"] = self.sessions.field
+        if self.group_by != ("service",):
+            paths.pop("service")
+        return {name: value for name, value in paths.items() if value}
+
+
+# --- Sinks, memory, models ----------------------------------------------------------------------------
+
+
+class SinkSettings(Settings):
+    """What can be said of every sink."""
+
+    type: str
+    name: str
+    """Stands in metrics and in the record of what was delivered; every sink needs a name of its own."""
+
+    @abstractmethod
+    def build(self, context: Context) -> Sink:
+        """The sink. Raises ConfigError or PermanentError when it cannot be built."""
+
+    @staticmethod
+    @abstractmethod
+    def preview(notification: Notification) -> object:
+        """What would be sent, with nothing sent before: JSON, or text for people."""
+
+
+class EmbedderSettings(Settings):
+    """What can be said of every embedder: what stands under `memory.embedder`."""
+
+    type: str
+
+    @abstractmethod
+    def build(self) -> Embedder:
+        """The embedder. Raises PermanentError when its model cannot be loaded."""
+
+
+class MemorySettings(Settings):
+    """What can be said of every incident store, beside its own settings."""
+
+    type: str
+    embedder: SerializeAsAny[EmbedderSettings] | None = None
+    """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
+    min_similarity: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""
+
+    @abstractmethod
+    def build(self, context: Context) -> IncidentStore:
+        """The store. Raises ConfigError or PermanentError when it cannot be built."""
+
+
+class LLMSettings(Settings):
+    """What can be said of every language model."""
+
+    type: str
+
+    @abstractmethod
+    def build(self, context: Context) -> LLM:
+        """The client of the model. Raises ConfigError or PermanentError when it cannot be built."""

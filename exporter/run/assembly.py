@@ -33,7 +33,19 @@ from exporter.memory.recall import Memory
 from exporter.mining.miner import Miner
 from exporter.mining.rows import TABLES as MINING_TABLES
 from exporter.mining.settings import fingerprint as mining_fingerprint
-from exporter.model import Clock, Context, Incident, Sink, Source, Suspect, SystemClock, Telemetry, TimeRange
+from exporter.model import (
+    LLM,
+    Clock,
+    Context,
+    Incident,
+    Sink,
+    Source,
+    SourceSettings,
+    Suspect,
+    SystemClock,
+    Telemetry,
+    TimeRange,
+)
 from exporter.model.times import moment
 from exporter.state.file import State
 from exporter.state.windows import scores_now
@@ -67,7 +79,7 @@ def open_state(config: Config, path: Path | None = None) -> State:
     return State(path or config.state, (MINING_TABLES, DETECTION_TABLES), fingerprint(config))
 
 
-def make_brain(config: Config, source: Any) -> Brain:
+def make_brain(config: Config, source: SourceSettings) -> Brain:
     """A source's brain with nothing learnt."""
     miner = Miner(source.name, config.mining)
     sessions = {"idle": source.sessions.idle, "max_age": source.sessions.max_age} if source.sessions else {}
@@ -75,7 +87,7 @@ def make_brain(config: Config, source: Any) -> Brain:
     return Brain(source.name, miner, detector, source.window, source.late_window)
 
 
-def reduction_settings(config: Config, source: Any, key: bytes) -> ReductionSettings:
+def reduction_settings(config: Config, source: SourceSettings, key: bytes) -> ReductionSettings:
     """What `reduce` needs to know of a source."""
     return ReductionSettings.of(source, config.mining, config.redaction, key)
 
@@ -112,7 +124,7 @@ class Assembly:
     memory: Memory
     enricher: Enricher
     deliverers: tuple[Deliverer, ...]
-    llm: Any
+    llm: LLM | None
     lock: asyncio.Lock
 
     @property

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter.model import Context
+from exporter.model import Context, FieldMap, Paths, RecordSourceSettings
 from integrations._http import HttpSettings
-from integrations._source import FieldMap, Paths, SourceSettings
 from integrations.loki.entries import LINE, STREAM
 from integrations.loki.logql import selector_end
 
@@ -66,7 +65,7 @@ class LokiFields(FieldMap):
     template: Paths = ("log_record_template", "log.record.template")
 
 
-class LokiSettings(SourceSettings, HttpSettings):
+class LokiSettings(RecordSourceSettings, HttpSettings):
     """A Loki of version 3 or 2.9, self-hosted or in the cloud."""
 
     type: Literal["loki"] = "loki"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import Context, Duration, Settings
+from exporter.model import Context, Duration, LLMSettings
 from integrations._http import TlsSettings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
 
 
-class OpenAISettings(Settings):
+class OpenAISettings(LLMSettings):
     """A model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, OpenAI and others."""
 
     type: Literal["openai"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from exporter.model import Context, Duration, Notification
+from exporter.model import Context, Duration, Notification, SinkSettings
 from integrations._http import HttpSettings
 from integrations.slack.message import message
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from integrations.slack.webhook import SlackWebhook
 
 
-class SlackSettings(HttpSettings):
+class SlackSettings(HttpSettings, SinkSettings):
     """Messages to a channel: a bot token with its channel, or an incoming webhook.
 
     `token` or `token_file` is the bot's (xoxb-…), with the scope chat:write; with channels:history too we find our

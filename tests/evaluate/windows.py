@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from exporter.config import Config
+from exporter.demo.shop import Shop, SimulatorSettings
 from exporter.run import backtest
 from exporter.run.evaluation import Interval, Labels
 from tests.evaluate.data import (
@@ -57,13 +59,20 @@ def collected() -> Iterator[list[float]]:
         backtest.Record.add = add  # type: ignore[method-assign]
 
 
+def simulated(config: Config) -> Shop:
+    """The shop that a configuration of `simulator_config` reads."""
+    (source,) = config.sources
+    assert isinstance(source, SimulatorSettings)
+    return source.shop()
+
+
 def calibration(services: int = 12, days: float = 2.0) -> float:
     """How often a window of a healthy shop is called one in a hundred; the first half is learnt from.
 
     Clean is what does not change: after a release a window really is unlike its past.
     """
     config = simulator_config(services, days, failures=False, seed=5, releases=False)
-    shop = config.sources[0].shop()
+    shop = simulated(config)
     with collected() as scores:
         asyncio.run(run(config, start=shop.start + timedelta(days=days / 2), end=shop.end))
     return float((np.array(scores) >= 0.99).mean())
@@ -72,7 +81,7 @@ def calibration(services: int = 12, days: float = 2.0) -> float:
 def simulator(services: int, days: float, seed: int = 0, rate: float | None = None) -> dict[str, Any]:
     """Recall of one failure of each kind, and false incidents a day; the healthy first days are learnt from."""
     config = simulator_config(services, days, failures=True, seed=seed, rate=rate)
-    shop = config.sources[0].shop()
+    shop = simulated(config)
     intervals = [Interval(failure.start, failure.end, failure.service, failure.kind) for failure in shop.failures]
     result = asyncio.run(run(config, Labels(intervals=tuple(intervals)), shop.start + HEALTHY, shop.end))
     missed = [

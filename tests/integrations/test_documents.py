@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.model import Severity, page_schema
+from exporter.model import FieldMap, Severity, page_schema
 from exporter.reading.levels import severity
 from exporter.reading.times import instant, moments, parsed_alone
 from integrations._documents import Decoder, lookup
-from integrations._source import FieldMap, SourceSettings
+from integrations.file import FileSettings
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
-DECODER = Decoder(SourceSettings(name="shop"))
+DECODER = Decoder(FileSettings(type="file", name="shop", path=("shop.ndjson",)))
 
 values = st.one_of(
     st.sampled_from(["", "orders", "error", "2026-03-01T12:00:00.123456789Z", "2026-03-01 12:00:00", "1772366400"]),

@@ -11,14 +11,14 @@ import polars as pl
 from pydantic import AwareDatetime, Field
 
 from exporter.demo.shop.shop import Shop, all_failures
-from exporter.model import Check, Context, Duration, Settings, TimeRange, floor
+from exporter.model import Check, Context, Duration, SourceSettings, TimeRange, floor
 
 PAGE_LINES = 20_000
 STEP = timedelta(minutes=30)
 """What is read at a time: what the shop generates at a time."""
 
 
-class SimulatorSettings(Settings):
+class SimulatorSettings(SourceSettings):
     """A shop of services that logs, to try things out: nothing is read from anywhere."""
 
     type: Literal["simulator"] = "simulator"
@@ -34,13 +34,9 @@ class SimulatorSettings(Settings):
     healthy: Duration = timedelta(days=3)
     """The first part, without failures."""
     releases: bool = True
-    window: Duration = timedelta(seconds=60)
     query_offset: Duration = timedelta(0)
-    late_window: Duration = timedelta(minutes=15)
-    group_by: tuple[str, ...] = ("service",)
     sessions: None = None
     max_lines_per_window: None = None
-    link: str | None = None
 
     def shop(self) -> Shop:
         """The shop that these settings describe."""
