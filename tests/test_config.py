@@ -20,6 +20,8 @@ from exporter.model import (
     format_duration,
     parse_duration,
 )
+from integrations.console import ConsoleSettings
+from integrations.file import FileSettings
 
 SHORTEST: dict[str, Any] = {
     "sources": [{"type": "elasticsearch", "name": "shop", "hosts": ["http://localhost:9200"], "index": "logs-*"}],
@@ -114,11 +116,10 @@ def test_the_effective_configuration_can_be_read_again(tmp_path: Path) -> None:
         (b"", "holds no settings"),
         (b"- a\n- b\n", "holds no settings"),
         (b"state", "holds no settings"),
-        (b"a: [", "line 1, column 5: expected the node content"),
+        (b"a: [", ":1: not valid YAML, at column 5: expected the node content"),
+        (b"state: a\nretention: 2026-02-30\n", ":2: not valid YAML, at column 12: day is out of range"),
+        (b"state: a\nweb: &w {web: *w}\n", ":2: not valid YAML, at column 6: a block holds itself"),
         (b"\xff\xfes", "not text in UTF-8, at byte 0"),
-        (b"state: a\nsinks: []\nstate: b\n", "line 3, column 1: the key 'state' is there twice"),
-        (b"sources: [{type: file, name: a, name: b}]", "the key 'name' is there twice"),
-        (b"sources: [{type: file, name: a, path: b}]\n1: 2", "1: unknown key"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
@@ -126,8 +127,109 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: bytes,
     path.write_bytes(text)
     with pytest.raises(ConfigError) as error:
         load(path)
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}:")
     assert message in str(error.value)
+
+
+SEVERAL = """\
+state: ${NO_SUCH}/state.db
+alarm_budgett: 1/day
+sources:
+  - name: shop
+    type: loki
+    url: loki:3100
+  - type: file
+    name: shop
+    path: shop.log
+    sessions:
+      pattern: order=(
+      idle: 5
+memory:
+  type: local
+  embedder:
+    type: hashing
+    dimensions: 1
+readers: 0
+state: ./state.db
+sinks:
+  - console
+  - {type: alertmanager, urls: ["http://am:9093"],
+     resend: 1s}
+"""
+
+
+def test_every_problem_is_told_with_its_line_in_the_order_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    told = refused(tmp_path, SEVERAL)
+    assert [line.partition(": ")[0] for line in told] == [
+        *("exporter.yml:2", "exporter.yml:4", "exporter.yml:6", "exporter.yml:12", "exporter.yml:17"),
+        *("exporter.yml:18", "exporter.yml:19", "exporter.yml:21", "exporter.yml:23"),
+    ]
+    assert [line.split(": ")[1] for line in told] == [
+        *("alarm_budgett", "sources.0.query", "sources.0.url", "sources.1.sessions.idle", "memory.embedder.dimensions"),
+        *("readers", "state", "sinks.0", "sinks.1.resend"),
+    ]
+    assert told[6] == "exporter.yml:19: state: the key is there twice, first in line 1; keep one"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("state: a\n", "1: sources: missing; name at least one"),
+        ("state: a\nsources: []\n", "2: sources: missing; name at least one"),
+        ("# a comment\n\nstate: a\n", "3: sources: missing"),
+        ("sources:\n  - {type: file, name: a}\n", "2: sources.0.path: missing"),
+        ("sources:\n  -\n    type: file\n    name: a\n", "3: sources.0.path: missing"),
+        (
+            "sources:\n- type: file\n  name: a\n  path: b\n- type: file\n  path: b\n  name: a\n",
+            "7: sources.1.name: 'a' is",
+        ),
+        ("sources: [{type: file, name: a,\n  path: b,\n  name: b}]\n", "3: sources.0.name: the key is there twice"),
+        ("sources: [{type: file, name: a, path: b}]\n1: 2\n", "2: 1: unknown key"),
+        ("sources: [{type: file, name: a, path: b}]\non: 1\nyes: 2\n", "3: True: the key is there twice"),
+        ("x: &x\n  type: file\n  path: 3\nsources: [{<<: *x, name: a}]\n", "3: sources.0.path: 3: "),
+        ("sources:\n - {type: file, name: a, path: b, page_size: '${N}'}\n", "2: sources.0.page_size: "),
+        ("sources:\n - type: file\n   name: a\n   path:\n    - b\n    - ${NO_SUCH}\n", "6: sources.0.path.1: the env"),
+    ],
+)
+def test_a_problem_has_the_line_of_its_key_or_of_the_block_that_lacks_it(
+    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    monkeypatch.setenv("N", "many")
+    told = refused(tmp_path, text)
+    assert any(line.startswith(f"exporter.yml:{problem}") for line in told), told
+
+
+def refused(folder: Path, text: str) -> list[str]:
+    """The problems of a file, without its folder."""
+    path = folder / "exporter.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    return [line.removeprefix(f"{folder}/") for line in str(error.value).splitlines()]
+
+
+def test_yaml_means_what_it_meant_when_files_were_written(tmp_path: Path) -> None:
+    """YAML 1.1, as PyYAML reads it: in YAML 1.2 these would be texts, and ten."""
+    path = tmp_path / "exporter.yml"
+    path.write_text(
+        "sources: [{type: file, name: a, path: b, max_files: 1:30}]\n"
+        "sinks: [{type: console, color: yes}]\n"
+        "mining: {multiline: off, drop_stack_frames: No}\n"
+        "redaction: {ip: on}\n"
+        "readers: 010\n"
+        "warmup: ~\n"
+    )
+    config = load(path)
+    assert isinstance(config.sources[0], FileSettings)
+    assert isinstance(config.sinks[0], ConsoleSettings)
+    assert config.sources[0].max_files == 90
+    assert config.sinks[0].color is True
+    assert (config.mining.multiline, config.mining.drop_stack_frames, config.redaction.ip) == (False, False, True)
+    assert config.readers == 8
 
 
 def test_a_block_without_any_setting_says_nothing() -> None:

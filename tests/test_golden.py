@@ -68,7 +68,7 @@ def test_two_checkouts_are_compared_each_with_its_own_code(tmp_path: Path, capsy
     command = [str(tmp_path), "--part", "fingerprints"]
     assert main(command) == 0
     assert "nothing differs" in capsys.readouterr().out
-    config = tmp_path / "exporter" / "config.py"
+    config = tmp_path / "exporter" / "config" / "settings.py"
     default = "stall_after: Duration = timedelta(minutes=10)"
     assert default in config.read_text()
     config.write_text(config.read_text().replace(default, default.replace("10", "20")))

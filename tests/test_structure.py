@@ -22,7 +22,7 @@ SPEAKS_SQL = "exporter/state"
 DEFINE_DERIVED_TABLES = {"exporter/detection/rows.py", "exporter/mining/rows.py"}
 """The tables of a stage are the stage's own: it says which, and leaves reading and writing to exporter/state."""
 
-KNOWS_INTEGRATIONS = "exporter/config.py"
+KNOWS_INTEGRATIONS = "exporter/config/tables.py"
 IMPORTS_BY_NAME = {KNOWS_INTEGRATIONS, "exporter/detection/scoring/ensemble.py"}
 """The second finds PyOD's detectors, of which a configuration names some."""
 

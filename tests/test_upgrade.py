@@ -41,6 +41,7 @@ from tests.samples import SteppedClock
 
 OLD = Path(__file__).parent / "data" / "82d5d22"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text())
+EFFECTIVE: dict[str, Any] = json.loads((OLD / "effective.json").read_text())
 NEXT: dict[str, Any] = EXPECTED["next"]
 KILLED_AT = datetime.fromisoformat(EXPECTED["at"])
 MINUTE = timedelta(minutes=1)
@@ -332,6 +333,25 @@ def test_every_old_configuration_comes_as_far_as_it_did(tmp_path: Path, monkeypa
         fingerprint = rows(folder, "SELECT value FROM meta WHERE key = 'fingerprint'")[0][0]
         begun = bool(rows(folder, "SELECT * FROM checkpoints"))
         assert {"code": code, "fingerprint": fingerprint, "begun": begun} == before[folder.name], folder.name
+
+
+def test_every_option_of_an_old_configuration_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ES_API_KEY", "GRAFANA_PASSWORD", "FOLDER"):
+        monkeypatch.setenv(name, "/folder")
+    for name in ("LLM", "ALERTMANAGER", "GRAFANA", "SLACK", "WEBHOOK", "OTLP"):
+        monkeypatch.setenv(f"{name}_URL", "http://127.0.0.1:9")
+    for file in (OLD / "exporter.yml", *sorted((OLD / "configurations").glob("*.yml"))):
+        now = load(file).model_dump(mode="json", by_alias=True)
+        assert kept(now, EFFECTIVE[file.stem]), file.name
+
+
+def kept(now: Any, before: Any) -> bool:
+    """Whether all that was said is said; options may have been added."""
+    if isinstance(before, dict):
+        return all(key in now and kept(now[key], value) for key, value in before.items())
+    if isinstance(before, list):
+        return len(now) == len(before) and all(map(kept, now, before))
+    return bool(now == before)
 
 
 def run_once(folder: Path) -> int:

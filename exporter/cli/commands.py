@@ -35,7 +35,7 @@ async def analyze(options: Namespace) -> int:
         if options.session is not None:
             session_pattern(options.session)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, ""))) from error
+        raise ConfigError("\n".join(explain(error))) from error
     except ValueError as error:
         raise ConfigError(f"--session: {error}") from error
     found = await analyse_pages(files.read(options.files), settings)

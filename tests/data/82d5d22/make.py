@@ -354,6 +354,9 @@ ROUNDS = 4
 # --- The configurations -------------------------------------------------------------------------------
 
 
+SERVERS = ("LLM", "ALERTMANAGER", "GRAFANA", "SLACK", "WEBHOOK", "OTLP")
+
+
 def configurations(folder: Path) -> Iterator[tuple[str, str]]:
     """Every exporter.yml that this commit shows to people, by a name."""
     readme = Path("README.md").read_text()
@@ -375,6 +378,14 @@ def start(text: str, folder: Path) -> dict[str, Any]:
         (begun,) = state.execute("SELECT COUNT(*) FROM checkpoints").fetchone()
     state.close()
     return {"code": code, "fingerprint": fingerprint, "begun": bool(begun)}
+
+
+def effective(folder: Path) -> dict[str, Any]:
+    """What every option of every configuration here is, as `check-config` prints it; of `exporter.yml` too."""
+    os.environ["FOLDER"] = "/folder"
+    os.environ |= {f"{name}_URL": "http://127.0.0.1:9" for name in SERVERS}
+    files = [HERE / "exporter.yml", *sorted(folder.glob("*.yml"))]
+    return {file.stem: load(file).model_dump(mode="json", by_alias=True) for file in files}
 
 
 def located(text: str, state: Path) -> str:
@@ -431,6 +442,8 @@ def make_all(folder: Path) -> None:
         (HERE / "configurations" / f"{name}.yml").write_text(text)
         expected["configurations"][name] = start(text, folder / name / "start")
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+    values = effective(HERE / "configurations")
+    (HERE / "effective.json").write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

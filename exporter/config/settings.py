@@ -1,0 +1,78 @@
+"""Everything that exporter.yml can say, as typed values."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, field_validator
+
+from exporter.detection import DetectionSettings
+from exporter.flow.settings import WarmupSettings
+from exporter.incidents.settings import IncidentSettings
+from exporter.ingest.redaction import RedactionSettings
+from exporter.mining.settings import MiningSettings
+from exporter.model import Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings
+from exporter.telemetry import TelemetrySettings
+from exporter.web import WebSettings
+
+
+def _rate(value: object) -> float:
+    """Alarms a day, written like `1/day`, `2/week` or `0.5/hour`."""
+    per = {"hour": 24.0, "day": 1.0, "week": 1 / 7}
+    if isinstance(value, (int, float)) and value > 0:
+        return float(value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*(hour|day|week)\s*", str(value))
+    if not match or float(match[1]) <= 0:
+        raise ValueError(f"{value!r} is not a budget: write a number above 0 a day, such as 1/day, 3/week or 1/hour")
+    return float(match[1]) * per[match[2]]
+
+
+class Config(Settings):
+    """Everything that exporter.yml says. Sources, sinks, memory and llm are those of the integrations."""
+
+    state: Path = Path("./state.db")
+    external_url: str | None = None
+    """Where people reach the incident pages: what alerts and messages link to."""
+    external_labels: dict[str, str] = Field(default_factory=dict)
+    """Added to every alert."""
+    warmup: WarmupSettings = WarmupSettings()
+    alarm_budget: Annotated[
+        float, BeforeValidator(_rate), PlainSerializer(lambda rate: f"{rate:g}/day", return_type=str)
+    ] = 1.0
+    """Incidents a day that the whole installation may open; warm-up sets the threshold from it."""
+    stall_after: Duration = timedelta(minutes=10)
+    """A source that has not answered for this long holds the others' incidents back no more."""
+    max_catch_up: Duration = timedelta(hours=24)
+    """After a longer outage, the older part is recorded as a gap and not read."""
+    readers: int = Field(default=2, ge=1, le=64)
+    """Parts of a range that are read at the same time."""
+    retention: Duration = timedelta(days=400)
+    """How long resolved incidents are kept."""
+    sources: tuple[SerializeAsAny[SourceSettings], ...] = Field(min_length=1)
+    memory: SerializeAsAny[MemorySettings]
+    llm: SerializeAsAny[LLMSettings] | None = None
+    sinks: tuple[SerializeAsAny[SinkSettings], ...] = ()
+    incidents: IncidentSettings = IncidentSettings()
+    mining: MiningSettings = MiningSettings()
+    detection: DetectionSettings = DetectionSettings()
+    redaction: RedactionSettings = RedactionSettings()
+    web: WebSettings = WebSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @field_validator("external_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/]+", value):
+            raise ValueError(f"{value!r} is not an absolute http(s) URL, such as https://anomalies.example.org")
+        return value.rstrip("/") if value else None
+
+    @field_validator("external_labels")
+    @classmethod
+    def _label_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is not a label name: letters, digits and _ only, no digit first")
+        return value
