@@ -8,7 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
+from exporter.cli.main import main
 from exporter.config import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, effective, load, parse, resolve
+from exporter.config.retired import RETIRED
 from exporter.model import (
     ConfigError,
     EmbedderSettings,
@@ -230,6 +232,29 @@ def test_yaml_means_what_it_meant_when_files_were_written(tmp_path: Path) -> Non
     assert config.sinks[0].color is True
     assert (config.mining.multiline, config.mining.drop_stack_frames, config.redaction.ip) == (False, False, True)
     assert config.readers == 8
+
+
+def test_a_setting_that_lost_its_meaning_is_ignored_with_a_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(RETIRED, "sources.*.batch", "set page_size")
+    monkeypatch.setitem(RETIRED, "polling", "remove it")
+    path = tmp_path / "exporter.yml"
+    path.write_text(
+        "sources:\n  - {type: file, name: a, path: b}\n  - {type: file, name: b, path: c,\n     batch: 9}\n"
+    )
+    batch = f"{path}:4: sources.1.batch: has no effect any more, and the next release refuses it: set page_size"
+    assert load(path).sources[1].name == "b"
+    assert caplog.messages == [batch]
+    path.write_text(f'{path.read_text()}polling: {{every: "${{NO_SUCH}}"}}\n')
+    assert main(["check-config", "-c", str(path)]) == 0
+    shown = capsys.readouterr()
+    polling = f"{path}:5: polling: has no effect any more, and the next release refuses it: remove it"
+    assert shown.err == f"warning: {batch}\nwarning: {polling}\n"
+    assert "batch" not in shown.out
 
 
 def test_a_block_without_any_setting_says_nothing() -> None:

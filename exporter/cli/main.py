@@ -324,9 +324,9 @@ def _check(commands: Any) -> None:
 
 
 def _check_command(options: argparse.Namespace) -> int:
-    from exporter.config import effective
+    from exporter.config import effective, load
 
-    config = _load(options)
+    config = load(options.config, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
     print(effective(config), end="")
     if not options.connect:
         return 0

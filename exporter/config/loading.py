@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from exporter.config import document
 from exporter.config.document import Document
 from exporter.config.problems import Place, Problem, found_in
+from exporter.config.retired import without_retired
 from exporter.config.settings import Config
 from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, resolve
 from exporter.model import (
@@ -22,8 +24,13 @@ from exporter.model import (
     SourceSettings,
 )
 
+logger = logging.getLogger(__name__)
 
-def load(path: Path) -> Config:
+Warn = Callable[[str], object]
+"""Who is told of a setting that has no effect any more."""
+
+
+def load(path: Path, warn: Warn = logger.warning) -> Config:
     """Read and validate a file. Raises ConfigError: all problems, each with line, path in the file and choices."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -35,12 +42,12 @@ def load(path: Path) -> Config:
         found = document.read(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}:{_worded(error)}") from error
-    return _parsed(found, str(path))
+    return _parsed(found, str(path), warn)
 
 
 def parse(raw: Mapping[str, Any], origin: str = "configuration") -> Config:
     """Validate values that stand in no file. Raises ConfigError with every problem, one a line."""
-    return _parsed(Document(raw), origin)
+    return _parsed(Document(raw), origin, logger.warning)
 
 
 def effective(config: Config) -> str:
@@ -56,11 +63,14 @@ def _worded(error: yaml.YAMLError) -> str:
     return f" not valid YAML: {' '.join(str(error).split())}"
 
 
-def _parsed(found: Document, origin: str) -> Config:
+def _parsed(found: Document, origin: str, warn: Warn) -> Config:
     if not isinstance(found.values, Mapping):
         raise ConfigError(f"{origin}: holds no settings; the shortest useful file is one source and one sink")
+    warnings: list[Problem] = []
     problems: list[Problem] = []
-    config = _config(found.values, problems)
+    config = _config(without_retired(found.values, warnings), problems)
+    for warning in _told(warnings, found, origin):
+        warn(warning)
     problems = [*found.problems, *problems]
     if problems or config is None:
         raise ConfigError("\n".join(_told(problems, found, origin)))
