@@ -171,13 +171,17 @@ class TelemetrySettings(Settings):
     otlp_endpoint: str | None = None
     """Base URL of an OTLP receiver to push our own metrics and traces to, such as `http://otel-collector:4318`."""
     protocol: Literal["http", "grpc"] = "http"
+    """How the receiver is spoken to: OTLP over HTTP, or over gRPC."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Sent with every push."""
     authorization_file: Path | None = None
     """File that holds the value of the header `Authorization`."""
     interval: Duration = timedelta(seconds=60)
+    """How often metrics are pushed."""
     timeout: Duration = timedelta(seconds=10)
+    """Of one push."""
     traces: bool = True
+    """Whether traces of our own work are pushed, too."""
 
 
 def product_version() -> str:

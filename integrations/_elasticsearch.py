@@ -25,12 +25,19 @@ class ConnectionSettings(Settings):
     api_key: SecretStr | None = None
     """As Kibana shows it, encoded."""
     api_key_file: Path | None = None
+    """File that holds the API key; read each time that we connect."""
     bearer_token: SecretStr | None = None
+    """Of a service account, or of an identity provider."""
     bearer_token_file: Path | None = None
+    """File that holds the bearer token; read each time that we connect."""
     username: str | None = None
+    """For basic authentication, with a password."""
     password: SecretStr | None = None
+    """Of `username`."""
     password_file: Path | None = None
+    """File that holds the password; read each time that we connect."""
     tls: TlsSettings = TlsSettings()
+    """How the server proves who it is, and how we do."""
     timeout: Duration = timedelta(seconds=30)
     """Of one request."""
 

@@ -41,6 +41,7 @@ class TlsSettings(Settings):
     cert_file: Path | None = None
     """Our own certificate, for servers that ask for one."""
     key_file: Path | None = None
+    """The key of our own certificate; may stand in `cert_file`, too."""
     insecure_skip_verify: bool = False
     """Trust anybody. For a test only: whoever is on the way reads along."""
 
@@ -69,8 +70,11 @@ class HttpSettings(Settings):
     """What every integration that speaks HTTP can be told; at most one way to authenticate."""
 
     username: str | None = None
+    """For basic authentication, with a password."""
     password: SecretStr | None = None
+    """Of `username`."""
     password_file: Path | None = None
+    """File that holds the password; read at each use."""
     token: SecretStr | None = None
     """Bearer token."""
     token_file: Path | None = None
@@ -78,7 +82,9 @@ class HttpSettings(Settings):
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Sent with every request, such as X-Scope-OrgID for a tenant."""
     tls: TlsSettings = TlsSettings()
+    """How the server proves who it is, and how we do."""
     timeout: Duration = timedelta(seconds=30)
+    """Of one request."""
 
     @model_validator(mode="after")
     def _one_way(self) -> HttpSettings:

@@ -26,6 +26,7 @@ class LineSettings(RecordSourceSettings):
     """What can be said of lines that nobody has parsed yet."""
 
     format: Literal["auto", "text", "ndjson", "parquet"] = "auto"
+    """What the files hold; `auto` tells by their first bytes."""
     service: str | None = None
     """The service of lines that name none; default: found in the name of the file."""
     pattern: str | None = None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -23,6 +23,7 @@ from exporter.model import (
     Report,
     SinkSettings,
     TransientError,
+    Unit,
     from_json,
     stable_key,
     to_json,
@@ -56,7 +57,7 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
     """How often firing alerts are repeated; well below Alertmanager's resolve_timeout."""
     verify: bool = True
     """Ask whether the alert is listed: Alertmanager answers 200 even to alerts that its limits drop."""
-    samples: int = Field(default=0, ge=0, le=5)
+    samples: Annotated[int, Unit("lines")] = Field(default=0, ge=0, le=5)
     """Redacted log lines to put into the description."""
     timeout: Duration = timedelta(seconds=10)
     """For one request; an instance that hangs holds up the others for no longer."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import IO, Literal
+from typing import IO, Annotated, Literal
 
 from pydantic import Field
 
-from exporter.model import Check, Context, Notification, PermanentError, SinkSettings, TransientError
+from exporter.model import Check, Context, Notification, PermanentError, SinkSettings, TransientError, Unit
 from exporter.wording.terminal import render
 
 
@@ -20,7 +20,7 @@ class ConsoleSettings(SinkSettings):
     name: str = "console"
     color: bool | None = None
     """Colours; by default where standard output is a terminal and NO_COLOR is not set."""
-    width: int | None = Field(default=None, ge=40, le=400)
+    width: Annotated[int, Unit("columns")] | None = Field(default=None, ge=40, le=400)
     """Columns; by default those of the terminal, or 100."""
 
     def build(self, context: Context) -> ConsoleSink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field
@@ -19,6 +19,7 @@ from exporter.model import (
     RecordSourceSettings,
     TimeRange,
     TransientError,
+    Unit,
 )
 from exporter.reading.times import EARLIEST
 from integrations._documents import Decoder, lookup
@@ -48,9 +49,9 @@ class ElasticsearchSettings(ConnectionSettings, RecordSourceSettings):
     """Index patterns, aliases or data streams."""
     query: dict[str, Any] | None = None
     """A further query (Query DSL) that lines must match."""
-    slices: int = Field(default=2, ge=1, le=16)
+    slices: Annotated[int, Unit("parts")] = Field(default=2, ge=1, le=16)
     """Parts of a range that are read at the same time."""
-    page_size: int = Field(default=2000, ge=1, le=10_000)
+    page_size: Annotated[int, Unit("lines")] = Field(default=2000, ge=1, le=10_000)
     """Lines asked for at once; documents in flight are most of the memory that reading takes."""
 
     def index_list(self) -> str:

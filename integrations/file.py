@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from exporter.model import (
     PermanentError,
     TimeRange,
     TransientError,
+    Unit,
     nanoseconds,
 )
 from exporter.reading.times import EARLIEST
@@ -102,7 +103,7 @@ class FileSettings(LineSettings):
     belongs to it."""
     exclude: tuple[str, ...] = ()
     """Patterns of files that are left out, such as `*.bak`."""
-    max_files: int = Field(default=10_000, ge=1)
+    max_files: Annotated[int, Unit("files")] = Field(default=10_000, ge=1)
     """Of more, the newest are read."""
 
     def read(self, paths: Sequence[str]) -> AsyncIterator[pl.DataFrame]:

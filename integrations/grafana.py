@@ -47,6 +47,7 @@ class GrafanaSettings(HttpSettings, SinkSettings):
     dashboard_uid: str | None = None
     """Put the annotations on one dashboard; by default they belong to the organisation."""
     panel_id: int | None = None
+    """A panel of that dashboard, by its number."""
     tags: tuple[str, ...] = Field(default=(), max_length=1)
     """One tag of your own; the others are log-anomaly, lae_id:…, service:… and severity:…"""
     timeout: Duration = timedelta(seconds=10)

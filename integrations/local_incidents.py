@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ from exporter.model import (
     MemorySettings,
     NoTelemetry,
     Telemetry,
+    Unit,
     from_json,
     to_json,
 )
@@ -38,7 +39,7 @@ class LocalIncidentsSettings(MemorySettings):
     """Memory inside the state file; nothing to run, enough for years of incidents of one installation."""
 
     type: Literal["local"] = "local"
-    max_documents: int = Field(default=10_000, ge=1, le=100_000)
+    max_documents: Annotated[int, Unit("documents")] = Field(default=10_000, ge=1, le=100_000)
     """Documents that are searched; the newest, those with a confirmed fix before others."""
 
     def build(self, context: Context) -> LocalIncidents:

@@ -70,11 +70,14 @@ class OtlpSettings(HttpSettings, SinkSettings):
     endpoint: str
     """Base URL of the receiver, such as http://otel-collector:4318 (http) or http://otel-collector:4317 (grpc)."""
     protocol: Literal["http", "grpc"] = "http"
+    """How the receiver is spoken to: OTLP over HTTP, or over gRPC."""
     compression: Literal["gzip", "none"] = "gzip"
+    """Of what is sent."""
     timeout: Duration = timedelta(seconds=10)
     """For one delivery, the exporter's own repetitions included."""
     service_instance_id: str = Field(default_factory=lambda: os.environ.get("POD_NAME") or socket.gethostname())
-    """Who sends; the same after a restart, else every restart makes a new series and a new stream."""
+    """Who sends; the same after a restart, else every restart makes a new series and a new stream. Default: the
+    environment's POD_NAME, or the name of the host."""
     resource: dict[str, str] = Field(default_factory=dict)
     """More attributes of the resource, such as deployment.environment.name."""
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from exporter.model import Embedder, EmbedderSettings, PermanentError
+from exporter.model import Embedder, EmbedderSettings, PermanentError, Unit
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16
@@ -26,7 +26,8 @@ class SentenceTransformersSettings(EmbedderSettings):
     revision: str | None = None
     """Commit of the model on the hub; without one, the newest is taken."""
     device: str = "cpu"
-    threads: int = Field(default=2, ge=1, le=64)
+    """Where the model runs, as PyTorch names it: `cpu`, `cuda`, `mps`."""
+    threads: Annotated[int, Unit("threads")] = Field(default=2, ge=1, le=64)
     """Processor threads that the model may take from the rest of the product."""
 
     def build(self) -> Embedder:

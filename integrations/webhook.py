@@ -43,11 +43,13 @@ class WebhookSettings(HttpSettings, SinkSettings):
     type: Literal["webhook"]
     name: str = "webhook"
     url: SecretStr | None = None
-    url_file: Path | None = None
     """Where to post to; it may hold a secret, so it is never shown."""
+    url_file: Path | None = None
+    """File that holds this address; read at each use."""
     secret: SecretStr | None = None
-    secret_file: Path | None = None
     """Signs the body: `X-Log-Anomaly-Signature` is the hex HMAC-SHA256 of timestamp, a colon and the raw body."""
+    secret_file: Path | None = None
+    """File that holds this secret; read at each use."""
     timeout: Duration = timedelta(seconds=10)
 
     @model_validator(mode="after")

@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_run, _analyze, _backtest, _check, _incidents, _templates, _redact, _simulate, _demo):
+    for add in (_run, _analyze, _backtest, _check, _configuration, _incidents, _templates, _redact, _simulate, _demo):
         add(commands)
     return parser
 
@@ -345,6 +345,38 @@ async def _connect(config: Config) -> int:
             for line in check.remedy.splitlines():
                 print(f"       {line}")
     return 3 if failed else 0
+
+
+# --- config ---------------------------------------------------------------------------------------
+
+
+def _configuration(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "config",
+        "what exporter.yml can say",
+        "Everything that exporter.yml can say: for editors, or to read.",
+        lambda options: _helpless(parser),
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    schema = "Print the JSON schema of exporter.yml (draft 2020-12): with it, editors complete and check the file."
+    _add(verbs, "schema", "its JSON schema, for editors", schema, _config_schema)
+    docs = "Print every option of exporter.yml with type, unit, default and description, as Markdown."
+    _add(verbs, "docs", "every option, as Markdown", docs, _config_docs)
+
+
+def _config_schema(options: argparse.Namespace) -> int:
+    from exporter.config.schema import editors_schema
+
+    print(json.dumps(editors_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _config_docs(options: argparse.Namespace) -> int:
+    from exporter.config.reference import markdown
+
+    print(markdown(), end="")
+    return 0
 
 
 # --- incidents ------------------------------------------------------------------------------------

@@ -86,13 +86,13 @@ def _told(problems: Iterable[Problem], text: Document, origin: str) -> list[str]
 def _config(raw: Mapping[str, Any], problems: list[Problem]) -> Config | None:
     """The settings, or None and every problem that there is."""
     filled = _with_environment(raw, (), problems)
-    # A block of which every line is a comment says nothing.
-    values = {key: value for key, value in filled.items() if value is not None}
     chosen: list[Problem] = []
-    values |= _chosen(values, chosen)
+    parts = _chosen(filled, chosen)
     _add(problems, chosen)
+    # A block of which every line is a comment says nothing.
+    others = {key: value for key, value in filled.items() if value is not None and key not in _CHOSEN}
     try:
-        return Config(**values)
+        return Config(**others, **parts)
     except ValidationError as error:
         # Of what could not be chosen all is said.
         known = {problem.path[:1] for problem in chosen}
@@ -125,21 +125,26 @@ def _with_environment(value: Any, path: Place, problems: list[Problem]) -> Any:
     return re.sub(r"\$\$|\$\{(\w+)\}", lookup, value)
 
 
+_CHOSEN = ("sources", "sinks", "memory", "llm")
+
+
 def _chosen(values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """What stands under a `type:`, as the settings of that type."""
     sources: tuple[SourceSettings | None, ...] = _several(SOURCES, values.get("sources"), "sources", problems)
     sinks: tuple[SinkSettings | None, ...] = _several(SINKS, values.get("sinks") or (), "sinks", problems)
     problems += _taken("sources", sources) + _taken("sinks", sinks) + _session_patterns(sources)
-    memory = values.get("memory") or {"type": "local"}
-    if isinstance(memory, Mapping) and memory.get("embedder"):
-        embedder = _one(EMBEDDERS, memory["embedder"], ("memory", "embedder"), problems)
-        memory = {**memory, "embedder": embedder}
-    return {
-        "sources": sources,
-        "sinks": sinks,
-        "memory": _one(MEMORIES, memory, ("memory",), problems),
-        "llm": _one(LLMS, values["llm"], ("llm",), problems) if values.get("llm") else None,
-    }
+    chosen: dict[str, Any] = {"sources": sources, "sinks": sinks}
+    if memory := values.get("memory"):
+        chosen["memory"] = _memory(memory, problems)
+    if llm := values.get("llm"):
+        chosen["llm"] = _one(LLMS, llm, ("llm",), problems)
+    return chosen
+
+
+def _memory(raw: Any, problems: list[Problem]) -> Any:
+    if isinstance(raw, Mapping) and raw.get("embedder"):
+        raw = {**raw, "embedder": _one(EMBEDDERS, raw["embedder"], ("memory", "embedder"), problems)}
+    return _one(MEMORIES, raw, ("memory",), problems)
 
 
 def _several(table: Mapping[str, str], raw: Any, name: str, problems: list[Problem]) -> tuple[Any, ...]:

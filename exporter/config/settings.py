@@ -7,14 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, WithJsonSchema, field_validator
 
+from exporter.config.tables import MEMORIES, resolve
 from exporter.detection import DetectionSettings
 from exporter.flow.settings import WarmupSettings
 from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
-from exporter.model import Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings
+from exporter.model import Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings, Unit
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
 
@@ -30,37 +31,66 @@ def _rate(value: object) -> float:
     return float(match[1]) * per[match[2]]
 
 
+Rate = Annotated[
+    float,
+    BeforeValidator(_rate),
+    PlainSerializer(lambda rate: f"{rate:g}/day", return_type=str),
+    WithJsonSchema(
+        {
+            "title": "rate",
+            "x-unit": "incidents a day",
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*/\s*(hour|day|week)\s*$"},
+            ],
+        }
+    ),
+]
+"""A field that is written like `3/week` and is a number a day in code."""
+
+
 class Config(Settings):
     """Everything that exporter.yml says. Sources, sinks, memory and llm are those of the integrations."""
 
     state: Path = Path("./state.db")
+    """The one file that the daemon writes: incidents, deliveries and what was learnt. A second process on it
+    is refused."""
     external_url: str | None = None
     """Where people reach the incident pages: what alerts and messages link to."""
     external_labels: dict[str, str] = Field(default_factory=dict)
     """Added to every alert."""
     warmup: WarmupSettings = WarmupSettings()
-    alarm_budget: Annotated[
-        float, BeforeValidator(_rate), PlainSerializer(lambda rate: f"{rate:g}/day", return_type=str)
-    ] = 1.0
+    """What is learnt from the past before the first alarm."""
+    alarm_budget: Rate = 1.0
     """Incidents a day that the whole installation may open; warm-up sets the threshold from it."""
     stall_after: Duration = timedelta(minutes=10)
     """A source that has not answered for this long holds the others' incidents back no more."""
     max_catch_up: Duration = timedelta(hours=24)
     """After a longer outage, the older part is recorded as a gap and not read."""
-    readers: int = Field(default=2, ge=1, le=64)
+    readers: Annotated[int, Unit("parts")] = Field(default=2, ge=1, le=64)
     """Parts of a range that are read at the same time."""
     retention: Duration = timedelta(days=400)
     """How long resolved incidents are kept."""
     sources: tuple[SerializeAsAny[SourceSettings], ...] = Field(min_length=1)
-    memory: SerializeAsAny[MemorySettings]
+    """Where logs are read; at least one."""
+    memory: SerializeAsAny[MemorySettings] = Field(default_factory=lambda: resolve(MEMORIES["local"])())
+    """Where past incidents are kept, and how similar ones are found. Default: `local`, in the state file."""
     llm: SerializeAsAny[LLMSettings] | None = None
+    """A language model that may add its own version to each report."""
     sinks: tuple[SerializeAsAny[SinkSettings], ...] = ()
+    """Where incidents are delivered."""
     incidents: IncidentSettings = IncidentSettings()
+    """How anomalies become incidents."""
     mining: MiningSettings = MiningSettings()
+    """How lines become templates."""
     detection: DetectionSettings = DetectionSettings()
+    """How unlike its past something must be, and what its past is."""
     redaction: RedactionSettings = RedactionSettings()
+    """What is redacted beyond the built-in types."""
     web: WebSettings = WebSettings()
+    """Where pages, metrics and webhooks are served, and who may do what."""
     telemetry: TelemetrySettings = TelemetrySettings()
+    """Where our own metrics and traces are pushed."""
 
     @field_validator("external_url")
     @classmethod

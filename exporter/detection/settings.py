@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from exporter.model import Duration, Settings
+from exporter.model import Duration, Settings, Unit
 
 View = Literal["presence", "share", "counts", "deviations"]
 
@@ -43,25 +43,27 @@ class DetectionSettings(Settings):
     """How far back counts are remembered."""
     adopt_after: Duration = timedelta(hours=6)
     """After this long a new level is the new normal, and an entity that is gone is no longer missed."""
-    pool: int = Field(default=20_000, ge=100, le=20_000)
+    pool: Annotated[int, Unit("vectors")] = Field(default=20_000, ge=100, le=20_000)
     """Vectors that a fit sees at most, chosen by hash."""
-    refit_sessions: int = Field(default=500, ge=50)
+    refit_sessions: Annotated[int, Unit("sessions")] = Field(default=500, ge=50)
     """Sessions that are learnt between two fits."""
-    refit_windows: int = Field(default=60, ge=10)
+    refit_windows: Annotated[int, Unit("windows")] = Field(default=60, ge=10)
     """Windows that are learnt between two fits."""
-    min_sessions: int = Field(default=200, ge=20)
+    min_sessions: Annotated[int, Unit("sessions")] = Field(default=200, ge=20)
     """Sessions before the first session may be called anomalous."""
-    min_windows: int = Field(default=100, ge=5)
+    min_windows: Annotated[int, Unit("windows")] = Field(default=100, ge=5)
     """Windows of all services together before the first may be called anomalous."""
-    min_service_windows: int = Field(default=10, ge=1)
+    min_service_windows: Annotated[int, Unit("windows")] = Field(default=10, ge=1)
     """Windows of a service before one of its own may be called anomalous."""
-    min_present_windows: int = Field(default=30, ge=5)
+    min_present_windows: Annotated[int, Unit("windows")] = Field(default=30, ge=5)
     """Windows of a service before it may be missed."""
-    window_score: float = Field(default=0.999, gt=0.5, lt=1)
+    window_score: Annotated[float, Unit("score")] = Field(default=0.999, gt=0.5, lt=1)
     """Score from which a window is an anomaly; what becomes an incident is decided by `alarm_budget`."""
-    max_entities: int = Field(default=5_000, ge=1)
+    max_entities: Annotated[int, Unit("services")] = Field(default=5_000, ge=1)
     """Services that are judged, in the order in which they came."""
-    max_sessions: int = Field(default=100_000, ge=100)
+    max_sessions: Annotated[int, Unit("sessions")] = Field(default=100_000, ge=100)
     """Sessions that are open at the same time."""
     sessions: tuple[DetectorSettings, ...] = SESSION_DETECTORS
+    """What judges sessions; their scores are combined."""
     windows: tuple[DetectorSettings, ...] = WINDOW_DETECTORS
+    """What judges windows; their scores are combined."""

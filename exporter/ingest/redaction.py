@@ -58,6 +58,7 @@ class RedactionSettings(Settings):
     """What is redacted beyond the built-in types. Redaction itself is always on."""
 
     extra: tuple[ExtraPattern, ...] = ()
+    """Patterns of your own."""
     ip: bool = False
     """Also replace IP addresses. Off, for they are often what a diagnosis needs."""
     disable: tuple[str, ...] = ()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Self
 
 import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.ingest.redaction import RedactionSettings
-from exporter.model import Duration, Settings, SourceSettings
+from exporter.model import Duration, Settings, SourceSettings, Unit
 
 
 class LineSettings(Settings):
     """What of a line is looked at."""
 
-    max_line_chars: int = Field(default=4_096, ge=64, le=65_536)
+    max_line_chars: Annotated[int, Unit("characters")] = Field(default=4_096, ge=64, le=65_536)
     """Characters of a line that are looked at."""
     multiline: bool = True
     """Whether a line may continue the one before it: frames of a stack trace are neither counted nor mined."""

@@ -7,12 +7,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from exporter.model import Embedder, EmbedderSettings, stable_key
+from exporter.model import Embedder, EmbedderSettings, Unit, stable_key
 
 MAX_WORDS = 2_000
 
@@ -35,7 +35,8 @@ class HashingSettings(EmbedderSettings):
     """Vectors from words alone: no model, no download, the same everywhere."""
 
     type: Literal["hashing"] = "hashing"
-    dimensions: int = Field(default=512, ge=64, le=4096)
+    dimensions: Annotated[int, Unit("numbers")] = Field(default=512, ge=64, le=4096)
+    """Length of a vector. With more, fewer words share a place."""
 
     def build(self) -> Embedder:
         return HashingEmbedder(self.dimensions)

@@ -162,6 +162,7 @@ class MaskSettings(Settings):
     disable: tuple[str, ...] = ()
     """Built-in masks to leave out, such as `PATH` or `KV`."""
     extra: tuple[ExtraMask, ...] = ()
+    """Patterns of your own."""
 
     @field_validator("disable")
     @classmethod

@@ -56,6 +56,7 @@ from exporter.model.settings import (
     Settings,
     SinkSettings,
     SourceSettings,
+    Unit,
     read_secret,
 )
 from exporter.model.times import (
@@ -126,6 +127,7 @@ __all__ = [
     "TimeRange",
     "TimelineEntry",
     "TransientError",
+    "Unit",
     "Write",
     "dumps",
     "evidence_id",

@@ -6,6 +6,7 @@ The core reads what these classes name, and nothing else: what one integration a
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +16,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     SerializeAsAny,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from exporter.model.errors import ConfigError
 from exporter.model.incidents import Notification
@@ -28,7 +33,15 @@ from exporter.model.ports import LLM, Context, Embedder, IncidentStore, Sink, So
 from exporter.model.times import Duration
 
 Paths = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value), Field(min_length=1)
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "title": "text or list of text",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        }
+    ),
 ]
 """Paths of fields, or of files; one may stand without a list."""
 
@@ -37,6 +50,18 @@ class Settings(BaseModel):
     """Base of every piece of exporter.yml: frozen, and a key that it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number of exporter.yml counts, for those who read of it: `Annotated[int, Unit("lines")]`."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "x-unit": self.name}
 
 
 def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
@@ -79,12 +104,15 @@ class SourceSettings(Settings):
     """What can be said of every source."""
 
     type: str
+    """Which kind of source it is."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     """Stands in metrics and incidents; letters, digits, `_`, `.` and `-`."""
     group_by: Paths = ("service",)
     """What a window belongs to: `service`, or paths of fields whose values are joined."""
     sessions: SessionSettings | None = None
+    """Judge all lines that share a key together, beside the windows."""
     window: Duration = timedelta(seconds=60)
+    """How much time is judged at once: whole seconds that divide a day."""
     query_offset: Duration = timedelta(seconds=30)
     """How long lines may take to arrive before their window is read."""
     late_window: Duration = timedelta(minutes=15)
@@ -92,7 +120,7 @@ class SourceSettings(Settings):
     they are only counted."""
     link: str | None = None
     """Where people read these logs: a URL with {start}, {end} and {service}."""
-    max_lines_per_window: int | None = Field(default=1_000_000, ge=1)
+    max_lines_per_window: Annotated[int, Unit("lines")] | None = Field(default=1_000_000, ge=1)
     """Of a window that has more lines, whole seconds are read that together have at most so many: its lines are still
     counted exactly and new messages found, but order, sessions and absence are not judged. It bounds how much
     memory and time one window takes. Null: everything is read."""
@@ -134,6 +162,7 @@ class FieldMap(Settings):
         "MESSAGE",
         "textPayload",
     )
+    """What the line says: the message, without time and level where these stand elsewhere."""
     timestamp: Paths = (
         "@timestamp",
         "timestamp",
@@ -145,6 +174,7 @@ class FieldMap(Settings):
         "timeUnixNano",
         "__REALTIME_TIMESTAMP",
     )
+    """When it happened."""
     service: Paths = (
         "service.name",
         "resource.attributes.service.name",
@@ -167,6 +197,7 @@ class FieldMap(Settings):
         "kubernetes.pod_name",
         "PodName",
     )
+    """Which service wrote it: what is judged, and named in incidents."""
     severity: Paths = (
         "log.level",
         "severity_number",
@@ -179,8 +210,11 @@ class FieldMap(Settings):
         "levelname",
         "PRIORITY",
     )
+    """How bad its writer finds it: a word, or a number of syslog or OpenTelemetry."""
     trace: Paths = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
+    """The trace that it belongs to: services that share one are of one incident."""
     span: Paths = ("span.id", "span_id", "spanId", "SpanId", "SpanID", "transaction.id")
+    """The span of that trace."""
     session: Paths | None = None
     """Set through `sessions.field`."""
     host: Paths = (
@@ -194,6 +228,7 @@ class FieldMap(Settings):
         "host",
         "_HOSTNAME",
     )
+    """Where it was written: a pod or a machine."""
     stream: Paths = (
         "kubernetes.pod.uid",
         "container.id",
@@ -202,18 +237,23 @@ class FieldMap(Settings):
         "log.file.path",
         "file",
     )
+    """Which file, pod or container it comes from: only within one stream does a line follow another."""
     sequence: Paths = ("log.offset", "event.sequence", "offset")
+    """Its place in the stream, for lines of the same moment."""
     ingested_at: Paths = ("event.ingested",)
+    """When the log store took it in: tells how late lines are."""
     template: Paths = ("log.record.template", "attributes.log.record.template")
+    """The template that whoever wrote the line says it has."""
 
 
 class RecordSourceSettings(SourceSettings):
     """What can be said of a source whose records have fields of any shipper, or are lines that are taken apart."""
 
     fields: FieldMap = FieldMap()
+    """Where a record keeps what."""
     exclude_services: tuple[str, ...] = ()
     """Services that are not read; our own never is."""
-    page_size: int = Field(default=5000, ge=1, le=10_000)
+    page_size: Annotated[int, Unit("lines")] = Field(default=5000, ge=1, le=10_000)
     """Lines asked for at once."""
 
     @property
@@ -238,6 +278,7 @@ class SinkSettings(Settings):
     """What can be said of every sink."""
 
     type: str
+    """Which kind of sink it is."""
     name: str
     """Stands in metrics and in the record of what was delivered; every sink needs a name of its own."""
 
@@ -255,6 +296,7 @@ class EmbedderSettings(Settings):
     """What can be said of every embedder: what stands under `memory.embedder`."""
 
     type: str
+    """Which kind of embedder it is."""
 
     @abstractmethod
     def build(self) -> Embedder:
@@ -265,9 +307,10 @@ class MemorySettings(Settings):
     """What can be said of every incident store, beside its own settings."""
 
     type: str
+    """Where past incidents are kept."""
     embedder: SerializeAsAny[EmbedderSettings] | None = None
     """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
-    min_similarity: float | None = Field(default=None, ge=-1, le=1)
+    min_similarity: Annotated[float, Unit("cosine")] | None = Field(default=None, ge=-1, le=1)
     """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""
 
     @abstractmethod
@@ -279,6 +322,7 @@ class LLMSettings(Settings):
     """What can be said of every language model."""
 
     type: str
+    """Which interface the model has."""
 
     @abstractmethod
     def build(self, context: Context) -> LLM:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import Settings, read_secret
+from exporter.model import Settings, Unit, read_secret
 
 
 class GrafanaSignatureSettings(Settings):
     """The HMAC that Grafana Alerting (12 and later) can sign its webhooks with."""
 
     secret: SecretStr | None = None
+    """The secret, as set in the contact point."""
     secret_file: Path | None = None
     """File that holds the secret; read at each use."""
     header: str = "X-Grafana-Alerting-Signature"
@@ -47,9 +48,10 @@ class WebSettings(Settings):
     read_token: SecretStr | None = None
     """If given, pages and API ask for it: as a bearer token, or in a browser as the password of any user."""
     read_token_file: Path | None = None
+    """File with such tokens, one a line; read at each use."""
     grafana_signature: GrafanaSignatureSettings | None = None
     """Accept webhooks that Grafana Alerting has signed."""
-    client_max_size: int = Field(default=16 * 1024 * 1024, ge=1024)
+    client_max_size: Annotated[int, Unit("bytes")] = Field(default=16 * 1024 * 1024, ge=1024)
     """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
 
     @field_validator("listen")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import Context, Duration, LLMSettings
+from exporter.model import Context, Duration, LLMSettings, Unit
 from integrations._http import TlsSettings
 
 if TYPE_CHECKING:
@@ -27,19 +27,24 @@ class OpenAISettings(LLMSettings):
     base_url: str
     """Up to and including the version, such as `http://localhost:8000/v1`."""
     model: str = Field(min_length=1)
+    """Its name, as the endpoint knows it."""
     api_key: SecretStr | None = None
     """Many local servers want none."""
     api_key_file: Path | None = None
+    """File that holds the key; read at each use."""
     tls: TlsSettings = TlsSettings()
+    """How the server proves who it is, and how we do."""
     timeout: Duration = timedelta(seconds=60)
     """Of one request; a whole answer, with retries at a lower level and a repair, takes at most twice that."""
-    max_tokens: int = Field(default=1200, ge=16, le=100_000)
+    max_tokens: Annotated[int, Unit("tokens")] = Field(default=1200, ge=16, le=100_000)
     """Of the answer. Models that reason spend it on hidden tokens, too: give them more."""
     temperature: float = Field(default=0.0, ge=0, le=2)
+    """How much chance there is in the answer; 0: as little as the model can."""
     allow_remote: bool = False
     """Permit an address outside of your own network. What is sent is redacted, but it leaves."""
-    concurrency: int = Field(default=1, ge=1, le=16)
-    daily_tokens: int | None = Field(default=1_000_000, ge=1)
+    concurrency: Annotated[int, Unit("requests")] = Field(default=1, ge=1, le=16)
+    """Requests at the same time."""
+    daily_tokens: Annotated[int, Unit("tokens")] | None = Field(default=1_000_000, ge=1)
     """Tokens of prompts and answers a day (UTC); over it, reports are written without the model."""
 
     @field_validator("base_url")

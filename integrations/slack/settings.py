@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from exporter.model import Context, Duration, Notification, SinkSettings
+from exporter.model import Context, Duration, Notification, SinkSettings, Unit
 from integrations._http import HttpSettings
 from integrations.slack.message import message
 
@@ -26,14 +26,18 @@ class SlackSettings(HttpSettings, SinkSettings):
 
     type: Literal["slack"]
     name: str = "slack"
+    username: str | None = None
+    """Slack takes none: it is refused."""
     channel: str | None = None
     """Id of the channel, such as C0123ABC; the bot must be a member."""
     webhook_url: SecretStr | None = None
-    webhook_url_file: Path | None = None
     """Address of an incoming webhook; it can neither edit nor answer, so each change that matters is a message."""
-    samples: int = Field(default=3, ge=0, le=5)
+    webhook_url_file: Path | None = None
+    """File that holds this address; read at each use."""
+    samples: Annotated[int, Unit("lines")] = Field(default=3, ge=0, le=5)
     """Redacted log lines to show."""
     api_url: str = "https://slack.com/api"
+    """Where Slack's Web API is; another one for a proxy, or GovSlack."""
     timeout: Duration = timedelta(seconds=8)
 
     @model_validator(mode="after")

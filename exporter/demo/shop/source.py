@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import AwareDatetime, Field
 
 from exporter.demo.shop.shop import Shop, all_failures
-from exporter.model import Check, Context, Duration, SourceSettings, TimeRange, floor
+from exporter.model import Check, Context, Duration, SourceSettings, TimeRange, Unit, floor
 
 PAGE_LINES = 20_000
 STEP = timedelta(minutes=30)
@@ -23,20 +23,28 @@ class SimulatorSettings(SourceSettings):
 
     type: Literal["simulator"] = "simulator"
     name: str = "shop"
-    services: int = Field(default=12, ge=1, le=1000)
+    services: Annotated[int, Unit("services")] = Field(default=12, ge=1, le=1000)
+    """How many services the shop has."""
     seed: int = Field(default=0, ge=0)
-    rate: float | None = Field(default=None, gt=0)
+    """Chooses another shop: the same number makes the same lines."""
+    rate: Annotated[float, Unit("lines a second")] | None = Field(default=None, gt=0)
     """Lines a second of all services together, on average; absent: ten for twelve services."""
     start: AwareDatetime = datetime(2025, 3, 3, tzinfo=UTC)
+    """When its logs begin."""
     duration: Duration = timedelta(days=14)
+    """How long its logs go on."""
     failures: bool = True
     """Whether one failure of each kind happens."""
     healthy: Duration = timedelta(days=3)
     """The first part, without failures."""
     releases: bool = True
+    """Whether services are released anew now and then."""
     query_offset: Duration = timedelta(0)
+    """How long lines may take to arrive before their window is read: none is late."""
     sessions: None = None
+    """It has none."""
     max_lines_per_window: None = None
+    """It has no limit."""
 
     def shop(self) -> Shop:
         """The shop that these settings describe."""
