@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.model import ConfigError, Duration, ExporterError, PermanentError, Settings, TransientError, read_secret
+from exporter.wording.text import brief
 from integrations._http import TlsSettings, retry_after
 
 if TYPE_CHECKING:
@@ -135,5 +136,5 @@ def reason(error: Any) -> str:
     cause = body.get("error", {})
     if isinstance(cause, dict):
         root = (cause.get("root_cause") or [cause])[0]
-        return f"{root.get('type', '')}: {root.get('reason', '')}"[:300].strip(": ")
-    return str(cause)[:300] or str(error)[:300]
+        return brief(f"{root.get('type', '')}: {root.get('reason', '')}", 300).strip(": ")
+    return brief(str(cause), 300) or brief(str(error), 300)

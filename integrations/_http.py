@@ -26,6 +26,7 @@ from exporter.model import (
     TransientError,
     read_secret,
 )
+from exporter.wording.text import brief
 
 MAX_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer that are read; more is an error, never memory."""
@@ -207,7 +208,7 @@ class Unready(TransientError):
 
 def refusal(place: str, answer: Answer) -> ExporterError:
     """The error for a status of 300 or more: whether trying again may help is decided here and nowhere else."""
-    words = " ".join(answer.text()[:300].split())
+    words = brief(answer.text(), 300)
     message = f"{place}: answers {answer.status}{f': {words}' if words else ''}"
     if answer.status in RETRYABLE or answer.status >= 500:
         return Unready(message, answer)

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -28,8 +28,10 @@ from exporter.model import (
     stable_key,
     to_json,
 )
-from exporter.wording import text as _text
+from exporter.wording import words
+from exporter.wording.text import brief, link, rfc3339, shorten
 from integrations._http import Client, HttpSettings, Refused, join
+from integrations._receipts import pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -122,18 +124,18 @@ def alerts(notification: Notification, told: Told, resend: timedelta, samples: i
     """The alerts to post: first the label sets that the incident has left, as resolved, then the incident's own."""
     incident, now = notification.incident, notification.now
     common: dict[str, Any] = {"annotations": texts(notification, samples)}
-    if url := _text.link(notification.url):
+    if url := link(notification.url):
         common["generatorURL"] = url
     posts = []
     for labels in _retired(incident):
         end = (told.retired or {}).get(_key(labels), now)
         if now - end <= RESOLVED_FOR:
             posts.append(
-                {"labels": labels, "startsAt": _rfc3339(min(told.starts, end)), "endsAt": _rfc3339(end), **common}
+                {"labels": labels, "startsAt": rfc3339(min(told.starts, end)), "endsAt": rfc3339(end), **common}
             )
     # A far end could not be shortened while the alert fires: of two ends, Alertmanager keeps the later.
     end = told.resolved or now + 4 * resend
-    own = {"startsAt": _rfc3339(min(told.starts, end)), "endsAt": _rfc3339(end)}
+    own = {"startsAt": rfc3339(min(told.starts, end)), "endsAt": rfc3339(end)}
     return [*posts, {"labels": label_set(incident.labels), **own, **common}]
 
 
@@ -145,7 +147,7 @@ def label_set(labels: Mapping[str, str]) -> dict[str, str]:
     """
     clean: dict[str, str] = {}
     for name, value in labels.items():
-        if text := _text.brief(str(value), MAX_LABEL):
+        if text := brief(str(value), MAX_LABEL):
             clean.setdefault(_name(name), text)
     return clean
 
@@ -158,32 +160,32 @@ def _name(name: str) -> str:
 def texts(notification: Notification, samples: int = 0) -> dict[str, str]:
     """The annotations: short and plain; they may change without making another alert."""
     incident, report = notification.incident, notification.report
-    words = {
-        "summary": _text.headline(incident, report, MAX_SUMMARY),
+    said = {
+        "summary": words.headline(incident, report, MAX_SUMMARY),
         "description": description(incident, report, samples),
-        "cause": _text.brief(_text.cause(incident), MAX_LABEL),
-        "services": _text.truncate(", ".join(_text.brief(name, 60) for name in incident.services[:20]), 400),
-        "incident_url": _text.link(notification.url) or "",
+        "cause": brief(words.cause(incident), MAX_LABEL),
+        "services": shorten(", ".join(brief(name, 60) for name in incident.services[:20]), 400),
+        "incident_url": link(notification.url) or "",
         "revision": str(incident.revision),
         "starts_at": str(to_json(incident.starts_at)),
     }
-    return {name: text for name, text in words.items() if text}
+    return {name: text for name, text in said.items() if text}
 
 
 def description(incident: Incident, report: Report, samples: int) -> str:
     """What a person needs on a phone: cause, reasons in numbers, what helped before, first steps."""
-    lines = [_text.headline(incident, report, MAX_SUMMARY)]
+    lines = [words.headline(incident, report, MAX_SUMMARY)]
     if incident.suspects:
-        lines += ["", "Most likely cause:", *(f"- {line}" for line in _text.suspects(incident))]
+        lines += ["", f"{words.LIKELY_CAUSE}:", *(f"- {line}" for line in words.suspects(incident))]
     if incident.contributions:
-        lines += ["", "Observed against expected:", *(f"- {_text.reason(c)}" for c in incident.contributions[:4])]
+        lines += ["", f"{words.WHY}:", *(f"- {words.reason(c)}" for c in incident.contributions[:4])]
     if report.similar:
-        lines += ["", "Seen before:", *(f"- {_text.similar(past)}" for past in report.similar[:2])]
+        lines += ["", f"{words.SEEN_BEFORE}:", *(f"- {words.similar(past)}" for past in report.similar[:2])]
     if samples and incident.evidence:
-        lines += ["", "Lines:", *(f"- {_text.brief(e.body, 200)}" for e in incident.evidence[:samples])]
+        lines += ["", "Lines:", *(f"- {brief(e.body, 200)}" for e in incident.evidence[:samples])]
     if report.steps:
-        lines += ["", "Steps:", *(f"- {_text.brief(step.text, 200)}" for step in report.steps[:3])]
-    return _text.truncate("\n".join(lines), MAX_DESCRIPTION)
+        lines += ["", f"{words.WHAT_TO_DO}:", *(f"- {brief(step.text, 200)}" for step in report.steps[:3])]
+    return shorten("\n".join(lines), MAX_DESCRIPTION)
 
 
 def _retired(incident: Incident) -> list[dict[str, str]]:
@@ -195,10 +197,6 @@ def _retired(incident: Incident) -> list[dict[str, str]]:
 
 def _key(labels: Mapping[str, str]) -> str:
     return f"{stable_key(repr(sorted(labels.items()))):016x}"
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # --- Delivery -----------------------------------------------------------------------------------------
@@ -310,14 +308,14 @@ class AlertmanagerSink:
 def read_receipt(receipt: str | None) -> Told | None:
     """What an earlier delivery returned; None when there was none."""
     try:
-        told = from_json(Told, _text.unpack(receipt))
+        told = from_json(Told, unpack(receipt))
     except ValueError:
         return None
     return told if isinstance(told, Told) else None
 
 
 def write_receipt(told: Told) -> str:
-    return _text.pack(to_json(told))
+    return pack(to_json(told))
 
 
 def _worst(failures: Sequence[BaseException]) -> TransientError | PermanentError:

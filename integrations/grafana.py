@@ -23,7 +23,8 @@ from exporter.model import (
     nanoseconds,
     stable_key,
 )
-from exporter.wording import text as _text
+from exporter.wording import words
+from exporter.wording.text import brief, fill, link
 from integrations._http import Client, HttpSettings, Refused, join
 
 MAX_TEXT = 1_500
@@ -92,7 +93,7 @@ def annotation(notification: Notification, extra: Sequence[str] = ()) -> dict[st
 
 def tags(incident: Incident, extra: Sequence[str] = ()) -> list[str]:
     """At most five; each at most 60 characters with at most one colon, for Grafana drops what follows a second."""
-    own = [MARKER, identity(incident.id), _tag("service", _text.cause(incident)), _tag("severity", incident.severity)]
+    own = [MARKER, identity(incident.id), _tag("service", words.cause(incident)), _tag("severity", incident.severity)]
     return list(dict.fromkeys([*own, *(_tag(*tag.partition(":")[::2]) for tag in extra[:1])]))
 
 
@@ -103,8 +104,8 @@ def identity(incident_id: str) -> str:
 
 
 def _tag(key: str, value: str) -> str:
-    key = _text.brief(key.replace(":", "_"), 20)
-    value = _text.brief(value.replace(":", "_"), MAX_TAG - len(key) - 1)
+    key = brief(key.replace(":", "_"), 20)
+    value = brief(value.replace(":", "_"), MAX_TAG - len(key) - 1)
     return f"{key}:{value}" if value else key
 
 
@@ -112,14 +113,13 @@ def text(notification: Notification) -> str:
     """HTML of our own making: foreign text is escaped whole, then stand only `<b>`, `<br>` and `<a>`."""
     incident, report = notification.incident, notification.report
     foot = [f"score {incident.score:.2f}, revision {incident.revision}"]
-    if url := _text.link(notification.url):
+    if url := link(notification.url):
         foot.append(f'<a href="{html.escape(url)}" target="_blank" rel="noopener">Open incident</a>')
-    head = "Resolved" if incident.status == "resolved" else incident.severity.capitalize()
-    title = f"<b>{head}: {_escaped(_text.headline(incident, report), 400)}</b>"
+    title = f"<b>{words.state(incident)}: {_escaped(words.headline(incident, report), 400)}</b>"
     body = [
-        *(f"Cause: {_escaped(line, 240)}" for line in _text.suspects(incident, 1)),
-        *(_escaped(_text.reason(item), 260) for item in incident.contributions[:3]),
-        *(f"Seen before: {_escaped(_text.similar(past), 320)}" for past in report.similar[:1]),
+        *(f"Cause: {_escaped(line, 240)}" for line in words.suspects(incident, 1)),
+        *(_escaped(words.reason(item), 260) for item in incident.contributions[:3]),
+        *(f"{words.SEEN_BEFORE}: {_escaped(words.similar(past), 320)}" for past in report.similar[:1]),
     ]
     end = " · ".join(foot)
     kept = [title]
@@ -130,7 +130,7 @@ def text(notification: Notification) -> str:
 
 
 def _escaped(value: str, limit: int) -> str:
-    return _text.fill(value, limit, html.escape, _bytes)
+    return fill(value, limit, html.escape, _bytes)
 
 
 def _bytes(value: str) -> int:

@@ -32,7 +32,8 @@ from exporter.model import (
     nanoseconds,
     to_json,
 )
-from exporter.wording import text as _text
+from exporter.wording import words
+from exporter.wording.text import brief, link, shorten
 from integrations._http import HttpSettings, retry_after
 
 if TYPE_CHECKING:
@@ -131,30 +132,30 @@ def event(notification: Notification) -> Event:
         "log_anomaly.incident.fingerprint": incident.fingerprint,
         "log_anomaly.incident.starts_at": to_json(incident.starts_at),
         "log_anomaly.incident.ends_at": to_json(incident.ends_at),
-        "log_anomaly.incident.url": _text.link(notification.url),
+        "log_anomaly.incident.url": link(notification.url),
         "log_anomaly.incident.services": _list(incident.services),
         "log_anomaly.incident.sources": _list(incident.sources),
-        "log_anomaly.incident.reasons": tuple(_text.reason(c, MAX_ITEM) for c in incident.contributions[:MAX_ITEMS]),
-        "log_anomaly.incident.evidence": tuple(_text.brief(e.id, 40) for e in incident.evidence[:MAX_ITEMS]),
-        "log_anomaly.service.name": _text.brief(_text.cause(incident), MAX_ITEM),
-        "log_anomaly.report.writer": _text.brief(report.writer, MAX_ITEM),
-        "log_anomaly.report.summary": _text.truncate(
-            " ".join(_text.brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
+        "log_anomaly.incident.reasons": tuple(words.reason(c, MAX_ITEM) for c in incident.contributions[:MAX_ITEMS]),
+        "log_anomaly.incident.evidence": tuple(brief(e.id, 40) for e in incident.evidence[:MAX_ITEMS]),
+        "log_anomaly.service.name": brief(words.cause(incident), MAX_ITEM),
+        "log_anomaly.report.writer": brief(report.writer, MAX_ITEM),
+        "log_anomaly.report.summary": shorten(
+            " ".join(brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
         ),
-        "log_anomaly.report.similar": tuple(_text.similar(past, MAX_ITEM) for past in report.similar[:3]),
+        "log_anomaly.report.similar": tuple(words.similar(past, MAX_ITEM) for past in report.similar[:3]),
     }
     return Event(
         name=EVENTS[notification.change],
         timestamp=nanoseconds(incident.updated_at),
         observed=nanoseconds(notification.now),
         severity_number=SEVERITIES[incident.severity] if firing else SEVERITIES["info"],
-        body=_text.headline(incident, report, MAX_ITEM),
+        body=words.headline(incident, report, MAX_ITEM),
         attributes={key: value for key, value in attributes.items() if value not in (None, "", ())},
     )
 
 
 def _list(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(_text.brief(name, MAX_ITEM) for name in names[:MAX_ITEMS])
+    return tuple(brief(name, MAX_ITEM) for name in names[:MAX_ITEMS])
 
 
 def endpoint(settings: OtlpSettings) -> str:
@@ -221,7 +222,7 @@ def _place(settings: OtlpSettings) -> str:
 
 def judge(place: str, taken: bool, attempt: Attempt) -> None:
     """Raise what the answer deserves. The SDK takes a redirect, and a partial success, for success."""
-    status, detail = attempt.status, _text.brief(attempt.detail, 300)
+    status, detail = attempt.status, brief(attempt.detail, 300)
     said = f"{status} {detail}".strip() if status else detail or "no answer"
     if attempt.rejected:
         raise PermanentError(f"{place} refused {attempt.rejected} of our records: {detail or 'no reason given'}")

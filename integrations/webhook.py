@@ -25,7 +25,7 @@ from exporter.model import (
     read_secret,
     to_json,
 )
-from exporter.wording import text as _text
+from exporter.wording.text import conceal, shorten
 from integrations._http import Client, HttpSettings
 
 VERSION = "1"
@@ -102,7 +102,7 @@ def _body(value: dict[str, Any]) -> bytes:
 
 def _cut(value: Any, characters: int, items: int) -> Any:
     if isinstance(value, str):
-        return _text.truncate(value, characters)
+        return shorten(value, characters)
     if isinstance(value, list):
         return [_cut(item, characters, items) for item in value[:items]]
     if isinstance(value, dict):
@@ -140,9 +140,9 @@ class WebhookSink:
             # Orchestrators rotate files of secrets: the next moment it may be there again.
             raise TransientError(f"sink {self.name}: {error}") from error
         except TransientError as error:
-            raise TransientError(_text.conceal(str(error), url), error.retry_after) from None
+            raise TransientError(conceal(str(error), url), error.retry_after) from None
         except PermanentError as error:
-            raise PermanentError(_text.conceal(str(error), url)) from None
+            raise PermanentError(conceal(str(error), url)) from None
         return None
 
     def _url(self) -> str:

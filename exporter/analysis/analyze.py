@@ -24,7 +24,6 @@ from exporter.analysis.comparisons import (
 )
 from exporter.analysis.findings import Analysis, AnalyzeSettings, Example, Finding, Overview, ServiceOverview
 from exporter.analysis.reading import MANY_WINDOWS, STEPS, extent, read_all
-from exporter.analysis.text import number_text, printable
 from exporter.detection import DetectionSettings, Detector, observation
 from exporter.detection.observation import survivors
 from exporter.ingest import messages, reduction
@@ -40,6 +39,7 @@ from exporter.model import (
     from_nanoseconds,
     nanoseconds,
 )
+from exporter.wording.text import amount, brief, number
 
 Floats = NDArray[np.float64]
 
@@ -97,7 +97,9 @@ def _mine(reduced: Reduced, settings: AnalyzeSettings) -> tuple[Logs, list[Anoma
     step = window // timedelta(seconds=1)
     starts = _grid(seconds, step)
     if len(starts) > MOST_WINDOWS:
-        raise ConfigError(f"--window {format_duration(window)}: makes {len(starts):,} windows; choose a longer one")
+        raise ConfigError(
+            f"--window {format_duration(window)}: makes {number(len(starts))} windows; choose a longer one"
+        )
     miner, parts = Miner("analyze", settings.mining), list[pl.DataFrame]()
     merged, texts, limited = list[tuple[int, int]](), dict[int, str](), dict[str, int]()
     judge = _Judge(window, len(starts))
@@ -108,8 +110,8 @@ def _mine(reduced: Reduced, settings: AnalyzeSettings) -> tuple[Logs, list[Anoma
         judge.take(moment, part, mined)
         merged += mined.merged
         texts.update(mined.texts)
-        for reason, amount in mined.dropped.items():
-            limited[reason] = limited.get(reason, 0) + amount
+        for reason, lines in mined.dropped.items():
+            limited[reason] = limited.get(reason, 0) + lines
         records = part.lines.filter(~pl.col("continuation")).join(mined.templates, on=["service", "shape"], how="left")
         parts.append(records.with_columns(window=pl.lit(index, pl.Int64)))
     records = pl.concat(parts).with_columns(pl.col("template").fill_null(-1))
@@ -271,7 +273,7 @@ def _sessions(anomalies: Sequence[Anomaly]) -> Iterable[Finding]:
         alike.setdefault((anomaly.service, anomaly.contributions[0].text), []).append(anomaly)
     for (service, text), several in alike.items():
         top = several[0].contributions[0]
-        names = ", ".join(printable(anomaly.session or "", 60) for anomaly in several[:3])
+        names = ", ".join(brief(anomaly.session or "", 60) for anomaly in several[:3])
         yield Finding(
             "session",
             service,
@@ -283,7 +285,7 @@ def _sessions(anomalies: Sequence[Anomaly]) -> Iterable[Finding]:
             min(anomaly.window for anomaly in several),
             max(anomaly.ends_at for anomaly in several),
             max(anomaly.severity for anomaly in several),
-            f"such as {names}, with {number_text(top.observed)} {top.unit} of it, expected {number_text(top.expected)}",
+            f"such as {names}, with {amount(top.observed, top.unit)} of it, expected {number(top.expected)}",
             _cited(several[0]),
             confirmed=True,
         )
@@ -356,15 +358,15 @@ _REASONS = {
 def _nothing_read(dropped: Mapping[str, int]) -> str:
     if dropped:
         return "No line could be used: " + "; ".join(
-            f"{amount:,} {_REASONS.get(reason, reason)}" for reason, amount in dropped.items()
+            f"{number(lines)} {_REASONS.get(reason, reason)}" for reason, lines in dropped.items()
         )
     return "There are no lines."
 
 
 def _notes(overview: Overview, logs: Logs, findings: int, top: int) -> Iterable[str]:
-    for reason, amount in overview.dropped.items():
-        if amount:
-            yield f"{amount:,} lines {_REASONS.get(reason, f'were limited ({reason})')}."
+    for reason, lines in overview.dropped.items():
+        if lines:
+            yield f"{number(lines)} lines {_REASONS.get(reason, f'were limited ({reason})')}."
     if overview.by_position:
         yield "Most lines have no time stamp: their order stands for time, and nothing is said of rates and pauses."
     if logs.windows < MIN_WINDOWS or logs.total < MIN_LINES:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from exporter.analysis.findings import Finding
 from exporter.analysis.reading import extent
-from exporter.analysis.text import printable
 from exporter.mining.templates import failure_words
-from exporter.model import EPOCH, Severity, from_nanoseconds
+from exporter.model import EPOCH, AnalysisKind, Severity, from_nanoseconds
+from exporter.wording.text import listed, number
 
 Floats = NDArray[np.float64]
 
@@ -92,6 +92,9 @@ WORDS = {
     FAILED: "answers with a status of 500 or more",
     ERRORS: "all lines of level error or worse",
 }
+
+SUMS: Mapping[int, AnalysisKind] = {WHOLE: "volume", FAILED: "errors", ERRORS: "errors"}
+"""What it is to have more than usual of what stands for several templates."""
 
 
 def _series(logs: Logs) -> Series:
@@ -187,7 +190,7 @@ def _more(logs: Logs, service: int, template: int, counts: Ints, series: Series)
         best = min(chance for w, chance in chances.items() if first <= w <= last)
         yield _finding(
             logs,
-            {WHOLE: "volume", FAILED: "errors", ERRORS: "errors"}.get(template, "burst"),
+            SUMS.get(template, "burst"),
             (service, template),
             (first, last),
             # A kind of line says more than a sum over many.
@@ -347,9 +350,10 @@ def rare_failures(logs: Logs, found: Sequence[Finding]) -> tuple[list[Finding], 
     if len(others) <= MANY_FAILURES:
         return left, []
     lines = sum(finding.observed for finding in others)
-    names = sorted({printable(finding.service, 40) or "unknown" for finding in others})
-    shown = ", ".join(names[:6]) + (" and others" if len(names) > 6 else "")
-    note = f"{len(others)} kinds of failures came a few times each, {lines:,.0f} lines in all, in {shown}."
+    names = sorted({finding.service or "unknown" for finding in others})
+    note = (
+        f"{len(others)} kinds of failures came a few times each, {number(lines)} lines in all, in {listed(names, 6)}."
+    )
     return fatal, [note]
 
 
@@ -374,7 +378,7 @@ def of_template(template: int) -> pl.Expr:
 
 def _finding(
     logs: Logs,
-    kind: str,
+    kind: AnalysisKind,
     key: tuple[int, int],
     span: tuple[int, int],
     score: float,

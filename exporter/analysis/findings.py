@@ -10,7 +10,7 @@ from pydantic import Field
 
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
-from exporter.model import Duration, Settings
+from exporter.model import AnalysisKind, Duration, Settings
 
 
 class AnalyzeSettings(Settings):
@@ -43,7 +43,7 @@ class Finding:
     `score` in [0, 1] ranks; from 0.5 on it is worth telling.
     """
 
-    kind: str
+    kind: AnalysisKind
     service: str
     text: str
     score: float

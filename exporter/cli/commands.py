@@ -11,10 +11,11 @@ from argparse import Namespace
 
 from pydantic import ValidationError
 
-from exporter.cli.text import incident_line
 from exporter.config import SOURCES, resolve
 from exporter.model import ConfigError, SystemClock, to_json
 from exporter.run.backtest import Result
+from exporter.wording.terminal import can_color, incident_line
+from exporter.wording.text import number
 
 
 async def analyze(options: Namespace) -> int:
@@ -42,8 +43,7 @@ async def analyze(options: Namespace) -> int:
     if options.format == "json":
         print(json.dumps(to_json(found), ensure_ascii=False))
     else:
-        colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print(text.render(found, colored))
+        print(text.render(found, can_color(sys.stdout)))
     return 3 if options.fail_on_anomaly and found.unusual else 0
 
 
@@ -66,7 +66,7 @@ async def simulate(options: Namespace) -> int:
         written = await simulate_to(writer, shop, clock, now - options.history, options.follow, stop)
     finally:
         await writer.close()
-    print(f"{written} lines written", file=sys.stderr)
+    print(f"{number(written)} lines written", file=sys.stderr)
     return 0
 
 

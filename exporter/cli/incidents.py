@@ -6,7 +6,6 @@ import json
 from contextlib import closing
 from typing import Literal
 
-from exporter.cli.text import incident_line
 from exporter.config import Config
 from exporter.model import (
     NoTelemetry,
@@ -19,7 +18,8 @@ from exporter.model import (
 from exporter.run.assembly import assemble
 from exporter.state.file import Rows, StateInUse
 from exporter.state.incidents import incident_list, incident_of, reports_of
-from exporter.wording.terminal import render
+from exporter.wording.terminal import incident_line, render
+from exporter.wording.text import brief
 
 
 def _rows(config: Config) -> Rows:
@@ -92,6 +92,6 @@ async def _resolve_through_daemon(config: Config, incident_id: str, fix: str | N
             session.post(url, json={"fix": fix}, allow_redirects=False) as response,
         ):
             if response.status >= 400:
-                raise PermanentError(f"the daemon answers {response.status}: {(await response.text())[:300]}")
+                raise PermanentError(f"the daemon answers {response.status}: {brief(await response.text(), 300)}")
     except aiohttp.ClientError as error:
         raise TransientError(f"the daemon at {config.web.listen} cannot be reached: {error}") from error

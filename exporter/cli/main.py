@@ -335,11 +335,11 @@ def _check_command(options: argparse.Namespace) -> int:
 
 async def _connect(config: Config) -> int:
     from exporter.cli.check import connect
-    from exporter.cli.text import inert
+    from exporter.wording.text import one_line
 
     failed = 0
     for check in await connect(config):
-        print(f"{'ok  ' if check.ok else 'FAIL'} {check.subject}: {inert(check.detail)}")
+        print(f"{'ok  ' if check.ok else 'FAIL'} {one_line(check.subject)}: {one_line(check.detail)}")
         if not check.ok:
             failed += 1
             for line in check.remedy.splitlines():

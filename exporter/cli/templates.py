@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from exporter.wording.text import minute, number, one_line, second
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,14 +123,16 @@ class Known:
 
     def as_json(self, now: int) -> dict[str, Any]:
         """For `--format json`."""
+        from exporter.model import to_json
+
         return {
             "source": self.source,
             "id": self.id,
             "service": self.service,
             "template": self.text,
             "count": self.count,
-            "first_seen": _time(self.first_seen),
-            "last_seen": _time(self.last_seen),
+            "first_seen": to_json(_moment(self.first_seen)),
+            "last_seen": to_json(_moment(self.last_seen)),
             "retired": self.retired,
             "merged": self.merged,
             "trend": [self.hours.get((now // 3600 - back) * 3600, 0) for back in reversed(range(TREND_HOURS))],
@@ -205,18 +209,19 @@ async def _list(config: Config, options: argparse.Namespace) -> int:
         return 0
     print(f"{'id':>6} {'count':>10}  {'first seen':16}  {'last seen':16}  {'last day':24}  service: template")
     for item in shown:
-        print(f"{item.id:>6} {item.count:>10}  {_listed(item, now)}  {printable(item.service)}: {printable(item.text)}")
+        said = f"{one_line(item.service)}: {one_line(item.text)}"
+        print(f"{item.id:>6} {number(item.count):>10}  {_listed(item, now)}  {said}")
     _rest(len(found) - len(shown))
     return 0
 
 
 def _listed(item: Known, now: int) -> str:
-    return f"{_time(item.first_seen)[:16]}  {_time(item.last_seen)[:16]}  {item.trend(now)}"
+    return f"{minute(_moment(item.first_seen))}  {minute(_moment(item.last_seen))}  {item.trend(now)}"
 
 
 def _rest(more: int) -> None:
     if more > 0:
-        print(f"and {more} more; --limit shows them", file=sys.stderr)
+        print(f"and {number(more)} more; --limit shows them", file=sys.stderr)
 
 
 async def _show(config: Config, options: argparse.Namespace) -> int:
@@ -237,29 +242,23 @@ async def _show(config: Config, options: argparse.Namespace) -> int:
 def _shown(item: Known, now: int) -> Iterator[str]:
     from exporter.mining.masks import extract
 
-    yield f"template {item.id} of source {printable(item.source)}, service {printable(item.service)}"
-    yield f"  {printable(item.text)}"
-    yield f"count       {item.count}"
-    yield f"first seen  {_time(item.first_seen)}"
-    yield f"last seen   {_time(item.last_seen)}" + ("  (retired: it comes back under this id)" if item.retired else "")
+    yield f"template {item.id} of source {one_line(item.source)}, service {one_line(item.service)}"
+    yield f"  {one_line(item.text)}"
+    yield f"count       {number(item.count)}"
+    yield f"first seen  {second(_moment(item.first_seen))} UTC"
+    retired = "  (retired: it comes back under this id)" if item.retired else ""
+    yield f"last seen   {second(_moment(item.last_seen))} UTC{retired}"
     yield f"last day    {item.trend(now)}"
     if item.merged:
         yield f"merged      {', '.join(map(str, item.merged))}"
     if item.example:
-        yield f"example     {printable(item.example)}"
+        yield f"example     {one_line(item.example)}"
         for name, value in extract(item.text, item.example) or ():
-            yield f"  <{name}> {printable(value)}"
+            yield f"  <{name}> {one_line(value)}"
 
 
-def _time(seconds: int) -> str:
-    from exporter.model import EPOCH
-
-    return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def printable(text: str) -> str:
-    """Text of a log line, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text.replace("\n", " ⏎ ").replace("\t", " "))
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 # --- A file by itself ------------------------------------------------------------------------------
@@ -346,10 +345,10 @@ def _summary(ids: pl.Series, texts: Mapping[int, str], limit: int) -> str:
     rows = sorted(
         zip(counted.to_series(0).to_list(), counted["count"].to_list(), strict=True), key=lambda x: (-x[1], x[0])
     )
-    lines = [f"{len(ids)} lines, {len(rows)} templates", f"{'id':>6} {'count':>10}  template"]
-    lines += [f"{key:>6} {count:>10}  {printable(texts[key])}" for key, count in rows[:limit]]
+    lines = [f"{number(len(ids))} lines, {number(len(rows))} templates", f"{'id':>6} {'count':>10}  template"]
+    lines += [f"{key:>6} {number(count):>10}  {one_line(texts[key])}" for key, count in rows[:limit]]
     if len(rows) > limit:
-        lines.append(f"and {len(rows) - limit} more; --limit shows them")
+        lines.append(f"and {number(len(rows) - limit)} more; --limit shows them")
     return "\n".join(lines)
 
 

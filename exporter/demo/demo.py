@@ -19,6 +19,7 @@ from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.terminal import render
+from exporter.wording.text import minute, percent, shorten
 
 WARM_UP = timedelta(days=1)
 STEP = timedelta(minutes=30)
@@ -120,7 +121,7 @@ async def _replay(daemon: Daemon, clock: ReplayClock, shop: Shop, began: float) 
 
 def _progress(moment: datetime, shop: Shop, began: float) -> None:
     done = (moment - shop.start - WARM_UP) / (shop.end - shop.start - WARM_UP)
-    text = f"replaying {moment:%a %H:%M}  {done:4.0%}  {time.monotonic() - began:3.0f} s"
+    text = f"replaying {minute(moment)} UTC  {percent(done):>4}  {time.monotonic() - began:3.0f} s"
     if sys.stderr.isatty():
         print(f"\r{text}", end="", file=sys.stderr, flush=True)
     elif moment.hour % 6 == 0 and moment.minute == 0:
@@ -152,7 +153,7 @@ def _show(record: IncidentRecord, told: Sequence[Notification], directory: Path,
         text = json.dumps(to_json(payload), ensure_ascii=False, indent=1)
         (directory / f"{name}.json").write_text(text)
         print(f"--- {name}: {directory / name}.json")
-        print(text if len(text) <= SAMPLE_CHARS else f"{text[:SAMPLE_CHARS]} …")
+        print(shorten(text, SAMPLE_CHARS))
     changes = ", ".join(n.change for n in last)
     print(f"\n{len(last)} notifications on this incident ({changes}); the demo took {seconds:.0f} s.")
     print("\nRead more")

@@ -3,6 +3,7 @@
 from exporter.model.errors import ConfigError, ExporterError, PermanentError, StateError, TransientError
 from exporter.model.incidents import (
     RULES,
+    AnalysisKind,
     Anomaly,
     AnomalyKind,
     Change,
@@ -79,6 +80,7 @@ __all__ = [
     "OWN_NAME",
     "PAGE_COLUMNS",
     "RULES",
+    "AnalysisKind",
     "Anomaly",
     "AnomalyKind",
     "Change",

@@ -35,6 +35,10 @@ ContributionKind = Literal[
 ]
 
 
+AnalysisKind = Literal["new", "burst", "volume", "silence", "gap", "errors", "failure", "slow", "session", "window"]
+"""What `analyze` finds, which compares a stretch of logs with itself."""
+
+
 @dataclass(frozen=True)
 class Contribution:
     """One reason for a score, in numbers: what was seen against what was expected.

@@ -43,11 +43,6 @@ class IncidentRecord:
     def model(self) -> Report | None:
         return next((report for report in self.reports if report.writer != "rules"), None)
 
-    @property
-    def headline(self) -> str:
-        """What the rules say; the model's words are never a title, for a title looks like a fact."""
-        return self.rules.headline if self.rules else f"Unusual logs of {self.incident.service}"
-
 
 @dataclass(frozen=True)
 class SourceProgress:

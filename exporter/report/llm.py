@@ -25,9 +25,11 @@ from exporter.model import (
     TransientError,
 )
 from exporter.report.rules import MAX_CAUSES, MAX_CITED, citations, known_fixes
-from exporter.report.text import MAX_SAMPLE_CHARS, clean, day, shorten, without_links
+from exporter.wording.text import brief, day, one_line, shorten, without_links
 
 MAX_SAMPLES = 40
+
+MAX_SAMPLE_CHARS = 500
 
 MAX_PROMPT_CHARS = 24_000
 """Of the data in a prompt: about 8,000 tokens, for log lines have about three characters a token."""
@@ -141,7 +143,7 @@ def _without_model(report: Report, why: str) -> Report:
 
 
 def _reason(error: Exception, redactor: Redactor) -> str:
-    return clean(without_links(redactor.redact(str(error) or type(error).__name__)), 200)
+    return brief(without_links(redactor.redact(str(error) or type(error).__name__)), 200)
 
 
 def prompt_data(
@@ -155,7 +157,7 @@ def prompt_data(
 
     def safe(text: str, limit: int = MAX_SAMPLE_CHARS) -> str:
         # Redacted before it is cut: a secret that is cut in two escapes its pattern.
-        return clean(redactor.redact(text), limit).replace(delimiter, "")
+        return brief(redactor.redact(text), limit).replace(delimiter, "")
 
     rows: list[tuple[str, dict[str, Any]]] = [
         (
@@ -297,7 +299,7 @@ class _Judge:
     def _text(self, raw: object) -> str:
         if not isinstance(raw, str):
             return ""
-        visible = clean(without_links(clean(raw, 4 * MAX_CLAIM_CHARS)), 4 * MAX_CLAIM_CHARS)
+        visible = brief(without_links(brief(raw, 4 * MAX_CLAIM_CHARS)), 4 * MAX_CLAIM_CHARS)
         return shorten(self._redactor.redact(visible), MAX_CLAIM_CHARS)
 
     def _evidence(self, cited: Iterable[str]) -> tuple[str, ...]:
@@ -311,7 +313,7 @@ class _Judge:
     def _is_quoted(self, quote: object, cited: Sequence[str]) -> bool:
         if not isinstance(quote, str):
             return False
-        words = clean(quote, 4 * MAX_SAMPLE_CHARS)
+        words = brief(quote, 4 * MAX_SAMPLE_CHARS)
         stored = [self._lines[key].body for key in self._evidence(cited) if key in self._lines]
         stored += [self._findings[key].text for key in cited if key in self._findings]
-        return bool(words) and any(words in clean(body, 1_000_000) for body in stored)
+        return bool(words) and any(words in one_line(body) for body in stored)

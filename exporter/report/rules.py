@@ -14,9 +14,9 @@ from exporter.model import (
     Report,
     SimilarIncident,
     TimeRange,
-    format_duration,
 )
-from exporter.report.text import clean, clock, day, listed, number_text, quoted
+from exporter.wording import words
+from exporter.wording.text import brief, clock, day, duration, listed
 
 RULES = "rules"
 """The `writer` of the deterministic report."""
@@ -53,19 +53,16 @@ def write(
     )
 
 
-def cause(incident: Incident) -> str:
-    """The service that is now thought to be the cause."""
-    return incident.suspects[0].service if incident.suspects else incident.service
-
-
 def headline(incident: Incident) -> str:
     """Service, what, since when: one line."""
-    service = cause(incident)
-    told = _main_finding(incident, service)
-    what = _brief(told) if told else "unusual behaviour" if incident.trigger == "detector" else incident.trigger
+    service = words.cause(incident)
+    if finding := _main_finding(incident, service):
+        what = words.in_headline(finding)
+    else:
+        what = "unusual behaviour" if incident.trigger == "detector" else incident.trigger
     others = len(set(incident.services) - {service})
     spread = f", {others} more {'service' if others == 1 else 'services'} affected" if others else ""
-    return f"{clean(service, 60)}: {clean(what, 140)}{spread}, since {clock(incident.starts_at)}"
+    return f"{brief(service, 60)}: {brief(what, 140)}{spread}, since {clock(incident.starts_at)}"
 
 
 def _main_finding(incident: Incident, service: str) -> Contribution | None:
@@ -75,44 +72,17 @@ def _main_finding(incident: Incident, service: str) -> Contribution | None:
     return next((c for c in ranked if own.intersection(c.evidence)), ranked[0] if ranked else None)
 
 
-def _brief(finding: Contribution) -> str:
-    text = quoted(finding.text, 90)
-    match finding.kind:
-        case "new_template":
-            return f"new message {text}"
-        case "template":
-            return f"{_amount(finding)} {text}"
-        case "errors":
-            return f"{_amount(finding)} errors"
-        case "volume":
-            return f"{_amount(finding)} log lines"
-        case "silence":
-            return "silent"
-        case "new_service":
-            return "a service never seen before"
-        case "transition":
-            return f"unusual order of messages around {text}"
-        case "gap":
-            return f"unusual pause around {text}"
-        case "session":
-            return f"unusual sessions, {text}"
-
-
-def _amount(finding: Contribution) -> str:
-    return "more" if finding.observed >= finding.expected else "fewer"
-
-
 def _overview(incident: Incident) -> Claim:
     since, on = clock(incident.starts_at), day(incident.starts_at)
     if not incident.anomalies:
         return Claim(
-            f"At {since} on {on}, {clean(incident.trigger, 200)} fired; the logs around it show nothing unusual."
+            f"At {since} on {on}, {brief(incident.trigger, 200)} fired; the logs around it show nothing unusual."
         )
     when = f"Between {since} and {clock(incident.ends_at)}" if incident.ends_at else f"Since {since}"
     count = len(incident.services)
     verb = "behaved" if incident.ends_at else "behave" if count > 1 else "behaves"
     subject = f"{count} services {verb} unlike their past" if count > 1 else f"one service {verb} unlike its past"
-    text = f"{when} on {on}, {subject}: {listed(incident.services)}."
+    text = f"{when} on {on}, {subject}: {listed(incident.services) or 'no service'}."
     firsts: dict[str, str] = {}
     for line in incident.evidence:
         firsts.setdefault(line.service, line.id)
@@ -134,27 +104,7 @@ def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str,
 
 
 def _sentence(finding: Contribution, kept: Mapping[str, Evidence]) -> str:
-    """A finding in numbers: what was seen against what was expected."""
-    services = list(dict.fromkeys(kept[line].service for line in citations(finding, kept)))
-    where = f"{listed(services, 3)}: " if services else ""
-    since = f" since {clock(finding.since)}" if finding.since else ""
-    seen, expected = number_text(finding.observed), number_text(finding.expected)
-    text, unit = clean(finding.text, 200), clean(finding.unit, 20)
-    match finding.kind:
-        case "new_template":
-            return f"{where}“{text}” was never seen before; {seen} {unit}{since}."
-        case "silence":
-            return f"{text}: {seen} {unit}{since} where {expected} were expected."
-        case "new_service":
-            return f"{text} was never seen before; {seen} {unit}{since}."
-        case "transition":
-            return f"{where}the order of messages is unusual: “{text}”: {seen} {unit}, expected {expected}{since}."
-        case "gap":
-            return f"{where}an unusual pause: “{text}” took {seen} {unit}, expected {expected}{since}."
-        case "errors" | "volume":
-            return f"{where}{text}: {seen} {unit}, expected {expected}{since}."
-        case _:
-            return f"{where}“{text}”: {seen} {unit}, expected {expected}{since}."
+    return words.sentence(finding, list(dict.fromkeys(kept[line].service for line in citations(finding, kept))))
 
 
 def _spread(incident: Incident) -> list[Claim]:
@@ -167,7 +117,7 @@ def _spread(incident: Incident) -> list[Claim]:
     start = ordered[0].first_seen
     assert start is not None  # noqa: S101
     later = [
-        f"{clean(s.service, 60)} {format_duration(s.first_seen - start)} later"
+        f"{brief(s.service, 60)} {duration(s.first_seen - start)} later"
         for s in ordered
         if s.first_seen is not None and s.first_seen > start
     ]
@@ -181,29 +131,29 @@ def _causes(incident: Incident) -> tuple[Claim, ...]:
     for rank, suspect in enumerate(incident.suspects[:MAX_CAUSES]):
         likely = "the most likely cause" if rank == 0 else "a possible cause"
         lines = [line.id for line in incident.evidence if line.service == suspect.service]
-        reason = f": {clean(suspect.reason, 200)}" if suspect.reason else ""
-        claims.append(Claim(f"{clean(suspect.service, 60)} is {likely}{reason}.", tuple(lines[:MAX_CITED])))
+        reason = f": {brief(suspect.reason, 200)}" if suspect.reason else ""
+        claims.append(Claim(f"{brief(suspect.service, 60)} is {likely}{reason}.", tuple(lines[:MAX_CITED])))
     return tuple(claims)
 
 
 def _steps(
     incident: Incident, similar: Sequence[SimilarIncident], links: Sequence[tuple[str, str]]
 ) -> tuple[Claim, ...]:
-    service = clean(cause(incident), 60)
+    service = brief(words.cause(incident), 60)
     start = clock(incident.starts_at)
-    own = tuple(line.id for line in incident.evidence if line.service == cause(incident))[:MAX_CITED]
+    own = tuple(line.id for line in incident.evidence if line.service == words.cause(incident))[:MAX_CITED]
     steps = [*known_fixes(similar), Claim(f"Read the logs of {service} from shortly before {start} on.", own)]
-    steps += [Claim(f"Open {clean(name, 60)}: {url}") for name, url in links]
+    steps += [Claim(f"Open {brief(name, 60)}: {url}") for name, url in links]
     steps += _by_kind(incident)
     trace = next((line for line in incident.evidence if line.trace and line.severity >= 17), None)
     if trace:
         text = (
-            f"Follow trace {clean(trace.trace, 64)}, which failed in {clean(trace.service, 60)}, through the services."
+            f"Follow trace {brief(trace.trace, 64)}, which failed in {brief(trace.service, 60)}, through the services."
         )
         steps.append(Claim(text, (trace.id,)))
-    hosts = {line.host for line in incident.evidence if line.service == cause(incident)}
+    hosts = {line.host for line in incident.evidence if line.service == words.cause(incident)}
     if len(hosts) == 1 and "" not in hosts and len(own) > 1:
-        steps.append(Claim(f"All of it comes from host {clean(hosts.pop(), 80)}: compare it with the others.", own))
+        steps.append(Claim(f"All of it comes from host {brief(hosts.pop(), 80)}: compare it with the others.", own))
     steps.append(
         Claim(
             f"Compare releases, configuration and traffic of {service} before and after {start} on "
@@ -220,25 +170,20 @@ def known_fixes(similar: Sequence[SimilarIncident]) -> list[Claim]:
     fixed = [s for s in similar if s.fix]
     kind = {True: "same kind of failure", False: "similar incident"}
     return [
-        Claim(f"The {kind[s.same_fingerprint]} of {day(s.starts_at)} ({s.id}) was fixed by: {clean(s.fix or '', 300)}")
+        Claim(f"The {kind[s.same_fingerprint]} of {day(s.starts_at)} ({s.id}) was fixed by: {brief(s.fix or '', 300)}")
         for s in fixed[:2]
     ]
 
 
 def _by_kind(incident: Incident) -> list[Claim]:
-    kinds = {c.kind for c in incident.contributions}
-    steps = []
-    if "silence" in kinds:
-        steps.append(Claim("Check that what fell silent still runs, and that its logs are still shipped."))
-    if "new_service" in kinds:
-        steps.append(Claim("Check that the new service is meant to be there."))
-    return steps
+    found = {finding.kind for finding in incident.contributions}
+    return [Claim(kind.step) for name, kind in words.KINDS.items() if name in found and kind.step]
 
 
 def _unread(gaps: Sequence[tuple[str, TimeRange, str]]) -> list[str]:
     notes = [
-        f"From {clock(span.start)} to {clock(span.end)} nothing could be read from `{clean(source, 63)}`: "
-        f"{clean(why, 200).rstrip('.')}."
+        f"From {clock(span.start)} to {clock(span.end)} nothing could be read from `{brief(source, 63)}`: "
+        f"{brief(why, 200).rstrip('.')}."
         for source, span, why in gaps[:MAX_GAPS]
     ]
     more = len(gaps) - len(notes)
@@ -246,15 +191,9 @@ def _unread(gaps: Sequence[tuple[str, TimeRange, str]]) -> list[str]:
 
 
 def _notes(incident: Incident) -> tuple[str, ...]:
-    notes = []
-    if incident.sampled < 1:
-        notes.append(
-            f"In at least one window only {100 * incident.sampled:.3g}% of the lines were read, for there were more "
-            "than `max_lines_per_window`: numbers of lines are estimates there; order, sessions and absence were not "
-            "judged."
-        )
+    notes = [note] if (note := words.sampled(incident)) else []
     if incident.trigger != "detector":
-        notes.append(f"Opened by {clean(incident.trigger, 120)}, not by a detector.")
+        notes.append(f"Opened by {brief(incident.trigger, 120)}, not by a detector.")
     if incident.anomalies and not incident.contributions:
         notes.append("The logs around it show nothing unusual.")
     if incident.reopened:

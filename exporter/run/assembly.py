@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from exporter.config import Config
@@ -49,6 +49,7 @@ from exporter.model import (
 from exporter.model.times import moment
 from exporter.state.file import State
 from exporter.state.windows import scores_now
+from exporter.wording.text import rfc3339
 
 if TYPE_CHECKING:
     import polars as pl
@@ -99,14 +100,10 @@ def source_links(config: Config) -> Links:
     def of(incident: Incident) -> tuple[tuple[str, str], ...]:
         start = incident.starts_at - timedelta(minutes=5)
         end = incident.last_seen + timedelta(minutes=5)
-        values = {"start": _instant(start), "end": _instant(end), "service": quote(incident.service, safe="")}
+        values = {"start": rfc3339(start), "end": rfc3339(end), "service": quote(incident.service, safe="")}
         return tuple((name, link.format(**values)) for name, link in links.items() if name in incident.sources)
 
     return of
-
-
-def _instant(moment: Any) -> str:
-    return str(moment.isoformat(timespec="milliseconds")).replace("+00:00", "Z")
 
 
 @dataclass

@@ -25,6 +25,7 @@ from exporter.state.checkpoints import decision_row, gap_count
 from exporter.state.incidents import calibration, firing_count, grouped_through
 from exporter.state.retention import drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
+from exporter.wording.text import duration
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ class Daemon(Operations):
         """Unhealthy only when a restart would help: no job has ended for a long time."""
         silent = time.monotonic() - self._beat
         if silent > SILENT_FOR.total_seconds():
-            return Health(False, f"no job has ended for {silent:.0f} s")
+            return Health(False, f"no job has ended for {duration(timedelta(seconds=silent))}")
         return Health(True)
 
     async def readiness(self) -> Readiness:

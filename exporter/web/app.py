@@ -17,6 +17,8 @@ from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, pages
 from exporter.web.settings import WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
+from exporter.wording import words
+from exporter.wording.text import storable
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +131,7 @@ class _Site:
 
     async def api_incidents(self, request: web.Request) -> web.Response:
         records = await self._backend.list_incidents(_status(request), _limit(request))
-        return _json({"incidents": [{"headline": item.headline, **to_json(item.incident)} for item in records]})
+        return _json({"incidents": [{"headline": words.title(item), **to_json(item.incident)} for item in records]})
 
     async def api_incident(self, request: web.Request) -> web.Response:
         return _json(_everything(await self._find(request)))
@@ -234,11 +236,11 @@ async def _fix(request: web.Request) -> str | None:
         raise web.HTTPBadRequest(text='The body is not `{"fix": "what fixed it"}`.')
     if fix and len(fix) > MAX_FIX:
         raise web.HTTPBadRequest(text=f"fix has more than {MAX_FIX:,} characters.")
-    return fix.encode("utf-8", "replace").decode().strip() or None if fix else None
+    return storable(fix).strip() or None if fix else None
 
 
 def _everything(record: IncidentRecord) -> Any:
-    return {"headline": record.headline, **to_json(record)}
+    return {"headline": words.title(record), **to_json(record)}
 
 
 def _unknown() -> web.HTTPNotFound:

@@ -5,41 +5,26 @@ Times are event times in UTC; durations are differences of event times, so a pag
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from exporter.model import Contribution, Incident, SimilarIncident
+from exporter.model import SimilarIncident
 from exporter.model.questions import IncidentRecord, Readiness
+from exporter.wording import words
+from exporter.wording.text import duration, link, number, percent, second, storable
+from exporter.wording.text import visible as written_out
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
 
-# What the eye does not see, or what turns the text around it: controls, soft hyphen, Arabic letter mark, zero-width
-# and direction marks, separators, fillers, variation selectors' tags, lone surrogates.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-_KINDS = {
-    "new_template": "new kind of line",
-    "template": "count of lines",
-    "transition": "order of lines",
-    "gap": "pause between lines",
-    "errors": "errors",
-    "volume": "volume",
-    "silence": "silence",
-    "new_service": "new service",
-    "session": "session",
-}
-_SEVERITIES = ((21, "fatal"), (17, "error"), (13, "warn"), (9, "info"), (5, "debug"), (1, "trace"))
+MAX_URL = 20_000
+"""Characters of an address that becomes a link: those of Kibana are long."""
 
 
 def incident_list(records: Sequence[IncidentRecord], status: str, readiness: Readiness, root: str) -> str:
@@ -54,7 +39,10 @@ def incident_page(record: IncidentRecord, root: str) -> str:
         root,
         record=record,
         incident=record.incident,
+        title=words.title(record),
         similar=similar(record),
+        sampled=words.sampled(record.incident),
+        notes=_notes(record),
         known={evidence.id for evidence in record.incident.evidence},
     )
 
@@ -70,79 +58,17 @@ def similar(record: IncidentRecord) -> list[SimilarIncident]:
     return sorted(found.values(), key=lambda item: (-item.similarity, item.id))
 
 
+def _notes(record: IncidentRecord) -> list[str]:
+    """Notes of the rules, without the one that stands at the head of the page."""
+    notes = record.rules.notes if record.rules else ()
+    return [note for note in notes if not (record.incident.sampled < 1 and note.startswith(words.SAMPLED))]
+
+
 def visible(text: str) -> str:
-    """The text, cut, with each character that would hide or reorder written out.
-
-    >>> visible("rm \\u202etxt.exe\\x1b[31m")
-    'rm ⟨U+202E⟩txt.exe␛[31m'
-    """
+    """The text, cut, with each character that would hide or reorder others written out."""
     if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]} … ({len(text) - MAX_TEXT:,} more characters)"
-    return _HIDDEN.sub(_name, text)
-
-
-def _name(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
-
-
-def utc(moment: datetime) -> str:
-    """The moment to the second.
-
-    >>> utc(datetime(2026, 3, 1, 9, 5, 7, tzinfo=UTC))
-    '2026-03-01 09:05:07'
-    """
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def lasted(incident: Incident) -> str:
-    """How long it has been going on, in event time."""
-    return duration((incident.ends_at or incident.updated_at) - incident.starts_at)
-
-
-def duration(value: timedelta) -> str:
-    """The two largest units of a duration.
-
-    >>> duration(timedelta(hours=26, minutes=5)), duration(timedelta(seconds=90)), duration(timedelta())
-    ('1 d 2 h', '1 min 30 s', '0 s')
-    """
-    rest = max(0, int(value.total_seconds()))
-    parts = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        amount, rest = divmod(rest, size)
-        if amount:
-            parts.append(f"{amount} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2]) or "0 s"
-
-
-def number(value: float) -> str:
-    """As many digits as a person compares.
-
-    >>> [number(value) for value in (0, 0.0333, 2.5, 12, 1234.5, 0.0000001)]
-    ['0', '0.033', '2.5', '12', '1,234', '0.0000001']
-    """
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
-    if abs(value) >= 1:
-        return f"{value:.1f}".removesuffix(".0")
-    digits = f"{value:.12f}".split(".")[1]
-    leading = len(digits) - len(digits.lstrip("0"))
-    return f"{value:.{min(leading + 2, 12)}f}".rstrip("0").rstrip(".")
-
-
-def change(contribution: Contribution) -> str:
-    """Observed against expected, in the words that a person would use."""
-    observed, expected = contribution.observed, contribution.expected
-    if observed == expected:
-        return "as expected"
-    if expected <= 0:
-        return "never before" if contribution.kind in {"new_template", "new_service"} else "not expected"
-    if observed <= 0:
-        return "missing"
-    ratio = observed / expected
-    return f"× {number(ratio)}" if ratio >= 1 else f"÷ {number(1 / ratio)}"
+        text = f"{text[:MAX_TEXT]} … ({number(len(text) - MAX_TEXT)} more characters)"
+    return written_out(text)
 
 
 def width(value: float, largest: float) -> int:
@@ -152,24 +78,14 @@ def width(value: float, largest: float) -> int:
     return max(2, min(100, round(100 * value / largest)))
 
 
-def severity(value: int) -> str:
-    """The name of a severity number; nothing when the line did not say."""
-    return next((name for least, name in _SEVERITIES if value >= least), "")
-
-
 def web_url(url: str) -> str:
     """The URL when it may be a link: http or https, absolute; else nothing."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    hidden = _HIDDEN.search(url) or any(character.isspace() for character in url)
-    return "" if hidden or parts.scheme not in {"http", "https"} or not parts.netloc else url
+    return link(url, MAX_URL) or ""
 
 
 def segment(text: str) -> str:
     """The text as one segment of a path."""
-    return quote(text.encode("utf-8", "replace"), safe="")
+    return quote(storable(text), safe="")
 
 
 def _render(template: str, root: str, **values: Any) -> str:
@@ -187,15 +103,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        utc=utc,
+        second=second,
         duration=duration,
         number=number,
+        percent=percent,
+        level=words.level,
         width=width,
-        severity=severity,
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(lasted=lasted, change=change, kinds=_KINDS)
+    environment.globals.update(words=words)
     return environment
 
 

@@ -20,6 +20,7 @@ from exporter.model import OWN_NAME, Clock, Telemetry, stable_key
 from exporter.model.questions import AlertTrigger, Backend
 from exporter.web import auth
 from exporter.web.settings import WebSettings
+from exporter.wording.text import storable
 
 log = logging.getLogger(__name__)
 
@@ -189,8 +190,8 @@ def _texts(value: Any, place: str) -> dict[str, str]:
 
 
 def _clean(text: str, limit: int) -> str:
-    """Cut, and without the lone surrogates that JSON may carry and no file or database takes."""
-    return text[:limit].encode("utf-8", "replace").decode()
+    """Cut, and fit to be kept; it is cleaned where it is shown."""
+    return storable(text[:limit])
 
 
 def _required(payload: Mapping[str, Any], name: str) -> str:

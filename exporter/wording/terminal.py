@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from datetime import datetime
 from io import StringIO
 from typing import IO, TYPE_CHECKING
 
-from exporter.model import Claim, Contribution, Incident, Report
-from exporter.wording import text as _text
+from exporter.model import Claim, Incident, Report
+from exporter.wording import words
+from exporter.wording.text import brief, day, link, listed, number, percent, span, time_of_day
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -70,6 +70,12 @@ def render(
     return lines.encode(encoding, "replace").decode(encoding)
 
 
+def incident_line(incident: Incident) -> str:
+    """An incident on one line of a list: id, from when to when, severity, services."""
+    when = span(incident.starts_at, None if incident.status == "firing" else incident.last_seen)
+    return f"{brief(incident.id, 40)}  {when:26}  {incident.severity:8}  {listed(incident.services, 4)}"
+
+
 def can_color(stream: IO[str]) -> bool:
     """Whether colours are wanted and shown there: https://no-color.org, and FORCE_COLOR for those who pipe."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -88,17 +94,17 @@ def _print_sections(console: Console, incident: Incident, report: Report) -> Non
     if report.what_happened and (report.writer != "rules" or not incident.contributions):
         console.print(_section("What happened", _claims(report.what_happened)))
     if incident.contributions:
-        console.print(_section("Why: observed against expected", _why(incident)))
+        console.print(_section(words.WHY, _why(incident)))
     if incident.suspects:
-        console.print(_section("Most likely cause", _ranked(incident)))
+        console.print(_section(words.LIKELY_CAUSE, _ranked(incident)))
     if report.causes and report.writer != "rules":
         console.print(_section("Why so", _claims(report.causes)))
     if incident.evidence:
         console.print(_section("Evidence", _evidence(incident)))
     if report.similar:
-        console.print(_section("Seen before", _similar(report)))
+        console.print(_section(words.SEEN_BEFORE, _similar(report)))
     if report.steps:
-        console.print(_section("What to do", _claims(report.steps, numbered=True)))
+        console.print(_section(words.WHAT_TO_DO, _claims(report.steps, numbered=True)))
 
 
 def _head(incident: Incident, report: Report) -> RenderableType:
@@ -108,23 +114,15 @@ def _head(incident: Incident, report: Report) -> RenderableType:
     firing = incident.status == "firing"
     colour = COLOURS[incident.severity] if firing else "green"
     title = Text(no_wrap=False)
-    title.append(f" {incident.severity.upper() if firing else 'RESOLVED'} ", f"bold reverse {colour}")
-    title.append(" " + _text.headline(incident, report), "bold")
+    title.append(f" {words.state(incident).upper()} ", f"bold reverse {colour}")
+    title.append(" " + words.headline(incident, report), "bold")
     return Group(title, Text(_when(incident), "dim"))
 
 
 def _when(incident: Incident) -> str:
-    start = incident.starts_at
-    services = ", ".join(_text.brief(name, 40) for name in incident.services[:5])
-    more = f" and {len(incident.services) - 5} more" if len(incident.services) > 5 else ""
-    end = incident.ends_at or incident.updated_at
-    span = f"{start:%Y-%m-%d %H:%M}–{_clock(end, start)} UTC" if end > start else f"{start:%Y-%m-%d %H:%M} UTC"
-    lasted = f", {_text.duration(end - start)}" if end > start else ""
-    return f"{span}{lasted} · {services}{more} · score {incident.score:.2f}"
-
-
-def _clock(end: datetime, start: datetime) -> str:
-    return f"{end:%H:%M}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M}"
+    lasted = f", {words.lasted(incident)}" if incident.last_seen > incident.starts_at else ""
+    when = f"{span(incident.starts_at, incident.last_seen)}{lasted}"
+    return f"{when} · {listed(incident.services)} · score {incident.score:.2f}"
 
 
 def _section(title: str, body: RenderableType) -> RenderableType:
@@ -146,16 +144,12 @@ def _why(incident: Incident) -> RenderableType:
     table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1)
     for item in incident.contributions[:MAX_CONTRIBUTIONS]:
         table.add_row(
-            Text(_text.number(item.observed), "bold"),
-            Text(_text.number(item.expected)),
-            Text(_unit(item), "dim"),
-            Text(f"{_text.KINDS[item.kind]}: {_text.brief(item.text, 200)}"),
+            Text(number(item.observed), "bold"),
+            Text(number(item.expected)),
+            Text(brief(item.unit, 12), "dim"),
+            Text(f"{words.KINDS[item.kind].name}: {brief(item.text, 200)}"),
         )
     return table
-
-
-def _unit(item: Contribution) -> str:
-    return _text.brief(item.unit, 12)
 
 
 def _ranked(incident: Incident) -> RenderableType:
@@ -170,10 +164,10 @@ def _ranked(incident: Incident) -> RenderableType:
     for rank, suspect in enumerate(incident.suspects[:MAX_SUSPECTS]):
         style = "bold" if rank == 0 else ""
         table.add_row(
-            Text(f"{suspect.weight:.0%}", style),
-            Text(_text.brief(suspect.service, 80), style),
+            Text(percent(suspect.weight), style),
+            Text(brief(suspect.service, 80), style),
             Text("█" * max(1, round(suspect.weight * 12)), "red" if rank == 0 else "dim"),
-            Text(_text.brief(suspect.reason, 160)),
+            Text(brief(suspect.reason, 160)),
         )
     return table
 
@@ -189,10 +183,10 @@ def _evidence(incident: Incident) -> RenderableType:
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for line in incident.evidence[:MAX_EVIDENCE]:
         table.add_row(
-            Text(f"[{_text.brief(line.id, 16)}]", "dim"),
-            Text(f"{line.timestamp:%H:%M:%S}", "dim"),
-            Text(_text.brief(line.service, 40)),
-            Text(_text.brief(line.body, 400)),
+            Text(f"[{brief(line.id, 16)}]", "dim"),
+            Text(time_of_day(line.timestamp), "dim"),
+            Text(brief(line.service, 40)),
+            Text(brief(line.body, 400)),
         )
     return table
 
@@ -203,11 +197,11 @@ def _similar(report: Report) -> RenderableType:
 
     lines = []
     for past in report.similar[:MAX_SIMILAR]:
-        text = Text(f"{past.starts_at:%Y-%m-%d} · {past.similarity:.0%} alike · ", "dim")
-        text.append(_text.brief(past.headline, 160), "default")
-        text.append("\n→ fixed by: " if past.fix else "\n→ no fix recorded", "green" if past.fix else "dim")
-        text.append(_text.brief(past.fix or "", 240), "bold")
-        text.append(f"  [{_text.brief(past.id, 20)}]", "dim")
+        text = Text(f"{day(past.starts_at)} · {words.alike(past)} · ", "dim")
+        text.append(brief(past.headline, 160), "default")
+        text.append("\n→ ", "green" if past.fix else "dim")
+        text.append(words.fixed(past, 240), "bold" if past.fix else "dim")
+        text.append(f"  [{brief(past.id, 20)}]", "dim")
         lines.append(text)
     return Group(*lines)
 
@@ -220,9 +214,9 @@ def _claims(claims: Iterable[Claim], numbered: bool = False) -> RenderableType:
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for rank, claim in enumerate(list(claims)[:MAX_CLAIMS], start=1):
-        text = Text(_text.brief(claim.text, 400))
+        text = Text(brief(claim.text, 400))
         if claim.evidence:
-            text.append(f" [{', '.join(_text.brief(c, 16) for c in claim.evidence[:4])}]", "dim")
+            text.append(f" [{', '.join(brief(c, 16) for c in claim.evidence[:4])}]", "dim")
         if not claim.verified:
             text.append(" (not verified)", "yellow")
         table.add_row(Text(f"{rank}." if numbered else "•", "dim"), text)
@@ -232,14 +226,12 @@ def _claims(claims: Iterable[Claim], numbered: bool = False) -> RenderableType:
 def _foot(incident: Incident, report: Report, url: str | None) -> list[RenderableType]:
     from rich.text import Text
 
-    notes = [f"incident {_text.brief(incident.id, 40)}", f"revision {incident.revision}"]
-    if report.writer != "rules":
-        notes.append(f"text generated by {_text.brief(report.writer, 60)}, may be wrong")
-    if incident.sampled < 1:
-        notes.append(
-            f"in at least one window only {100 * incident.sampled:.3g}% of the lines were read: numbers are estimates"
-        )
+    notes = [f"incident {brief(incident.id, 40)}", f"revision {incident.revision}"]
+    if generated := words.generated(report):
+        notes.append(generated)
     lines: list[RenderableType] = [Text(""), Text(" · ".join(notes), "dim")]
-    if address := _text.link(url):
+    if sampled := words.sampled(incident):
+        lines.append(Text(sampled, "dim"))
+    if address := link(url):
         lines.append(Text(address, "underline"))
     return lines

@@ -22,6 +22,7 @@ from exporter.model import (
     TransientError,
     read_secret,
 )
+from exporter.wording.text import brief, shorten
 from integrations._http import retry_after
 
 if TYPE_CHECKING:
@@ -340,5 +341,4 @@ def _said(error: Any) -> str:
             if isinstance(inner, Mapping)
             else inner
         )
-    text = re.sub(r"\w+://\S+", "(address)", str(body or "no reason given"))
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
+    return shorten(re.sub(r"\w+://\S+", "(address)", brief(str(body or "no reason given"), 2_000)), 200)

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.model import Check, Context, ExporterError, Notification, TransientError, from_json, to_json
-from exporter.wording import text as _text
+from exporter.wording.text import brief, fill
 from integrations._http import Client, join
+from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, GONE, Pace, SlackError, failure, hold
 from integrations.slack.message import MAX_SECTION, changes, inert, markdown, message, plain, state
 
@@ -83,7 +84,7 @@ class SlackBot:
 
     async def _reply(self, notification: Notification, posted: Posted, said: Sequence[str]) -> None:
         self._pace.took()
-        text = _text.fill("\n".join(said), MAX_SECTION, inert)
+        text = fill("\n".join(said), MAX_SECTION, inert)
         await self._call(
             "chat.postMessage",
             {
@@ -153,7 +154,7 @@ class SlackBot:
             return [Check(subject, False, str(failure(self.name, refused.error)))]
         except ExporterError as error:
             return [Check(subject, False, str(error), "see token_file and the way to slack.com")]
-        who = f"{_text.brief(str(answer.get('user', '')), 80)} in {_text.brief(str(answer.get('team', '')), 80)}"
+        who = f"{brief(str(answer.get('user', '')), 80)} in {brief(str(answer.get('team', '')), 80)}"
         return [Check(subject, True, f"is {who}")]
 
     async def close(self) -> None:
@@ -163,14 +164,14 @@ class SlackBot:
 def read_receipt(receipt: str | None) -> Posted | None:
     """Where the message is; None when nothing was posted yet."""
     try:
-        posted = from_json(Posted, _text.unpack(receipt))
+        posted = from_json(Posted, unpack(receipt))
     except ValueError:
         return None
     return posted if isinstance(posted, Posted) else None
 
 
 def write_receipt(posted: Posted) -> str:
-    return _text.pack(to_json(posted))
+    return pack(to_json(posted))
 
 
 def _metadata(notification: Notification) -> dict[str, Any]:

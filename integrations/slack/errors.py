@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from exporter.model import Clock, PermanentError, TransientError
-from exporter.wording import text as _text
+from exporter.wording.text import brief
 
 POST_EVERY = timedelta(seconds=1)
 """What Slack allows for a channel."""
@@ -68,11 +68,11 @@ class SlackError(Exception):
 
 def failure(name: str, error: str, needed: str = "") -> TransientError | PermanentError:
     """What an error of Slack's means for us."""
-    word = _text.brief(error, 80)
+    word = brief(error, 80)
     if word in BUSY:
         return TransientError(f"sink {name}: Slack answers {word}")
     remedy = REMEDIES.get(word, "see the list of errors in Slack's documentation of chat.postMessage")
-    more = f" (needed: {_text.brief(needed, 80)})" if needed else ""
+    more = f" (needed: {brief(needed, 80)})" if needed else ""
     return PermanentError(f"sink {name}: Slack answers {word}{more}: {remedy}")
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.model import Incident, Notification
-from exporter.wording import text as _text
+from exporter.wording import words
+from exporter.wording.text import brief, fill, link, one_line, shorten, span, time_of_day
 
 MAX_BLOCKS_BYTES = 12_000
 """Slack refuses blocks of about 13,200 characters in all (measured by others; not documented)."""
@@ -18,6 +19,9 @@ MAX_HEADER = 150
 MAX_SECTION = 2_800
 
 MAX_PLAIN = 3_000
+
+MAX_LINK = 700
+"""Characters of an address at the foot: three of the longest leave room for what the message is about."""
 
 SIGNS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
@@ -36,24 +40,24 @@ def message(notification: Notification, samples: int = 3, said: Sequence[str] = 
 def plain(notification: Notification, limit: int = MAX_PLAIN) -> str:
     """The message without blocks: for notifications, and where Slack refuses the blocks."""
     incident, report = notification.incident, notification.report
-    lines = [f"{_status(incident)}: {_text.headline(incident, report)}"]
-    lines += [f"• {_text.reason(item)}" for item in incident.contributions[:5]]
-    address = _text.link(notification.url)
+    lines = [f"{words.state(incident)}: {words.headline(incident, report)}"]
+    lines += [f"• {words.reason(item)}" for item in incident.contributions[:5]]
+    address = link(notification.url)
     tail = f"\n{address}" if address else ""
-    return _text.fill("\n".join(lines), limit - len(escape(tail)), unlinked) + escape(tail)
+    return fill("\n".join(lines), limit - len(escape(tail)), unlinked) + escape(tail)
 
 
 def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What matters first; what does not fit the budget is left out. `said` is what changed since the last message."""
     incident, report = notification.incident, notification.report
-    title = _text.truncate(f"{_sign(incident)} {_text.headline(incident, report)}", MAX_HEADER)
+    title = shorten(f"{_sign(incident)} {words.headline(incident, report)}", MAX_HEADER)
     head = {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
     optional = [
         _section("What changed", said),
-        _section(f"*{_status(incident)}* · most likely cause", _text.suspects(incident)),
-        _section("Observed against expected", [_text.reason(item) for item in incident.contributions[:4]]),
-        _section("Seen before", [_text.similar(past) for past in report.similar[:2]]),
-        _section("What to do", [_text.brief(step.text, 240) for step in report.steps[:4]]),
+        _section(f"*{words.state(incident)}* · {words.LIKELY_CAUSE.lower()}", words.suspects(incident)),
+        _section(words.WHY, [words.reason(item) for item in incident.contributions[:4]]),
+        _section(words.SEEN_BEFORE, [words.similar(past) for past in report.similar[:2]]),
+        _section(words.WHAT_TO_DO, [brief(step.text, 240) for step in report.steps[:4]]),
         _lines(incident, samples),
     ]
     foot = {"type": "context", "elements": [{"type": "mrkdwn", "text": _foot(notification), "verbatim": True}]}
@@ -102,8 +106,7 @@ def changes(incident: Incident, before: Mapping[str, Any]) -> list[str]:
     said = []
     if before["status"] != now["status"]:
         resolved = incident.status == "resolved"
-        lasted = _text.duration(incident.last_seen - incident.starts_at)
-        said.append(f"Resolved after {lasted}." if resolved else "It is back: reopened.")
+        said.append(f"Resolved after {words.lasted(incident)}." if resolved else "It is back: reopened.")
     if before["severity"] != now["severity"]:
         said.append(f"Severity changed from {before['severity']} to {now['severity']}.")
     if before["cause"] != now["cause"]:
@@ -120,9 +123,9 @@ def state(incident: Incident) -> dict[str, Any]:
     return {
         "status": incident.status,
         "severity": incident.severity,
-        "cause": _text.brief(_text.cause(incident), 80),
-        "services": [_text.brief(name, 80) for name in incident.services[:20]],
-        "fix": _text.brief(incident.fix or "", 300),
+        "cause": brief(words.cause(incident), 80),
+        "services": [brief(name, 80) for name in incident.services[:20]],
+        "fix": brief(incident.fix or "", 300),
     }
 
 
@@ -131,7 +134,7 @@ def _section(title: str, lines: Sequence[str]) -> dict[str, Any] | None:
         return None
     heading = title if title.startswith("*") else f"*{title}*"
     each = max((MAX_SECTION - len(heading)) // len(lines) - 8, 40)
-    text = "\n".join([heading, *(f"• {_text.fill(line, each, inert)}" for line in lines)])
+    text = "\n".join([heading, *(f"• {fill(line, each, inert)}" for line in lines)])
     return markdown(text)
 
 
@@ -145,7 +148,7 @@ def _lines(incident: Incident, samples: int) -> dict[str, Any] | None:
         return None
     each = (MAX_SECTION - 40) // samples - 2
     lines = [
-        _text.fill(f"{e.timestamp:%H:%M:%S} {_text.one_line(e.service)}  {_text.brief(e.body, 600)}", each, fenced)
+        fill(f"{time_of_day(e.timestamp)} {one_line(e.service)}  {brief(e.body, 600)}", each, fenced)
         for e in incident.evidence[:samples]
     ]
     text = "\n".join(lines)
@@ -155,23 +158,19 @@ def _lines(incident: Incident, samples: int) -> dict[str, Any] | None:
 def _foot(notification: Notification) -> str:
     incident, report = notification.incident, notification.report
     links = [("Open incident", notification.url or ""), *notification.source_links[:3]]
-    parts = [f"<{url}|{inert(_text.brief(name, 60))}>" for name, raw in links if (url := _link(raw))]
-    parts.append(f"since {incident.starts_at:%Y-%m-%d %H:%M} UTC")
-    parts.append(f"incident {inert(_text.brief(incident.id, 40))}, revision {incident.revision}")
-    if report.writer != "rules":
-        parts.append(f"text generated by {inert(_text.brief(report.writer, 60))}, may be wrong")
+    parts = [f"<{url}|{inert(brief(name, 60))}>" for name, raw in links if (url := _link(raw))]
+    parts.append(span(incident.starts_at, None))
+    parts.append(f"incident {inert(brief(incident.id, 40))}, revision {incident.revision}")
+    if generated := words.generated(report):
+        parts.append(inert(generated))
     return " · ".join(parts)
 
 
 def _link(url: str) -> str | None:
     # Inside <…> an ampersand is written as an entity, like everywhere in Slack's text.
-    safe = _text.link(url)
-    return escape(safe) if safe and len(safe) <= 700 else None
+    safe = link(url)
+    return escape(safe) if safe and len(safe) <= MAX_LINK else None
 
 
 def _sign(incident: Incident) -> str:
     return "✅" if incident.status == "resolved" else SIGNS[incident.severity]
-
-
-def _status(incident: Incident) -> str:
-    return "Resolved" if incident.status == "resolved" else incident.severity.capitalize()

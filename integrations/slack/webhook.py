@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.model import Check, ConfigError, Context, Notification, PermanentError, TransientError, read_secret
-from exporter.wording import text as _text
+from exporter.wording.text import brief, conceal
 from integrations._http import Answer, Client, Refused
+from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, Pace, SlackError, failure, hold
 from integrations.slack.message import changes, message, plain, state
 
@@ -30,7 +31,7 @@ class SlackWebhook:
         self._client = Client(settings, f"sink {settings.name}")
 
     async def deliver(self, notification: Notification) -> str | None:
-        before = _text.unpack(notification.receipt)
+        before = unpack(notification.receipt)
         if before.keys() != state(notification.incident).keys():
             before = {}
         said = changes(notification.incident, before) if before else ()
@@ -45,7 +46,7 @@ class SlackWebhook:
             if refused.error not in FORMAT:
                 raise failure(self.name, refused.error) from refused
             await self._post_plain(notification)
-        return _text.pack(state(notification.incident))
+        return pack(state(notification.incident))
 
     async def _post_plain(self, notification: Notification) -> None:
         try:
@@ -63,11 +64,11 @@ class SlackWebhook:
             raise TransientError(f"sink {self.name}: {error}") from error
         except TransientError as error:
             self._pace.pause(error.retry_after or timedelta())
-            raise TransientError(_text.conceal(str(error), url), error.retry_after) from None
+            raise TransientError(conceal(str(error), url), error.retry_after) from None
         except Refused as refused:
             raise _worded(refused.answer, url) from None
         except PermanentError as error:
-            raise PermanentError(_text.conceal(str(error), url)) from None
+            raise PermanentError(conceal(str(error), url)) from None
 
     async def check(self) -> Sequence[Check]:
         """The webhook is not called: it would write into the channel."""
@@ -87,5 +88,5 @@ def _worded(answer: Answer, url: str) -> SlackError | PermanentError:
     word = answer.text().strip()
     if re.fullmatch(r"[a-z_]{3,60}", word):
         return SlackError(word)
-    said = _text.conceal(_text.brief(word, 200), url)
+    said = conceal(brief(word, 200), url)
     return PermanentError(f"the Slack webhook answers {answer.status}: {said}; see webhook_url_file")

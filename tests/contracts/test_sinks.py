@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,11 +11,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given, strategies
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import Context, Notification, PermanentError, Sink, TransientError
-from exporter.wording import text as _text
 from integrations._http import retry_after
 from integrations.alertmanager import AlertmanagerSettings
 from integrations.console import ConsoleSettings
@@ -298,39 +295,3 @@ async def test_a_secret_that_cannot_be_read_now_is_tried_again(make: Make, place
     with pytest.raises(TransientError, match="/nonexistent"):
         await sink.deliver(samples.notification())
     await sink.close()
-
-
-# --- The text that they share --------------------------------------------------------------------------
-
-
-@given(strategies.text(max_size=300), strategies.integers(1, 60))
-def test_escaped_text_fits_and_can_be_read_back(text: str, limit: int) -> None:
-    made = _text.fill(text, limit, html.escape)
-    assert len(made) <= limit
-    assert html.escape(html.unescape(made)) == made, "no entity was cut in two"
-
-
-@given(strategies.text(alphabet="ab \x1b[]0m;\x07\u202e\u200b\n\r\x9b\x00\U000e0041", max_size=80))
-def test_clean_text_moves_no_cursor_and_hides_nothing(text: str) -> None:
-    made = _text.clean(text)
-    assert not set(made) & set("\x1b\x07\u202e\u200b\r\x9b\x00\U000e0041")
-    assert _text.clean(made) == made
-    assert "\n" not in _text.one_line(text)
-
-
-@pytest.mark.parametrize(
-    ("given_url", "kept"),
-    [
-        ("https://x/incidents/1", "https://x/incidents/1"),
-        ("http://[::1]:8080/a?b=c#d", "http://[::1]:8080/a?b=c#d"),
-        ('https://x/a b"<>|', "https://x/a%20b%22%3C%3E%7C"),
-        ("javascript:alert(1)", None),
-        ("//x/y", None),
-        ("https://", None),
-        ("http://[", None),
-        ("https://x/" + "y" * 3_000, None),
-        (None, None),
-    ],
-)
-def test_a_link_is_absolute_and_harmless_or_absent(given_url: str | None, kept: str | None) -> None:
-    assert _text.link(given_url) == kept

@@ -97,16 +97,16 @@ Most likely cause:
 - gateway (7%): time-outs only, two minutes later
 
 Observed against expected:
-- new: could not connect to <*>: connection refused (184 lines, expected 0)
+- new kind of line: could not connect to <*>: connection refused (184 lines, expected 0)
 - errors: errors of payments (371 lines, expected 0.8)
 - unusual order: charge requested → charge captured (0.04 of times, expected 0.97)
-- silent: receipt <*> sent to <*> (0 lines, expected 38.2)
+- silence: receipt <*> sent to <*> (0 lines, expected 38)
 
 Seen before:
 - 2026-03-02 payments: connections to db-payments refused (93% alike; fixed by: raised max_connections of \
 db-payments from 100 to 300)
 
-Steps:
+What to do:
 - Check that db-payments accepts connections
 - See what fixed the similar incident of 2 March""",
                 "cause": "payments",

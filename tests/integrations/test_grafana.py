@@ -58,7 +58,7 @@ def test_an_incident_becomes_a_region_of_event_time() -> None:
         "tags": ["log-anomaly", "lae_id:3f9a1c0de47b2856", "service:payments", "severity:critical"],
         "text": "<b>Critical: payments cannot reach its database; checkout and gateway fail with it</b><br>"
         "Cause: payments (74%): first to change, and its errors name what the others miss<br>"
-        "new: could not connect to &lt;*&gt;: connection refused (184 lines, expected 0)<br>"
+        "new kind of line: could not connect to &lt;*&gt;: connection refused (184 lines, expected 0)<br>"
         "errors: errors of payments (371 lines, expected 0.8)<br>"
         "unusual order: charge requested → charge captured (0.04 of times, expected 0.97)<br>"
         "Seen before: 2026-03-02 payments: connections to db-payments refused "

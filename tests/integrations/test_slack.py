@@ -105,9 +105,9 @@ def test_an_incident_becomes_a_message() -> None:
     z = "\u200b"
     assert message(samples.notification()) == {
         "text": "Critical: payments cannot reach its database; checkout and gateway fail with it\n"
-        f"• new: could not connect to &lt;{z}*{z}&gt;: connection refused (184 lines, expected 0)\n"
+        f"• new kind of line: could not connect to &lt;{z}*{z}&gt;: connection refused (184 lines, expected 0)\n"
         "• errors: errors of payments (371 lines, expected 0.8)\n"
-        "• unusual order: charge…\nhttps://anomalies.example.org/incidents/3f9a1c0de47b2856",
+        "• unusual…\nhttps://anomalies.example.org/incidents/3f9a1c0de47b2856",
         "blocks": [
             {
                 "type": "header",
@@ -125,10 +125,11 @@ def test_an_incident_becomes_a_message() -> None:
             ),
             section(
                 "*Observed against expected*\n"
-                f"• new: could not connect to &lt;{z}*{z}&gt;: connection refused (184 lines, expected 0)\n"
+                f"• new kind of line: could not connect to &lt;{z}*{z}&gt;: connection refused "
+                "(184 lines, expected 0)\n"
                 "• errors: errors of payments (371 lines, expected 0.8)\n"
                 "• unusual order: charge requested → charge captured (0.04 of times, expected 0.97)\n"
-                f"• silent: receipt &lt;{z}*{z}&gt; sent to &lt;{z}*{z}&gt; (0 lines, expected 38.2)"
+                f"• silence: receipt &lt;{z}*{z}&gt; sent to &lt;{z}*{z}&gt; (0 lines, expected 38)"
             ),
             section(
                 "*Seen before*\n"

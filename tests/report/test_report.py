@@ -19,7 +19,6 @@ from exporter.model import Check, Contribution, Evidence, Incident, PermanentErr
 from exporter.report import rules as reports
 from exporter.report.llm import SCHEMA, judge_answer, prompt_data, samples, write_with_llm
 from exporter.report.rules import write
-from exporter.report.text import clean, without_links
 from exporter.telemetry import PrometheusTelemetry
 from integrations.openai.client import OpenAI
 from integrations.openai.settings import OpenAISettings
@@ -100,7 +99,7 @@ def test_the_report_without_a_model_is_complete() -> None:
         "payments: errors of payments: 371 lines, expected 0.8.",
         "the order of messages is unusual: “charge requested → charge captured”: 0.04 of times, expected 0.97.",
         "receipt <*> sent to <*>: 0 lines since 09:29 UTC where 38 were expected.",
-        "It began in payments; then came checkout 1m later and gateway 2m later.",
+        "It began in payments; then came checkout 1 min later and gateway 2 min later.",
     ]
     assert [c.text.split(":")[0] for c in report.causes] == [
         "payments is the most likely cause",
@@ -155,31 +154,12 @@ def test_an_alert_without_anything_in_the_logs_is_said_to_be_that() -> None:
     assert report.causes == ()
 
 
-@pytest.mark.parametrize(
-    "kind", ["new_template", "template", "transition", "gap", "errors", "volume", "silence", "new_service", "session"]
-)
-def test_every_kind_of_finding_can_be_told(kind: Any) -> None:
-    finding = Contribution(kind, "some text", 7, 1.25, share=1.0, since=given_samples.at(0))
-    report = write(given_samples.incident(contributions=(finding,)))
-    assert "some text" in report.what_happened[1].text
-    assert "  " not in report.what_happened[1].text
-    assert report.headline
-
-
 def test_hostile_text_and_storms_stay_short_and_on_one_line() -> None:
     report = write(given_samples.huge().incident, (given_samples.similar(given_samples.HOSTILE),), LINKS)
     for text in everything(report):
         assert len(text) < 1500
         assert text.isprintable()
     assert len(report.what_happened) <= 12
-
-
-@given(st.text(max_size=300))
-def test_clean_text_is_visible_and_on_one_line(text: str) -> None:
-    cleaned = clean(text, 100)
-    assert len(cleaned) <= 100
-    assert not any(char in cleaned for char in "\n\r\t\x1b\x00\u202e\u200b\U000e0041")
-    assert clean(cleaned, 100) == cleaned
 
 
 # --- What the model is asked ----------------------------------------------------------------------------
@@ -403,14 +383,6 @@ async def test_what_logs_say_decides_nothing_but_words(line: str) -> None:
         assert "<!" not in text
         assert "hunter2" not in text
         assert text.isprintable()
-
-
-def test_links_and_mentions_are_removed() -> None:
-    text = "see https://a.b/c, www.evil.com/x <http://e.x|click> ![i](javascript:alert) <!here> <@U1> @everyone"
-    text += " mailto:a@b.c"
-    removed = without_links(text)
-    for trace in ("http", "evil", "javascript", "<!here>", "<@U1>", "@everyone", "mailto"):
-        assert trace not in removed
 
 
 _JSON = st.recursive(

@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -559,10 +558,6 @@ async def _until(ask: Callable[[], Awaitable[tuple[int, Any]]], status: int) -> 
         if (await ask())[0] == status:
             return
     pytest.fail(f"never answered {status}")
-
-
-def test_a_record_without_a_report_still_has_a_headline() -> None:
-    assert replace(shop_record(), reports=()).headline == "Unusual logs of payments"
 
 
 async def test_an_address_that_does_not_exist_is_said_in_words() -> None:

@@ -1,0 +1,263 @@
+"""The words for our own ideas: kinds of findings, cause, reasons, memories, states. Each idea is worded here only.
+
+What comes from logs, models or people inside them is clean and short (`exporter.wording.text`); a place that has
+markup of its own escapes the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.model import AnalysisKind, Contribution, ContributionKind, Incident, Report, Severity, SimilarIncident
+from exporter.model.questions import IncidentRecord
+from exporter.wording.text import amount, brief, clock, day, duration, listed, number, percent
+
+WHY = "Observed against expected"
+"""Heads the reasons of an incident."""
+
+LIKELY_CAUSE = "Most likely cause"
+"""Heads the ranked services."""
+
+SEEN_BEFORE = "Seen before"
+"""Heads the past incidents that are alike."""
+
+WHAT_TO_DO = "What to do"
+"""Heads the steps."""
+
+FIXED_BY, NO_FIX = "fixed by", "no fix recorded"
+"""What is known of the end of a past incident."""
+
+
+# --- Kinds of findings -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The words for one kind of finding.
+
+    Slots are filled when it is said: `{text}` is the template or what was counted, `{seen}` the observed amount with
+    its unit, `{expected}` the expected number, `{more}` "more" or "fewer", `{where}` the services with a colon, and
+    `{since}` " since 09:26 UTC"; the last two may be empty.
+    """
+
+    name: str
+    """Stands before the template in lists and tables."""
+    headline: str
+    """Stands after the service in a headline."""
+    sentence: str
+    """Stands in the report."""
+    unexpected: str = "not expected"
+    """How the observed compares where nothing was expected."""
+    step: str = ""
+    """What to look at because of it, where that is more than its logs."""
+
+
+KINDS: Mapping[ContributionKind, Kind] = {
+    "new_template": Kind(
+        name="new kind of line",
+        headline="new message “{text}”",
+        sentence="{where}“{text}” was never seen before; {seen}{since}.",
+        unexpected="never before",
+    ),
+    "template": Kind(
+        name="unusual number",
+        headline="{more} “{text}”",
+        sentence="{where}“{text}”: {seen}, expected {expected}{since}.",
+    ),
+    "transition": Kind(
+        name="unusual order",
+        headline="unusual order of messages around “{text}”",
+        sentence="{where}the order of messages is unusual: “{text}”: {seen}, expected {expected}{since}.",
+    ),
+    "gap": Kind(
+        name="unusual pause",
+        headline="unusual pause around “{text}”",
+        sentence="{where}an unusual pause: “{text}” took {seen}, expected {expected}{since}.",
+    ),
+    "errors": Kind(
+        name="errors",
+        headline="{more} errors",
+        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+    ),
+    "volume": Kind(
+        name="volume",
+        headline="{more} log lines",
+        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+    ),
+    "silence": Kind(
+        name="silence",
+        headline="silent",
+        sentence="{text}: {seen}{since} where {expected} were expected.",
+        step="Check that what fell silent still runs, and that its logs are still shipped.",
+    ),
+    "new_service": Kind(
+        name="new service",
+        headline="a service never seen before",
+        sentence="{text} was never seen before; {seen}{since}.",
+        unexpected="never before",
+        step="Check that the new service is meant to be there.",
+    ),
+    "session": Kind(
+        name="unusual session",
+        headline="unusual sessions, “{text}”",
+        sentence="{where}“{text}”: {seen}, expected {expected}{since}.",
+    ),
+}
+
+ANALYSIS_KINDS: Mapping[AnalysisKind, str] = {
+    "new": KINDS["new_template"].name,
+    "burst": "burst of one kind of line",
+    "volume": "unusual volume",
+    "silence": KINDS["silence"].name,
+    "gap": "gap in the logs",
+    "errors": KINDS["errors"].name,
+    "failure": "rare failure",
+    "slow": "slower than usual",
+    "session": KINDS["session"].name,
+    "window": "unusual stretch",
+}
+"""What `analyze` finds: titles of its findings."""
+
+
+def reason(finding: Contribution, limit: int = 240) -> str:
+    """A finding on one line of about `limit` characters: the kind, the template, the numbers.
+
+    >>> reason(Contribution("silence", "receipt <*> sent", 0, 38.2))
+    'silence: receipt <*> sent (0 lines, expected 38)'
+    """
+    name, numbers = KINDS[finding.kind].name, expectation(finding)
+    text = brief(finding.text, max(limit - len(name) - len(numbers) - 5, 20))
+    return f"{name}: {text} ({numbers})"
+
+
+def expectation(finding: Contribution) -> str:
+    """What was seen against what was expected.
+
+    >>> expectation(Contribution("errors", "errors of payments", 371, 0.8))
+    '371 lines, expected 0.8'
+    """
+    return f"{amount(finding.observed, finding.unit)}, expected {number(finding.expected)}"
+
+
+def change(finding: Contribution) -> str:
+    """How the observed compares with the expected.
+
+    >>> change(Contribution("errors", "errors of payments", 371, 0.8)), change(Contribution("volume", "lines", 2, 8))
+    ('× 464', '÷ 4')
+    """
+    observed, expected = finding.observed, finding.expected
+    if observed == expected:
+        return "as expected"
+    if expected <= 0:
+        return KINDS[finding.kind].unexpected
+    if observed <= 0:
+        return "missing"
+    ratio = observed / expected
+    return f"× {number(ratio)}" if ratio >= 1 else f"÷ {number(1 / ratio)}"
+
+
+def in_headline(finding: Contribution) -> str:
+    """A finding as a headline says it, after the service."""
+    return KINDS[finding.kind].headline.format(text=brief(finding.text, 90), more=_more(finding))
+
+
+def sentence(finding: Contribution, services: Sequence[str]) -> str:
+    """A finding as the report says it, with the services whose lines show it.
+
+    >>> sentence(Contribution("template", "cache miss", 1, 12), ["cart"])
+    'cart: “cache miss”: 1 line, expected 12.'
+    """
+    return KINDS[finding.kind].sentence.format(
+        where=f"{listed(services, 3)}: " if services else "",
+        text=brief(finding.text, 200),
+        seen=amount(finding.observed, finding.unit),
+        expected=number(finding.expected),
+        more=_more(finding),
+        since=f" since {clock(finding.since)}" if finding.since else "",
+    )
+
+
+def _more(finding: Contribution) -> str:
+    return "more" if finding.observed >= finding.expected else "fewer"
+
+
+# --- Incidents -------------------------------------------------------------------------------------------
+
+
+def cause(incident: Incident) -> str:
+    """The service that is now thought to be the cause, by its name in the logs: whoever shows it cleans it."""
+    return incident.suspects[0].service if incident.suspects else incident.service
+
+
+def suspects(incident: Incident, count: int = 3, limit: int = 200) -> list[str]:
+    """The first `count` of the ranked services with their weights, and why, in at most `limit` characters."""
+    return [
+        f"{brief(s.service, 80)} ({percent(s.weight)}){': ' + brief(s.reason, limit) if s.reason else ''}"
+        for s in incident.suspects[:count]
+    ]
+
+
+def headline(incident: Incident, report: Report | None, limit: int = 200) -> str:
+    """The report's headline, or the least that can be said."""
+    written = brief(report.headline, limit) if report else ""
+    return written or f"Unusual logs of {brief(cause(incident), 80)}"
+
+
+def title(record: IncidentRecord) -> str:
+    """What the rules say: the model's words are never a title, for a title looks like a fact."""
+    return headline(record.incident, record.rules, limit=500)
+
+
+def state(incident: Incident) -> str:
+    """How bad it is, or that it is over: Critical, Warning, Info, Resolved."""
+    return "Resolved" if incident.status == "resolved" else incident.severity.capitalize()
+
+
+def lasted(incident: Incident) -> str:
+    """How long it lasted, or has been going on, in event time."""
+    return duration(incident.last_seen - incident.starts_at)
+
+
+def generated(report: Report) -> str:
+    """Who wrote a report that the rules did not write; else nothing."""
+    return "" if report.writer == "rules" else f"text generated by {brief(report.writer, 60)}, may be wrong"
+
+
+SAMPLED = "In at least one window only "
+"""How `sampled` begins, whatever the share."""
+
+
+def sampled(incident: Incident) -> str:
+    """That numbers are estimates, where not all lines were read; else nothing."""
+    if incident.sampled >= 1:
+        return ""
+    return (
+        f"{SAMPLED}{100 * incident.sampled:.3g}% of the lines were read, for there were more than "
+        "`max_lines_per_window`: numbers of lines are estimates there; order, sessions and absence were not judged."
+    )
+
+
+def similar(past: SimilarIncident, limit: int = 300) -> str:
+    """A past incident and what fixed it, in about `limit` characters."""
+    return f"{day(past.starts_at)} {brief(past.headline, limit // 2)} ({alike(past)}; {fixed(past, limit // 2)})"
+
+
+def alike(past: SimilarIncident) -> str:
+    """How alike a past incident is."""
+    return f"{percent(past.similarity)} alike"
+
+
+def fixed(past: SimilarIncident, limit: int) -> str:
+    """What fixed a past incident, the fix in at most `limit` characters."""
+    return f"{FIXED_BY}: {brief(past.fix, limit)}" if past.fix else NO_FIX
+
+
+def level(severity: int) -> str:
+    """The name of a severity number of OpenTelemetry; nothing when the line did not say.
+
+    >>> level(17), level(15), level(0)
+    ('error', 'warn', '')
+    """
+    known = [each for each in Severity if each <= severity]
+    return max(known).name.lower() if severity > 0 and known else ""
