@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: Exception) -> int:
     """Errors that a person can act on are one message; anything else is ours, and is shown whole."""
     from exporter.model import ConfigError, ExporterError
+    from exporter.wording.text import clean
 
     if not isinstance(error, ExporterError):
         raise error
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {clean(str(error))}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
 
 
@@ -343,7 +344,7 @@ async def _connect(config: Config) -> int:
         if not check.ok:
             failed += 1
             for line in check.remedy.splitlines():
-                print(f"       {line}")
+                print(f"       {one_line(line)}")
     return 3 if failed else 0
 
 
