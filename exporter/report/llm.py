@@ -1,4 +1,4 @@
-"""Let a model put it better, and keep only what the evidence bears."""
+"""Let a model write the report, and keep only the sentences whose citations hold."""
 
 from __future__ import annotations
 
@@ -28,17 +28,22 @@ from exporter.report.rules import MAX_CAUSES, MAX_CITED, citations, known_fixes
 from exporter.wording.text import brief, day, one_line, shorten, without_links
 
 MAX_SAMPLES = 40
+"""Lines in a prompt."""
 
 MAX_SAMPLE_CHARS = 500
+"""Of each of them."""
 
 MAX_PROMPT_CHARS = 24_000
 """Of the data in a prompt: about 8,000 tokens, for log lines have about three characters a token."""
 
 MAX_CLAIM_CHARS = 500
+"""Of one sentence of the model's."""
 
 MAX_CLAIMS = 8
+"""Sentences that are kept of each part of its answer."""
 
 MODEL_DEADLINE = timedelta(minutes=3)
+"""For an answer, in wall time."""
 
 _CLAIMS = {
     "type": "array",
@@ -247,7 +252,7 @@ class Judged:
 
 
 def judge_answer(answer: Mapping[str, Any], incident: Incident, redactor: Redactor) -> Judged:
-    """Keep what cites evidence that exists. Causes and steps may cite nothing, and are then marked as unverified."""
+    """The claims that cite evidence of this incident; causes and steps may cite none, and are then not verified."""
     dropped: Counter[str] = Counter()
     judge = _Judge(incident, redactor, dropped)
     return Judged(

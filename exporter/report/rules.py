@@ -22,12 +22,16 @@ RULES = "rules"
 """The `writer` of the deterministic report."""
 
 MAX_FINDINGS = 8
+"""Findings that become sentences, the strongest first."""
 
 MAX_CAUSES = 3
+"""Suspects that become sentences, the likeliest first."""
 
 MAX_CITED = 5
+"""Lines that one sentence cites."""
 
 MAX_GAPS = 5
+"""Stretches that could not be read and are noted one by one."""
 
 
 def write(
@@ -38,7 +42,8 @@ def write(
 ) -> Report:
     """The report that needs no model; equal arguments give equal reports.
 
-    `gaps` are stretches of its time that could not be read: source, when, why.
+    similar: past incidents, the most alike first. links: names and URLs of places where its logs are.
+    gaps: stretches of its time that could not be read: source, when, why.
     """
     return Report(
         incident=incident.id,
@@ -66,7 +71,7 @@ def headline(incident: Incident) -> str:
 
 
 def _main_finding(incident: Incident, service: str) -> Contribution | None:
-    """The strongest finding about the service; of all, when none can be told to be its own."""
+    """The strongest finding that cites a line of the service; the strongest of all, where none does."""
     own = {line.id for line in incident.evidence if line.service == service}
     ranked = sorted(incident.contributions, key=lambda c: -c.share)
     return next((c for c in ranked if own.intersection(c.evidence)), ranked[0] if ranked else None)
@@ -96,7 +101,7 @@ def _findings(incident: Incident) -> list[Claim]:
 
 
 def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str, ...]:
-    """Lines that the finding names, else lines of its templates: several findings share what little is kept."""
+    """Ids of the lines that the finding names, else of kept lines of its templates; at most MAX_CITED."""
     named = [line for line in finding.evidence if line in kept]
     templates = {finding.text, *re.split(r" (?:->|→|\|) ", finding.text)}
     alike = (key for key, line in kept.items() if line.template and line.template in templates)
@@ -108,7 +113,7 @@ def _sentence(finding: Contribution, kept: Mapping[str, Evidence]) -> str:
 
 
 def _spread(incident: Incident) -> list[Claim]:
-    """Who followed whom, when there are several services."""
+    """Which service came first and which followed, where there are several."""
     known = {line.id for line in incident.evidence}
     first = [s for s in incident.suspects if s.first_seen is not None and s.service in incident.services]
     ordered = sorted(first, key=lambda s: (s.first_seen, -s.weight, s.service))
@@ -167,6 +172,7 @@ def _steps(
 
 
 def known_fixes(similar: Sequence[SimilarIncident]) -> list[Claim]:
+    """Steps from memory: what fixed the most alike of the past incidents, of two at most."""
     fixed = [s for s in similar if s.fix]
     kind = {True: "same kind of failure", False: "similar incident"}
     return [

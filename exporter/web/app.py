@@ -24,9 +24,16 @@ log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 MAX_LISTED = 500
+"""Incidents that one request to the API may ask for."""
+
 LISTED = 100
+"""Incidents on the page, and in an answer of the API that was asked for no number."""
+
 MAX_FIX = 2_000
+"""Characters that say what fixed an incident."""
+
 OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/static/")
+"""What everybody may read: monitoring asks without a token."""
 
 _PLAIN = {404: "There is nothing at this address.", 405: "This address does not take requests of this kind."}
 

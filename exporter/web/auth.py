@@ -15,6 +15,7 @@ from exporter.model import EPOCH
 from exporter.web.settings import GrafanaSignatureSettings
 
 REPLAY_WINDOW = timedelta(minutes=5)
+"""How far the time of a signed request may be from ours: an older one may be a copy that somebody sends again."""
 
 
 def require_write(request: web.Request, tokens: Iterable[str], basic: bool = False) -> None:
@@ -42,7 +43,7 @@ def require_read(request: web.Request, read_tokens: Iterable[str], tokens: Itera
 def signed_by_grafana(
     request: web.Request, body: bytes, settings: GrafanaSignatureSettings | None, now: datetime
 ) -> bool:
-    """Whether Grafana Alerting has signed these bytes, and not long ago where it also says when."""
+    """Whether Grafana Alerting has signed these bytes, and, where it signs the time too, within REPLAY_WINDOW."""
     if settings is None:
         return False
     given = request.headers.get(settings.header, "").strip().lower()

@@ -1,4 +1,4 @@
-"""What exporter.yml says about the web side; light to import, for the configuration reads it."""
+"""The settings of the web side, which the configuration imports: nothing heavy here."""
 
 from __future__ import annotations
 

@@ -25,12 +25,20 @@ from exporter.wording.text import storable
 log = logging.getLogger(__name__)
 
 MAX_ALERTS = 1_000
+"""Alerts of one request."""
+
 MAX_PAIRS = 64
+"""Labels, and annotations, that are kept of an alert."""
+
 MAX_NAME = 200
 MAX_VALUE = 2_000
+"""Characters that are kept of a name, and of the value of a label or annotation."""
+
 MAX_AT_ONCE = 8
 """Bodies that are held in memory at the same time."""
+
 BODY_TIMEOUT = 30.0
+"""Seconds within which a body must have arrived."""
 
 
 class Webhooks:

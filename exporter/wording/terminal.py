@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
 
 MAX_CONTRIBUTIONS = 5
-
 MAX_SUSPECTS = 4
-
 MAX_EVIDENCE = 5
-
 MAX_SIMILAR = 3
-
 MAX_CLAIMS = 5
+"""Rows of each section: an incident fits a screen of 50 lines."""
 
 COLOURS = {"critical": "red", "warning": "yellow", "info": "cyan"}
 
