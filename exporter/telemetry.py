@@ -129,7 +129,10 @@ METRICS: Mapping[str, MetricSpec] = {
     "incidents_opened": _counter("Incidents opened, by severity.", severity=("info", "warning", "critical")),
     "incidents_resolved": _counter("Incidents resolved."),
     "incidents_reopened": _counter("Incidents that came back and were reopened."),
-    "incidents_suppressed": _counter("Anomalies that opened no incident, by reason.", "reason"),
+    "incidents_suppressed": _counter(
+        "Anomalies that ended without becoming an incident: too weak, or too short, by reason.",
+        reason=("weak", "short"),
+    ),
     # Telling
     "deliveries": _counter(
         "Deliveries to a sink, by outcome.", "sink", outcome=("ok", "transient", "permanent", "abandoned")

@@ -17,9 +17,10 @@ from exporter.model import (
 )
 from exporter.run.assembly import assemble
 from exporter.state.file import Rows, StateInUse
-from exporter.state.incidents import incident_list, incident_of, reports_of
+from exporter.state.incidents import incident_list, incident_of, near_misses, reports_of
 from exporter.wording.terminal import incident_line, render
-from exporter.wording.text import brief
+from exporter.wording.text import brief, listed, one_line, span
+from exporter.wording.why import why_it_did_not_open, why_it_opened
 
 
 def _rows(config: Config) -> Rows:
@@ -95,3 +96,34 @@ async def _resolve_through_daemon(config: Config, incident_id: str, fix: str | N
                 raise PermanentError(f"the daemon answers {response.status}: {brief(await response.text(), 300)}")
     except aiohttp.ClientError as error:
         raise TransientError(f"the daemon at {config.web.listen} cannot be reached: {error}") from error
+
+
+async def explain_incident(config: Config, incident_id: str, form: str) -> int:
+    """Print why an incident opened."""
+    with closing(_rows(config)) as rows:
+        incident = await incident_of(rows, incident_id)
+    if incident is None:
+        raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
+    if form == "json":
+        account = {"id": incident.id, "opening": to_json(incident.opening), "peak": incident.peak}
+        print(json.dumps({**account, "why": why_it_opened(incident)}, ensure_ascii=False))
+    else:
+        print(incident_line(incident))
+        print("\n".join(f"  {one_line(line)}" for line in why_it_opened(incident)))
+    return 0
+
+
+async def near_incidents(config: Config, limit: int, form: str) -> int:
+    """Print what came nearest to being an incident."""
+    with closing(_rows(config)) as rows:
+        found = await near_misses(rows, limit)
+    if form == "json":
+        accounts = [{**to_json(near), "why": why_it_did_not_open(near)} for near in found]
+        print(json.dumps(accounts, ensure_ascii=False))
+        return 0
+    if not found:
+        print("nothing came near to being an incident")
+    for near in found:
+        print(f"{near.id}  {span(near.starts_at, near.ends_at)}  {listed([brief(name, 80) for name in near.services])}")
+        print("\n".join(f"  {one_line(line)}" for line in why_it_did_not_open(near)))
+    return 0

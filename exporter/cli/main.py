@@ -405,12 +405,40 @@ def _incidents(commands: Any) -> None:
         _incidents_resolve,
     )
     resolve.add_argument("--fix", metavar="TEXT", help="what fixed it")
-    for verb in (show, resolve):
+    explain = _add(
+        verbs,
+        "explain",
+        "why an incident opened",
+        "Why an incident opened: its strength against the threshold of that day, which windows of which services\n"
+        "brought it, what was expected and from which past, and what would have kept it from opening.",
+        _incidents_explain,
+    )
+    near = _add(
+        verbs,
+        "near",
+        "what came nearest to being an incident",
+        "What was unusual and became no incident, the strongest against its threshold first, with the same account.",
+        _incidents_near,
+    )
+    near.add_argument("--limit", type=_above_zero(int), default=10)
+    for verb in (show, resolve, explain):
         verb.add_argument("id", help="as `incidents list` prints it")
-    for verb in (listing, show, resolve):
+    for verb in (listing, show, resolve, explain, near):
         _config_option(verb)
-    for verb in (listing, show):
+    for verb in (listing, show, explain, near):
         verb.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _incidents_explain(options: argparse.Namespace) -> int:
+    from exporter.cli.incidents import explain_incident
+
+    return asyncio.run(explain_incident(_load(options), options.id, options.format))
+
+
+def _incidents_near(options: argparse.Namespace) -> int:
+    from exporter.cli.incidents import near_incidents
+
+    return asyncio.run(near_incidents(_load(options), options.limit, options.format))
 
 
 def _incidents_list(options: argparse.Namespace) -> int:

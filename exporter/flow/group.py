@@ -11,8 +11,8 @@ from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Told, advance
-from exporter.model import EPOCH, NoTelemetry, Telemetry, TimeRange, Write, floor
-from exporter.state.checkpoints import learnt_from, releases
+from exporter.model import EPOCH, NearMiss, NoTelemetry, Telemetry, TimeRange, Write, floor
+from exporter.state.checkpoints import learnt_from, learnt_pasts, releases
 from exporter.state.file import State
 from exporter.state.incidents import (
     Calibration,
@@ -22,6 +22,7 @@ from exporter.state.incidents import (
     grouped_row,
     grouped_through,
     incident_row,
+    near_miss_row,
     pending_row,
     without_cluster,
 )
@@ -71,6 +72,7 @@ class Grouper:
             clusters = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
             first = min([horizon, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
             found = await calibration(self._state)
+            missed: list[NearMiss] = []
             alive, told = await asyncio.to_thread(
                 advance,
                 clusters.values(),
@@ -82,9 +84,14 @@ class Grouper:
                 self._localise,
                 await releases(self._state, TimeRange(first - RELEASE_BEFORE, horizon)),
                 found.services if found else 1,
+                await learnt_pasts(self._state),
+                missed.append,
             )
             news = [news_row(item.incident, item.change, item.at) for item in told]
-            await self._state.write([*cluster_rows(clusters, alive, told), *news, grouped_row(horizon)])
+            rows = [*cluster_rows(clusters, alive, told), *news, *map(near_miss_row, missed)]
+            await self._state.write([*rows, grouped_row(horizon)])
+        for near in missed:
+            self._telemetry.count("incidents_suppressed", reason=near.reason)
         for item in told:
             self._count(item.change, item.incident.severity)
             log.info("incident %s %s: %s", item.incident.id, item.change, item.incident.service)

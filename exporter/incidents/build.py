@@ -90,6 +90,9 @@ def incident_of(
         fix=before.fix if before else None,
         anomalies=cluster.anomalies,
         sampled=cluster.sampled,
+        opening=before.opening if before and before.opening else cluster.opening,
+        peak=cluster.peak or None,
+        held=cluster.held if cluster.peak else None,
     )
 
 

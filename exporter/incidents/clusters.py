@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exporter.incidents.members import MAX_EVIDENCE, Member, merge_contributions, merge_evidence, with_member
-from exporter.model import Anomaly, Contribution, Evidence, Incident, TimelineEntry, stable_key
+from exporter.model import Anomaly, Contribution, Evidence, Incident, Opening, Share, TimelineEntry, stable_key
 
 MAX_TIMELINE = 50
 
@@ -34,6 +34,10 @@ class Cluster:
     anomalies: int = 0
     sampled: float = 1.0
     timeline: tuple[TimelineEntry, ...] = ()
+    peak: float = 0.0
+    """The greatest strength that it had before it first ended, and how long it had gone on by then."""
+    held: timedelta = timedelta(0)
+    opening: Opening | None = None
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -46,8 +50,19 @@ class Cluster:
         Of many services some are always unusual at the same time: each but the first counts for what it has beyond
         the choice among them, as a scan statistic pays for the subsets that it may choose (Bonferroni).
         """
-        first, *others = sorted((sum(member.surprises) for member in self.members), reverse=True)
-        return first + sum(max(0.0, other - math.log10(services)) for other in others)
+        first, *others = self.shares(services)
+        return first.strength + sum(other.strength for other in others)
+
+    def shares(self, services: int = 1) -> tuple[Share, ...]:
+        """What each member brings to the strength, the strongest first."""
+        ranked = sorted(((sum(member.surprises), member) for member in self.members), key=lambda pair: -pair[0])
+        counted = [
+            found if rank == 0 else max(0.0, found - math.log10(services)) for rank, (found, _) in enumerate(ranked)
+        ]
+        return tuple(
+            Share(member.source, member.service, strength, tuple(sorted(member.strongest)), member.views)
+            for strength, (_, member) in zip(counted, ranked, strict=True)
+        )
 
 
 def new_cluster(anomaly: Anomaly) -> Cluster:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from exporter.model import Anomaly, Contribution, Evidence, Severity
 
@@ -22,7 +23,10 @@ fourteen days of the simulated shop, seed 0 (0.4 to 0.6 lose no failure there); 
 
 @dataclass(frozen=True)
 class Member:
-    """What one service of one source adds to a cluster; `surprises` are those of its three strongest windows."""
+    """What one service of one source adds to a cluster; `surprises` are those of its three strongest windows.
+
+    `strongest` are the starts of these windows, and `views` the detectors that found them unusual.
+    """
 
     source: str
     service: str
@@ -32,6 +36,8 @@ class Member:
     peak: float
     surprises: tuple[float, ...]
     severity: int
+    strongest: tuple[datetime, ...] = ()
+    views: tuple[str, ...] = ()
 
 
 def surprise(anomaly: Anomaly) -> float:
@@ -52,8 +58,9 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
                 last=max(member.last, anomaly.ends_at),
                 windows=member.windows + 1,
                 peak=max(member.peak, anomaly.score),
-                surprises=tuple(sorted((*member.surprises, surprise(anomaly)), reverse=True)[:3]),
                 severity=max(member.severity, anomaly.severity),
+                views=tuple(dict.fromkeys((*member.views, *anomaly.detectors))),
+                **_strongest(member, anomaly),
             )
             return (*members[:index], grown, *members[index + 1 :])
     if len(members) >= MAX_MEMBERS:
@@ -67,8 +74,20 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
         anomaly.score,
         (surprise(anomaly),),
         anomaly.severity,
+        (anomaly.window,),
+        anomaly.detectors,
     )
     return (*members, new)
+
+
+def _strongest(member: Member, anomaly: Anomaly) -> dict[str, Any]:
+    """The three strongest windows; members of older releases do not say which theirs were."""
+    known = zip(member.surprises, (*member.strongest, *[None] * 3), strict=False)
+    ranked = sorted([*known, (surprise(anomaly), anomaly.window)], key=lambda pair: -pair[0])[:3]
+    return {
+        "surprises": tuple(value for value, _ in ranked),
+        "strongest": tuple(window for _, window in ranked if window is not None),
+    }
 
 
 def merge_contributions(known: tuple[Contribution, ...], anomaly: Anomaly) -> tuple[Contribution, ...]:

@@ -11,7 +11,18 @@ from exporter.incidents.build import incident_of, visible
 from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.settings import IncidentSettings
-from exporter.model import Anomaly, Change, Incident, Release, Suspect, TimelineEntry, TimeRange
+from exporter.model import (
+    Anomaly,
+    Change,
+    Incident,
+    NearMiss,
+    Opening,
+    Past,
+    Release,
+    Suspect,
+    TimelineEntry,
+    TimeRange,
+)
 
 RELEASE_BEFORE = timedelta(hours=1)
 """A deployment this long before an incident stands on its timeline."""
@@ -27,6 +38,12 @@ class Told:
     strength: float = 0.0
 
 
+MAX_SHARES = 20
+"""Services whose part in the strength of an incident is kept."""
+
+MAX_REASONS = 5
+"""Findings that are kept of what became no incident."""
+
 Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
 
 
@@ -40,14 +57,25 @@ def advance(
     localise: Localise | None = None,
     releases: Sequence[Release] = (),
     services: int = 1,
+    past: Sequence[Past] = (),
+    missed: Callable[[NearMiss], None] | None = None,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
-    `releases` stand on the timeline of the incidents that follow them in the same service.
+    `releases` stand on the timeline of the incidents that follow them in the same service. `past` is what sources were
+    compared with, for the account of why an incident opened; `missed` is given what ended without becoming one.
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
     tracker = _Tracker(
-        {cluster.id: cluster for cluster in clusters}, settings, threshold, labels, localise, tuple(releases), services
+        {cluster.id: cluster for cluster in clusters},
+        settings,
+        threshold,
+        labels,
+        localise,
+        tuple(releases),
+        services,
+        tuple(past),
+        missed,
     )
     ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
     for reached, batch in groupby(ordered, key=lambda a: a.reached):
@@ -69,7 +97,11 @@ class _Tracker:
         localise: Localise | None,
         releases: tuple[Release, ...],
         services: int,
+        past: tuple[Past, ...],
+        missed: Callable[[NearMiss], None] | None,
     ) -> None:
+        self.past = past
+        self.missed = missed
         self.releases = releases
         self.services = services
         self.clusters = clusters
@@ -91,6 +123,8 @@ class _Tracker:
     def _end(self, cluster: Cluster, deadline: datetime) -> None:
         if cluster.incident is None:
             del self.clusters[cluster.id]
+            if cluster.opening and self.missed:
+                self.missed(_near_miss(cluster, cluster.opening))
             return
         ended = replace(cluster, status="resolved", ends_at=cluster.last_seen)
         self._tell(ended, "resolved", deadline)
@@ -137,10 +171,19 @@ class _Tracker:
         return (1.0 - anomaly.score) * self.services * windows < 1.0
 
     def _judge(self, cluster: Cluster, now: datetime) -> None:
+        strength = cluster.strength(self.services)
+        if cluster.incident is None and strength >= cluster.peak:
+            cluster = replace(cluster, opening=self._opening(cluster, strength, now))
+        if cluster.status != "resolved" and not (cluster.incident and cluster.incident.reopened):
+            # Until it first ends: what came back later would have found nothing to reopen, had it not opened.
+            held = cluster.last_seen - cluster.starts_at
+            cluster = replace(cluster, peak=max(strength, cluster.peak), held=held)
+        self.clusters[cluster.id] = cluster
         if cluster.incident is None:
             lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
-            if lasted and cluster.strength(self.services) >= self.threshold:
-                self._tell(replace(cluster, status="firing"), "opened", now)
+            if lasted and strength >= self.threshold:
+                opening = self._opening(cluster, strength, now)
+                self._tell(replace(cluster, status="firing", opening=opening), "opened", now)
         elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
         elif cluster.status == "resolved":
@@ -148,6 +191,21 @@ class _Tracker:
             self._tell(replace(cluster, ends_at=cluster.last_seen), "updated", now)
         else:
             self._tell(cluster, "updated", now)
+
+    def _opening(self, cluster: Cluster, strength: float, now: datetime) -> Opening:
+        """The account of a cluster at this moment."""
+        shares = tuple(share for share in cluster.shares(self.services) if share.strength)[:MAX_SHARES]
+        sources = {member.source for member in cluster.members}
+        return Opening(
+            at=now,
+            strength=strength,
+            threshold=self.threshold,
+            lasted=cluster.last_seen - cluster.starts_at,
+            required=self.settings.for_,
+            among=self.services,
+            shares=shares,
+            past=tuple(known for known in self.past if known.source in sources),
+        )
 
     def _tell(self, cluster: Cluster, change: Change, at: datetime) -> None:
         """Build the incident anew; it is told when a reader would see a difference."""
@@ -179,3 +237,17 @@ class _Tracker:
             if near and (not release.service or release.service in cluster.services) and entry not in timeline:
                 timeline = bounded(timeline, entry)
         return replace(cluster, timeline=timeline)
+
+
+def _near_miss(cluster: Cluster, opening: Opening) -> NearMiss:
+    strongest = sorted(cluster.contributions, key=lambda finding: -finding.share)[:MAX_REASONS]
+    return NearMiss(
+        id=cluster.id,
+        service=opening.shares[0].service if opening.shares else cluster.members[0].service,
+        services=cluster.services[:MAX_SHARES],
+        starts_at=cluster.starts_at,
+        ends_at=cluster.last_seen,
+        reason="weak" if opening.strength < opening.threshold else "short",
+        opening=opening,
+        contributions=tuple(strongest),
+    )

@@ -135,6 +135,63 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a service of a source brought to the strength of an incident: that of its strongest windows.
+
+    `windows` are their starts, `views` the detectors that agreed, `strength` what counts of it: of many services some
+    are always unusual, so each but the strongest counts for what it has beyond the choice among them.
+    """
+
+    source: str
+    service: str
+    strength: float
+    windows: tuple[datetime, ...] = ()
+    views: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a source was compared with: the windows between two moments."""
+
+    source: str
+    since: datetime
+    through: datetime
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Why anomalies became an incident, or did not, at a moment of event time: the account is kept, for the threshold
+    is set anew, and what was learnt is forgotten.
+
+    `strength` is in powers of ten of unlikelihood, as is `threshold`; `lasted` is how long it had gone on, against
+    `required` (`for`); `among` is the number of services of which some are always unusual.
+    """
+
+    at: datetime
+    strength: float
+    threshold: float
+    lasted: timedelta
+    required: timedelta
+    among: int
+    shares: tuple[Share, ...] = ()
+    past: tuple[Past, ...] = ()
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """Anomalies that ended without becoming an incident, and why: "weak" (below the threshold) or "short" (`for`)."""
+
+    id: str
+    service: str
+    services: tuple[str, ...]
+    starts_at: datetime
+    ends_at: datetime
+    reason: Literal["weak", "short"]
+    opening: Opening
+    contributions: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True)
 class Incident:
     """Anomalies that belong together, from the moment they open it to its end.
 
@@ -167,6 +224,12 @@ class Incident:
     anomalies: int = 0
     trigger: str = "detector"
     sampled: float = 1.0
+    opening: Opening | None = None
+    """Why it opened; None where an alert opened it, or a release that did not keep why."""
+    peak: float | None = None
+    """The greatest strength that it had before it first ended, and how long it had gone on by then: with a threshold
+    above it, or a longer `for`, it would not have opened."""
+    held: timedelta | None = None
 
     @property
     def last_seen(self) -> datetime:

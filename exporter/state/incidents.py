@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from exporter.model import RULES, Incident, IncidentStatus, Report, SqlValue, Write
+from exporter.model import RULES, Incident, IncidentStatus, NearMiss, Report, SqlValue, Write
 from exporter.model.times import moment, seconds
 from exporter.state.bodies import pack, unpack
 from exporter.state.file import Rows, meta_row
@@ -108,6 +108,20 @@ async def unnarrated(rows: Rows, model: str) -> list[tuple[Incident, Report, dat
         (RULES, model),
     )
     return [(unpack(Incident, body), unpack(Report, report), moment(at)) for body, report, at in found]
+
+
+def near_miss_row(found: NearMiss) -> Write:
+    """What came near to an incident; `ratio` is its strength against the threshold of that moment."""
+    ratio = found.opening.strength / max(found.opening.threshold, 1e-9)
+    return Write(
+        "near_misses", ("id", "ends_at", "ratio", "body"), ((found.id, seconds(found.ends_at), ratio, pack(found)),)
+    )
+
+
+async def near_misses(rows: Rows, limit: int) -> list[NearMiss]:
+    """What became no incident, that which came nearest first."""
+    query = "SELECT body FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT ?"
+    return [unpack(NearMiss, body) for (body,) in await rows.read(query, (limit,))]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ CREATE TABLE documents (
 ) STRICT, WITHOUT ROWID;
 """
 
-NUMBERED_NEWS = """
+NEWS_AND_NEAR_MISSES = """
 CREATE TABLE numbered_news (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL, change TEXT NOT NULL,
@@ -60,14 +60,18 @@ INSERT INTO numbered_news (incident, revision, part, change, at, body, report)
 DROP TABLE news;
 ALTER TABLE numbered_news RENAME TO news;
 CREATE INDEX news_unreported ON news (at) WHERE report IS NULL;
+CREATE TABLE near_misses (
+    id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, ratio REAL NOT NULL, body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_at_their_time ON deliveries (sink, next_attempt) WHERE next_attempt > 0;
 """
-"""So that a sink finds what is new without reading what it has been told for a month."""
+"""News have numbers, so that a sink finds what is new without reading what it has been told for a month; and what came
+near to an incident is kept."""
 
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NUMBERED_NEWS)
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

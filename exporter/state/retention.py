@@ -10,6 +10,8 @@ from exporter.state.file import State
 ANOMALIES_KEPT = timedelta(days=7)
 NEWS_KEPT = timedelta(days=30)
 TRIGGERS_KEPT = timedelta(days=7)
+NEAR_MISSES_KEPT = 200
+"""The strongest of as many days as news are kept."""
 
 
 async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, retention: timedelta) -> None:
@@ -20,6 +22,9 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
     if grouped is not None:
         await state.prune("anomalies", "reached", seconds(grouped - ANOMALIES_KEPT), only="quiet = 0")
         await state.prune("news", "at", seconds(grouped - NEWS_KEPT))
+        await state.prune("near_misses", "ends_at", seconds(grouped - NEWS_KEPT))
+        strongest = f"(SELECT id FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT {NEAR_MISSES_KEPT})"
+        await state.prune("near_misses", only=f"id NOT IN {strongest}")
     kept = seconds(now - retention)
     await state.prune("incidents", "updated_at", kept)
     for table in ("reports", "deliveries"):

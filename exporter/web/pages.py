@@ -19,6 +19,7 @@ from exporter.model.questions import IncidentRecord, Readiness
 from exporter.wording import words
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
+from exporter.wording.why import why_it_opened
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
@@ -112,7 +113,7 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words)
+    environment.globals.update(words=words, why=why_it_opened)
     return environment
 
 
