@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NewType
 
 from exporter.model.logs import stable_key
 
@@ -33,6 +33,10 @@ def evidence_id(source: str, line_id: str) -> str:
 ContributionKind = Literal[
     "new_template", "template", "transition", "gap", "errors", "volume", "silence", "new_service", "session"
 ]
+"""Kinds of findings that `exporter.wording` has words for."""
+
+OwnKind = NewType("OwnKind", str)
+"""A kind that only a view of detection knows: its findings bring the words for it along."""
 
 
 AnalysisKind = Literal["new", "burst", "volume", "silence", "gap", "errors", "failure", "slow", "session", "window"]
@@ -47,7 +51,7 @@ class Contribution:
     incidents outlive the miner's state.
     """
 
-    kind: ContributionKind
+    kind: ContributionKind | OwnKind
     text: str
     observed: float
     expected: float
@@ -58,6 +62,8 @@ class Contribution:
     evidence: tuple[str, ...] = ()
     service: str = ""
     """Set in an incident, which has several."""
+    words: str = ""
+    """What an OwnKind is called wherever the finding is shown: an incident outlives the view, too."""
 
 
 AnomalyKind = Literal["window", "session", "absence", "gap"]

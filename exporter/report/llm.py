@@ -184,7 +184,7 @@ def prompt_data(
             "finding",
             {
                 "id": f"C{number}",
-                "kind": c.kind,
+                "kind": safe(c.words, 60) or c.kind,
                 "text": safe(c.text),
                 "observed": round(c.observed, 3),
                 "expected": round(c.expected, 3),

@@ -144,7 +144,7 @@ def _why(incident: Incident) -> RenderableType:
             Text(number(item.observed), "bold"),
             Text(number(item.expected)),
             Text(brief(item.unit, 12), "dim"),
-            Text(f"{words.KINDS[item.kind].name}: {brief(item.text, 200)}"),
+            Text(f"{words.kind_of(item).name}: {brief(item.text, 200)}"),
         )
     return table
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from exporter.model import AnalysisKind, Contribution, ContributionKind, Incident, Report, Severity, SimilarIncident
 from exporter.model.questions import IncidentRecord
@@ -120,13 +121,27 @@ ANALYSIS_KINDS: Mapping[AnalysisKind, str] = {
 """What `analyze` finds: titles of its findings."""
 
 
+def kind_of(finding: Contribution) -> Kind:
+    """The words for a finding: ours, or those that came with it from the view that alone knows its kind.
+
+    >>> kind_of(Contribution("silence", "cart", 0, 38.2)).name
+    'silence'
+    """
+    known = KINDS.get(cast(ContributionKind, finding.kind))
+    if known:
+        return known
+    name = brief(finding.words or finding.kind, 60)
+    said = name.replace("{", "{{").replace("}", "}}")
+    return Kind(name, f"{said} “{{text}}”", f"{{where}}{said}: “{{text}}”: {{seen}}, expected {{expected}}{{since}}.")
+
+
 def reason(finding: Contribution, limit: int = 240) -> str:
     """A finding on one line of about `limit` characters: the kind, the template, the numbers.
 
     >>> reason(Contribution("silence", "receipt <*> sent", 0, 38.2))
     'silence: receipt <*> sent (0 lines, expected 38)'
     """
-    name, numbers = KINDS[finding.kind].name, expectation(finding)
+    name, numbers = kind_of(finding).name, expectation(finding)
     text = brief(finding.text, max(limit - len(name) - len(numbers) - 5, 20))
     return f"{name}: {text} ({numbers})"
 
@@ -150,7 +165,7 @@ def change(finding: Contribution) -> str:
     if observed == expected:
         return "as expected"
     if expected <= 0:
-        return KINDS[finding.kind].unexpected
+        return kind_of(finding).unexpected
     if observed <= 0:
         return "missing"
     ratio = observed / expected
@@ -159,7 +174,7 @@ def change(finding: Contribution) -> str:
 
 def in_headline(finding: Contribution) -> str:
     """A finding as a headline says it, after the service."""
-    return KINDS[finding.kind].headline.format(text=brief(finding.text, 90), more=_more(finding))
+    return kind_of(finding).headline.format(text=brief(finding.text, 90), more=_more(finding))
 
 
 def sentence(finding: Contribution, services: Sequence[str]) -> str:
@@ -168,7 +183,7 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
     >>> sentence(Contribution("template", "cache miss", 1, 12), ["cart"])
     'cart: “cache miss”: 1 line, expected 12.'
     """
-    return KINDS[finding.kind].sentence.format(
+    return kind_of(finding).sentence.format(
         where=f"{listed(services, 3)}: " if services else "",
         text=brief(finding.text, 200),
         seen=amount(finding.observed, finding.unit),
