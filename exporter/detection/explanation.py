@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 
-from exporter.detection.observation import BOUNDARY, GAP_STEPS
-from exporter.detection.past import index as base
 from exporter.detection.scoring.session_views import Vector, vector
-from exporter.detection.views.sessions import SessionModel
+from exporter.detection.scoring.sessions import SessionModel
 from exporter.model import Contribution, ContributionKind, Severity
 
 SHORTLIST = 10
@@ -22,7 +19,10 @@ TOP = 5
 """Contributions that are told of one anomaly."""
 
 MIN_Z = 2.5
+"""Standard deviations below which nothing is told as unusual."""
+
 MAX_TEXT = 300
+"""Characters of a template that are told."""
 
 Texts = Mapping[int, str]
 
@@ -95,70 +95,3 @@ def _alike(
         key = (counts.get(template, 0), expected.get(template, 0), round(float(drop), 3))
         groups.setdefault(key, []).append(template)
     return list(groups.values())
-
-
-def explain_window(
-    deviations: Iterable[tuple[int, int, int, float, float, float]],
-    texts: Texts,
-    new: Mapping[int, int],
-    since: datetime | None,
-) -> tuple[Contribution, ...]:
-    """Deviations of one service (kind, a, b, count, expected, z), strongest first; `new` are its templates never seen
-    before."""
-    reasons: list[tuple[float, Contribution]] = [
-        (
-            2.0 * count**0.5 + MIN_Z,
-            Contribution("new_template", text_of(texts, template), float(count), 0.0, "lines", 0.0, since, (template,)),
-        )
-        for template, count in new.items()
-    ]
-    told: dict[int, int] = {}
-    for kind, a, b, count, expected, z in deviations:
-        if abs(z) < MIN_Z or kind == base.GAP_OUT or (kind == base.TEMPLATE and a in new):
-            continue
-        told[kind] = told.get(kind, 0) + 1
-        if told[kind] <= TOP:
-            reasons.append((abs(z), _SAY[kind](texts, a, b, count, expected, since)))
-    reasons.sort(key=lambda reason: (-round(reason[0], 6), reason[1].kind, reason[1].text))
-    total = sum(size for size, _ in reasons[:TOP]) or 1.0
-    return tuple(_shared(reason, size / total) for size, reason in reasons[:TOP])
-
-
-def _shared(reason: Contribution, share: float) -> Contribution:
-    return replace(reason, share=share)
-
-
-Say = Callable[[Texts, int, int, float, float, "datetime | None"], Contribution]
-
-
-def _template(texts: Texts, a: int, b: int, count: float, expected: float, since: datetime | None) -> Contribution:
-    return Contribution("template", text_of(texts, a), count, round(expected, 2), "lines", 0.0, since, (a,))
-
-
-def _edge(texts: Texts, a: int, b: int, count: float, expected: float, since: datetime | None) -> Contribution:
-    used = tuple(t for t in (a, b) if t != BOUNDARY)
-    return Contribution("transition", _arrow(texts, a, b), count, round(expected, 2), "times", 0.0, since, used)
-
-
-def _gap(texts: Texts, a: int, b: int, count: float, expected: float, since: datetime | None) -> Contribution:
-    now, usual = (2 ** (level / GAP_STEPS) / 1000 for level in (count, expected))
-    return Contribution("gap", _arrow(texts, a, b), round(now, 3), round(usual, 3), "ms", 0.0, since, (a, b))
-
-
-def _error(texts: Texts, a: int, b: int, count: float, expected: float, since: datetime | None) -> Contribution:
-    return Contribution("errors", "lines of level error", count, round(expected, 2), "lines", 0.0, since)
-
-
-def _arrow(texts: Texts, a: int, b: int) -> str:
-    first = "(begin)" if a == BOUNDARY else text_of(texts, a)[:140]
-    last = "(end)" if b == BOUNDARY else text_of(texts, b)[:140]
-    return f"{first} -> {last}"
-
-
-_SAY: Mapping[int, Say] = {
-    base.TEMPLATE: _template,
-    base.EDGE: _edge,
-    base.GAP: _gap,
-    base.GAP_IN: _gap,
-    base.ERRORS: _error,
-}

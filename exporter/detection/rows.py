@@ -1,43 +1,70 @@
-"""The rows in which detection keeps what it has learnt."""
+"""The rows in which detection keeps what it has learnt: tables as values, so that a view brings its own along."""
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS detection_progress (
-    source TEXT PRIMARY KEY, settled INTEGER NOT NULL, learnt INTEGER NOT NULL, body TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_observations (
-    source TEXT NOT NULL, window INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (source, window)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_blocks (
-    source TEXT NOT NULL, hour INTEGER NOT NULL, windows INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (source, hour)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_services (
-    source TEXT NOT NULL, service TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    windows INTEGER NOT NULL, lines INTEGER NOT NULL, silent INTEGER NOT NULL, longest INTEGER NOT NULL,
-    low INTEGER NOT NULL, alive INTEGER NOT NULL,
-    PRIMARY KEY (source, service)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_pool (
-    source TEXT NOT NULL, window INTEGER NOT NULL, service TEXT NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (source, window, service)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_scores (
-    source TEXT NOT NULL, window INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (source, window)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_models (
-    source TEXT NOT NULL, kind TEXT NOT NULL, fitted_through INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (source, kind)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_sessions (
-    source TEXT NOT NULL, session TEXT NOT NULL, service TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    judged INTEGER NOT NULL, learnt TEXT NOT NULL, counts TEXT NOT NULL, score REAL NOT NULL,
-    anomalous INTEGER NOT NULL,
-    PRIMARY KEY (source, session)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_vectors (
-    source TEXT NOT NULL, vector TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (source, vector)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS detection_renames (
-    source TEXT NOT NULL, old INTEGER NOT NULL, new INTEGER NOT NULL, PRIMARY KEY (source, old)
-) STRICT, WITHOUT ROWID;
-"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.model import SqlValue, Write
+
+Rows = Mapping[str, Sequence[tuple[SqlValue, ...]]]
+"""All rows of one source, by table; columns as `Table` has them."""
+
+_TYPES = {int: "INTEGER", str: "TEXT", float: "REAL", bytes: "BLOB"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Derived rows of sources. The columns are `source`, then those of the key, then the others."""
+
+    name: str
+    key: Mapping[str, type]
+    """What tells the rows of one source apart; nothing where each source has one row."""
+    values: Mapping[str, type]
+
+    def put(self, source: str, rows: Iterable[tuple[SqlValue, ...]]) -> tuple[Write, ...]:
+        """Write these rows, given without their source; nothing where there are none."""
+        return self._write(source, (*self.key, *self.values), rows, delete=False)
+
+    def delete(self, source: str, keys: Iterable[tuple[SqlValue, ...]]) -> tuple[Write, ...]:
+        """Delete the rows with these keys; nothing where there are none."""
+        return self._write(source, tuple(self.key), keys, delete=True)
+
+    def _write(
+        self, source: str, columns: Sequence[str], rows: Iterable[tuple[SqlValue, ...]], delete: bool
+    ) -> tuple[Write, ...]:
+        found = tuple((source, *row) for row in rows)
+        return (Write(self.name, ("source", *columns), found, delete),) if found else ()
+
+    def definition(self) -> str:
+        """The statement that makes the table."""
+        columns = {"source": str, **self.key, **self.values}
+        kept = "".join(f"{name} {_TYPES[kind]} NOT NULL, " for name, kind in columns.items())
+        key = ", ".join(("source", *self.key))
+        return f"CREATE TABLE IF NOT EXISTS {self.name} ({kept}PRIMARY KEY ({key})) STRICT, WITHOUT ROWID;\n"
+
+
+PROGRESS = Table("detection_progress", {}, {"settled": int, "learnt": int, "body": str})
+OBSERVATIONS = Table("detection_observations", {"window": int}, {"body": bytes})
+BLOCKS = Table("detection_blocks", {"hour": int}, {"windows": int, "body": bytes})
+SERVICES = Table(
+    "detection_services",
+    {"service": str},
+    dict.fromkeys(("first", "last", "windows", "lines", "silent", "longest", "low", "alive"), int),
+)
+RENAMES = Table("detection_renames", {"old": int}, {"new": int})
+MODELS = Table("detection_models", {"kind": str}, {"fitted_through": int, "body": bytes})
+POOL = Table("detection_pool", {"window": int, "service": str}, {"body": bytes})
+SCORES = Table("detection_scores", {"window": int}, {"body": bytes})
+SHARED = (PROGRESS, OBSERVATIONS, BLOCKS, SERVICES, RENAMES, MODELS, POOL, SCORES)
+"""What the views of a source have together."""
+
+
+def integer(value: SqlValue) -> int:
+    """A value of a column of integers."""
+    return int(value or 0)
+
+
+def binary(value: SqlValue) -> bytes:
+    """A value of a column of bytes."""
+    return value if isinstance(value, bytes) else b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from exporter.detection.views.deviations import NOTHING
+from exporter.detection.scoring.windows import NOTHING
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.movers import first_movers
 from exporter.model import Suspect

@@ -17,8 +17,8 @@ from urllib.parse import quote
 from exporter.config import Config
 from exporter.delivery.deliver import Deliverer, MemorySink
 from exporter.delivery.enrich import Enricher, Links
-from exporter.detection import TABLES as DETECTION_TABLES
 from exporter.detection import Detector, localise, observation
+from exporter.detection import tables as detection_tables
 from exporter.flow.brain import Brain
 from exporter.flow.flow import Flow
 from exporter.flow.group import Grouper
@@ -77,7 +77,7 @@ def fingerprint(config: Config) -> str:
 
 def open_state(config: Config, path: Path | None = None) -> State:
     """The state file with the tables of all stages. Raises StateError."""
-    return State(path or config.state, (MINING_TABLES, DETECTION_TABLES), fingerprint(config))
+    return State(path or config.state, (MINING_TABLES, detection_tables()), fingerprint(config))
 
 
 def make_brain(config: Config, source: SourceSettings) -> Brain:

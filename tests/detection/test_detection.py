@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.detection import TABLES, DetectionSettings, Detector, DetectorSettings, localise
-from exporter.detection.detector import Detection
+from exporter.detection import DetectionSettings, Detector, DetectorSettings, localise, views
 from exporter.detection.explanation import explain_session, worded
 from exporter.detection.localisation import SCORES
 from exporter.detection.observation import observe
@@ -22,116 +19,19 @@ from exporter.detection.past.index import frame
 from exporter.detection.scoring.calibration import Calibration
 from exporter.detection.scoring.contract import faults
 from exporter.detection.scoring.session_views import Vector, vector
+from exporter.detection.scoring.sessions import SessionModel
 from exporter.detection.scoring.thresholds import consensus
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS
-from exporter.detection.views.sessions import SessionModel
+from exporter.detection.together import Together
+from exporter.detection.views.sessions import Sessions
 from exporter.ingest.reduction import empty, merge, reduce, windows
 from exporter.ingest.settings import ReductionSettings
-from exporter.mining.miner import Miner
-from exporter.mining.settings import MiningSettings
-from exporter.model import EPOCH, Anomaly, ConfigError, Severity, SqlValue, TimeRange, Write
+from exporter.model import EPOCH, ConfigError, Severity, TimeRange
+from tests.detection.bench import FIRST, LATE, MINUTE, QUICK, Bench, Row, blocks, failing, shop
 from tests.memory_source import START, at, page
 
-MINUTE = timedelta(minutes=1)
-FIRST = int(START.timestamp())
-LATE = timedelta(minutes=2)
-QUICK = DetectionSettings(min_present_windows=12, min_sessions=120, refit_windows=20)
-
-Row = dict[str, Any]
-
-
-class Bench:
-    """One source's miner and detector, driven window by window, with rows kept as the state file would."""
-
-    def __init__(self, chosen: DetectionSettings = QUICK, idle: timedelta = timedelta(minutes=2)) -> None:
-        self.chosen, self.idle = chosen, idle
-        self.rows = sqlite3.connect(":memory:")
-        self.rows.executescript(TABLES)
-        self.miner = Miner("shop", MiningSettings())
-        self.detector = self._new()
-        self.found: list[Anomaly] = []
-        self.verdicts: dict[str, bool] = {}
-        self.scores: dict[int, pl.DataFrame] = {}
-
-    def _new(self) -> Detector:
-        return Detector("shop", self.chosen, MINUTE, LATE, idle=self.idle)
-
-    def run(self, lines: Sequence[Row], start: int, end: int, restarts: Iterable[int] = ()) -> Bench:
-        """Take the windows from minute `start` to minute `end`."""
-        reduced = merge([reduce(page(lines), ReductionSettings())]) if lines else empty()
-        parts = windows(reduced, MINUTE)
-        for minute in range(start, end):
-            if minute in set(restarts):
-                self.restart()
-            window = FIRST + 60 * minute
-            part = parts.get(window, empty())
-            mined = self.miner.mine(window, part)
-            seen = observe("shop", window, MINUTE, part, mined)
-            judged = self.detector.judge(seen, mined, part.exemplars, late=False)
-            self.scores[minute] = judged.scores
-            self._keep(judged)
-            self._keep(self.detector.settle(window - int(LATE.total_seconds())))
-        return self
-
-    def _keep(self, detection: Detection) -> None:
-        self.found += detection.anomalies
-        self.verdicts |= dict(detection.sessions.select("session", "anomalous").rows())
-        for write in detection.writes:
-            self.rows.executemany(_statement(write), write.rows)
-
-    def restart(self) -> None:
-        self.detector = self._new()
-        self.detector.load(self.tables(), self.miner.texts())
-
-    def tables(self) -> dict[str, list[tuple[SqlValue, ...]]]:
-        names = [name for (name,) in self.rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: self.rows.execute(f"SELECT * FROM {name}").fetchall() for name in names}
-
-    def about(self, service: str, kind: str = "window") -> list[Anomaly]:
-        return [anomaly for anomaly in self.found if anomaly.service == service and anomaly.kind == kind]
-
-
-def _statement(write: Write) -> str:
-    if write.delete:
-        return f"DELETE FROM {write.table} WHERE " + " AND ".join(f"{name} = ?" for name in write.columns)
-    marks = ", ".join("?" * len(write.columns))
-    return f"INSERT OR REPLACE INTO {write.table} ({', '.join(write.columns)}) VALUES ({marks})"
-
-
-def shop(minutes: range, skip: Iterable[str] = (), traces: bool = True) -> list[Row]:
-    """Three services that handle orders each minute, a few more or less, always in the same steps."""
-    lines: list[Row] = []
-    chance = np.random.default_rng(7)
-    for minute in minutes:
-        for number in range(int(chance.integers(8, 13))):
-            trace = f"t{minute}-{number}"
-            begin = 60 * minute + 4 * number + float(chance.random())
-            for offset, service, body in (
-                (0.00, "gateway", "order received"),
-                (0.05, "orders", "order stored"),
-                (0.10, "payments", "charging card"),
-                (0.20, "payments", "card charged"),
-                (0.25, "orders", "order confirmed"),
-                (0.30, "gateway", "answer sent"),
-            ):
-                if service not in skip:
-                    when = at(begin + offset * float(chance.uniform(0.9, 1.1)))
-                    line = {"timestamp": when, "service": service, "body": body, "severity": 9, "stream": service}
-                    lines.append({**line, "trace": trace if traces else None, "id": f"{trace}/{service}/{body}"})
-    return lines
-
-
-def failing(minutes: range, traces: bool = True) -> list[Row]:
-    """Payments stop charging: an error stands in the place of the last step."""
-    out = []
-    for row in shop(minutes, traces=traces):
-        if row["body"] == "card charged":
-            row = {**row, "body": "connection pool exhausted, card not charged", "severity": 17}
-        out.append(row)
-    return out
-
-
 CALM = 60
+FEATURES = sum(len(view.features) for view in views.VIEWS)
 
 
 # --- Windows -----------------------------------------------------------------------------------------
@@ -225,10 +125,9 @@ def test_a_service_never_seen_before_is_one_piece_of_news() -> None:
 def test_a_preview_changes_nothing() -> None:
     bench = Bench().run(shop(range(20)), 0, 20)
     before = bench.tables()
-    part = windows(merge([reduce(page(failing(range(20, 21))), ReductionSettings())]), MINUTE)[FIRST + 1200]
-    mined = bench.miner.mine(FIRST + 1200, part, learn=False)
-    seen = observe("shop", FIRST + 1200, MINUTE, part, mined)
-    twice = [bench.detector.judge(seen, mined, part.exemplars, late=False, learn=False) for _ in range(2)]
+    window = FIRST + 1200
+    part = windows(merge([reduce(page(failing(range(20, 21))), ReductionSettings())]), MINUTE)[window]
+    twice = [bench.preview(window, part) for _ in range(2)]
     assert twice[0].writes == ()
     assert twice[0].anomalies == twice[1].anomalies
     assert bench.tables() == before
@@ -278,30 +177,6 @@ def test_a_service_that_stays_away_is_no_longer_missed_after_adopt_after() -> No
 # --- Sessions ----------------------------------------------------------------------------------------
 
 
-def blocks(count: int, bad: Iterable[int] = (), begin: int = 0) -> list[Row]:
-    """Sessions of three steps, four a minute; the bad ones fail at the last."""
-    lines: list[Row] = []
-    for number in range(count):
-        second = begin * 60 + number * 15
-        steps = ["receiving block", "block stored", "block verified"]
-        if number in set(bad):
-            steps[2] = "checksum error, block corrupt"
-        if number % 10 == 0:
-            steps.insert(2, "block moved")
-        for place, body in enumerate(steps):
-            key = f"b{begin}-{number}"
-            lines.append(
-                {
-                    "timestamp": at(second + place),
-                    "service": "store",
-                    "body": body,
-                    "session": key,
-                    "id": f"{key}/{place}",
-                }
-            )
-    return lines
-
-
 def test_a_session_with_a_rare_step_is_anomalous_and_explained() -> None:
     bench = Bench().run(blocks(200, bad=[190, 191]), 0, 60)
     assert {key for key, bad in bench.verdicts.items() if bad} == {"b0-190", "b0-191"}
@@ -333,11 +208,12 @@ def test_a_session_that_lost_its_last_lines_when_they_were_read_again_is_forgott
     window, nothing = FIRST + 5 * 60, empty()
     mined = bench.miner.mine(window, nothing)
     seen = observe("shop", window, MINUTE, nothing, mined)
-    bench._keep(bench.detector.judge(seen, mined, nothing.exemplars, late=True))
-    bench.detector.book.max_age = timedelta(minutes=20)
+    bench.keep(bench.detector.judge(seen, mined, nothing.exemplars, late=True))
+    book = bench.view(Sessions).book
+    book.max_age = timedelta(minutes=20)
     bench.run([], 6, 60)
     assert "b" in bench.verdicts
-    assert not bench.detector.book.settled
+    assert not book.settled
     assert not bench.tables()["detection_sessions"]
 
 
@@ -410,17 +286,16 @@ def test_restarting_changes_nothing(restarts: set[int]) -> None:
 
 def test_a_template_that_is_merged_takes_its_past_along() -> None:
     bench = Bench().run(everything(), 0, 30)
-    known = bench.detector.history.total().sum(axis=0).tolist()
+    history, book = bench.detector.past.history, bench.view(Sessions).book
+    known = history.total().sum(axis=0).tolist()
     old, new = sorted(bench.miner.texts())[:2]
-    writes = bench.detector._rename({old: new})
-    for write in writes:
-        bench.rows.executemany(_statement(write), write.rows)
-    assert bench.detector.history.total().sum(axis=0).tolist() == known
-    before = frame(bench.detector.history.index, bench.detector.history.total())
-    pools = dict(bench.detector.book.pool)
+    bench.write(bench.detector.rename({old: new}))
+    assert history.total().sum(axis=0).tolist() == known
+    before, pools = frame(history.index, history.total()), dict(book.pool)
     bench.restart()
-    assert frame(bench.detector.history.index, bench.detector.history.total()).equals(before)
-    assert bench.detector.book.pool == pools
+    history, book = bench.detector.past.history, bench.view(Sessions).book
+    assert frame(history.index, history.total()).equals(before)
+    assert book.pool == pools
 
 
 # --- Thresholds and calibration ----------------------------------------------------------------------
@@ -463,9 +338,15 @@ def test_the_words_of_a_template_suggest_its_severity(text: str, severity: int) 
 # --- Every pair of view and detector -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("features", [1, 7, 20])
+@pytest.mark.parametrize("one", WINDOW_DETECTORS, ids=lambda one: one.type)
+def test_our_detectors_keep_the_contract_however_many_features_views_have(one: DetectorSettings, features: int) -> None:
+    assert faults(one, features) == []
+
+
 @pytest.mark.parametrize("one", [*SESSION_DETECTORS, *WINDOW_DETECTORS], ids=lambda one: f"{one.type}-{one.view}")
 def test_every_detector_that_we_use_keeps_the_contract(one: DetectorSettings) -> None:
-    assert faults(one) == []
+    assert faults(one, FEATURES) == []
 
 
 VIEWS = ("presence", "share", "counts", "deviations")
@@ -476,7 +357,7 @@ PYOD = ("GMM", "IForest", "INNE", "KNN", "LOF", "OCSVM", "PCA", "COPOD", "ECOD",
 @pytest.mark.parametrize("kind", PYOD)
 def test_a_detector_of_the_operator_is_used_or_refused_by_what_it_does(kind: str, view: Any) -> None:
     one = DetectorSettings(type=kind, view=view, options={"n_components": 0.9} if kind == "PCA" else {})
-    problems = faults(one)
+    problems = faults(one, FEATURES)
     place = "windows" if view == "deviations" else "sessions"
     chosen = DetectionSettings(**{place: (one,)})  # type: ignore[arg-type]
     if problems:
@@ -487,18 +368,21 @@ def test_a_detector_of_the_operator_is_used_or_refused_by_what_it_does(kind: str
 
 
 def test_an_isolation_forest_is_blind_on_plain_counts_and_not_on_the_presence_of_rare_templates() -> None:
-    assert any("blind" in problem for problem in faults(DetectorSettings(type="IForest", view="counts")))
-    assert faults(DetectorSettings(type="IForest", view="presence")) == []
+    assert any("blind" in problem for problem in faults(DetectorSettings(type="IForest", view="counts"), FEATURES))
+    assert faults(DetectorSettings(type="IForest", view="presence"), FEATURES) == []
 
 
 def test_a_detector_of_another_package_is_taken_by_its_full_name() -> None:
     assert (
-        faults(DetectorSettings(type="pyod.models.knn:KNN", view="presence", options={"algorithm": "ball_tree"})) == []
+        faults(
+            DetectorSettings(type="pyod.models.knn:KNN", view="presence", options={"algorithm": "ball_tree"}), FEATURES
+        )
+        == []
     )
 
 
 def test_a_copod_that_looks_at_its_neighbours_is_refused() -> None:
-    problems = faults(DetectorSettings(type="pyod.models.copod:COPOD", view="counts"))
+    problems = faults(DetectorSettings(type="pyod.models.copod:COPOD", view="counts"), FEATURES)
     assert any("other rows of the call" in problem for problem in problems)
 
 
@@ -519,6 +403,7 @@ def test_what_is_kept_of_the_past_is_bounded() -> None:
     bench = Bench(chosen).run(shop(range(0, 300, 3)), 0, 300)
     hours = [row[1] for row in bench.tables()["detection_blocks"]]
     assert len(hours) <= 3
-    assert (bench.detector.history.total() >= 0).all()
-    assert len(bench.detector._ranked) == len(bench.detector._pool)
+    assert (bench.detector.past.history.total() >= 0).all()
+    pooled = bench.view(Together)
+    assert len(pooled._ranked) == pooled.pooled
     assert EPOCH < START

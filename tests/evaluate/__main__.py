@@ -96,7 +96,7 @@ def calibration(data: Path) -> Iterator[Figure]:
 def speed(data: Path) -> Iterator[Figure]:
     from exporter.detection import DetectionSettings
     from exporter.detection.scoring.session_views import vector
-    from exporter.detection.views.sessions import SessionModel
+    from exporter.detection.scoring.sessions import SessionModel
 
     SessionModel.fit({vector({1: 1}): 50, vector({1: 2}): 50}, DetectionSettings())
     chance = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from exporter.detection import DetectionSettings
 from exporter.detection.explanation import explain_session
 from exporter.detection.observation import Observation, observe
 from exporter.detection.scoring.session_views import Columns, Vector, vector
-from exporter.detection.views.sessions import SessionModel
+from exporter.detection.scoring.sessions import SessionModel
 from exporter.ingest import reduction
 from exporter.ingest.reader import read_and_reduce
 from exporter.model import Context, TimeRange

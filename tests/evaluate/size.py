@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from exporter.detection import TABLES, DetectionSettings, Detector
+from exporter.detection import DetectionSettings, Detector, tables
 from exporter.detection.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
 from exporter.ingest import reduction
 from exporter.mining.templates import TEMPLATES_SCHEMA, Mined
@@ -27,7 +27,7 @@ def measure(services: int, templates: int, days: int) -> tuple[float, float]:
     names = [f"service-{number}" for number in range(services)]
     rates = chance.gamma(0.7, 4.0, (services, templates))
     rows = sqlite3.connect(":memory:")
-    rows.executescript(TABLES)
+    rows.executescript(tables())
     detector = Detector("many", DetectionSettings(), WINDOW, LATE)
     mined = Mined(pl.DataFrame(schema=TEMPLATES_SCHEMA))
     begin = time.process_time()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.detection.views.deviations import NOTHING
+from exporter.detection.scoring.windows import NOTHING
 from exporter.incidents.alerts import from_alert, resolved_by_hand
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.movers import with_named

@@ -9,9 +9,10 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from exporter.detection.observation import Observation, pack, unpack
+from exporter.detection.observation import pack, unpack
 from exporter.detection.past import index as base
 from exporter.detection.past.index import Bools, Index, Ints, Placed, Seen
+from exporter.detection.rows import BLOCKS, OBSERVATIONS
 from exporter.model import SqlValue, Write
 
 Floats = npt.NDArray[np.float64]
@@ -70,22 +71,20 @@ class History:
         for start in sorted(self._running):
             if start < closed:
                 hours.setdefault(start // HOUR * HOUR, []).append(start)
-        writes = []
+        writes: list[Write] = []
         for hour, starts in sorted(hours.items()):
             sums = np.zeros((len(self.index), 4), np.int64)
             for start in starts:
                 self._running.pop(start).add_to(sums)
             self._blocks[hour] = (len(starts), pack(base.frame(self.index, sums)))
-            row = (self.source, hour, *self._blocks[hour])
-            writes.append(Write("detection_blocks", ("source", "hour", "windows", "body"), (row,)))
+            writes += BLOCKS.put(self.source, [(hour, *self._blocks[hour])])
         if hours:
             self._cached = {}
         oldest = window - RECENT * self._step
         self._recent = {start: one for start, one in self._recent.items() if start > oldest}
         closing = [start for starts in hours.values() for start in starts]
         spent = [start for start in (*closing, oldest, window) if not self.holds(start)]
-        keys = tuple((self.source, start) for start in sorted(set(spent)))
-        return [*writes, Write("detection_observations", ("source", "window"), keys, delete=True)] if keys else writes
+        return [*writes, *OBSERVATIONS.delete(self.source, ((start,) for start in sorted(set(spent))))]
 
     def prune(self, window: int) -> list[Write]:
         """Forget what is older than `history`."""
@@ -94,12 +93,10 @@ class History:
             self._total = base.widened(self._total, len(self.index))
             self._total[: len(self.index)] -= self._sums([hour])
             del self._blocks[hour]
-        if not gone:
-            return []
-        self._cached = {}
-        self._compact()
-        keys = tuple((self.source, hour) for hour in gone)
-        return [Write("detection_blocks", ("source", "hour"), keys, delete=True)]
+        if gone:
+            self._cached = {}
+            self._compact()
+        return [*BLOCKS.delete(self.source, ((hour,) for hour in gone))]
 
     def _compact(self) -> None:
         """Places of what is in no window any more are given up once they are half of all."""
@@ -145,20 +142,20 @@ class History:
         self._recent = {start: fresh[start] for start in self._recent}
 
     def load(
-        self, blocks: Sequence[tuple[SqlValue, ...]], settled: Sequence[Observation], renames: Mapping[int, int]
+        self, blocks: Sequence[tuple[SqlValue, ...]], settled: Mapping[int, Seen], renames: Mapping[int, int]
     ) -> None:
-        """From rows as they were written, and the settled observations that are still kept."""
+        """From rows as they were written, and the numbers of the settled windows that are still kept."""
         self._renames = renames
         for _, hour, count, body in blocks:
             self._blocks[int(hour or 0)] = (int(count or 0), body if isinstance(body, bytes) else b"")
-        newest = max((one.window for one in settled), default=0)
+        newest = max(settled, default=0)
         self._total = self._sums(self._blocks)
-        for one in settled:
-            fresh = self.placed(base.seen(one))
-            if one.window > newest - RECENT * self._step:
-                self._recent[one.window] = fresh
-            if one.window // HOUR * HOUR not in self._blocks:
-                self._running[one.window] = fresh
+        for window, seen in settled.items():
+            fresh = self.placed(seen)
+            if window > newest - RECENT * self._step:
+                self._recent[window] = fresh
+            if window // HOUR * HOUR not in self._blocks:
+                self._running[window] = fresh
                 self._total = base.widened(self._total, len(self.index))
                 fresh.add_to(self._total)
 

@@ -15,6 +15,10 @@ from exporter.detection.observation import Observation
 TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, ERRORS, EXPOSURE, PREVIOUS, VOLUME = range(9)
 """Kinds of numbers. EXPOSURE, PREVIOUS and VOLUME hold what TEMPLATE, EDGE and ERRORS are counted against."""
 
+OWN = 32
+"""Kinds from here up to 127 belong to a view each (`View.codes`): numbers of a service, or of one of its templates,
+that are counted among the lines of the service."""
+
 _GAPS = {"gap": GAP, "in": GAP_IN, "out": GAP_OUT}
 _TEMPLATED = frozenset((TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, PREVIOUS))
 _PAIRED = frozenset((EDGE, GAP, GAP_IN, GAP_OUT))
@@ -22,7 +26,11 @@ _PAIRED = frozenset((EDGE, GAP, GAP_IN, GAP_OUT))
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Key = tuple[str, int, int, int]
-"""Service, kind, and what is counted: a template, or the two of a transition; 0 where there is none."""
+"""Service, kind, and what is counted: a template, or the two of a transition; 0 where there is none. Of a view's own
+kind the second is what the view likes."""
+
+Number = tuple[Key, int, int]
+"""A number of a window: key, count, and what it is counted against; of a gap its level, and how often it was."""
 
 WINDOWS, SUM, SQUARES, CROSS = range(4)
 """Columns of sums: windows in which it was present, its counts, their squares, and times what it is counted against."""
@@ -48,9 +56,12 @@ class Seen:
     exposure: Ints
 
 
-def seen(observation: Observation) -> Seen:
-    """The numbers of a window. Templates are counted against traces where there are traces, else against lines."""
-    rows: list[tuple[Key, int, int]] = []
+def seen(observation: Observation, own: Iterable[Number] = ()) -> Seen:
+    """The numbers of a window. Templates are counted against traces where there are traces, else against lines.
+
+    own: numbers that views add, of the kinds that are theirs.
+    """
+    rows: list[Number] = []
     against: dict[str, int] = {}
     for service, lines, errors, traces in _rows(observation.services, "service", "lines", "errors", "traces"):
         against[service] = traces if traces * 2 > lines**0.5 else lines
@@ -70,6 +81,7 @@ def seen(observation: Observation) -> Seen:
             rows.append(((service, _GAPS[kind], first, second), gap, count))
     rows += [((service, PREVIOUS, first, 0), count, 0) for (service, first), count in previous.items()]
     rows += [((s, EDGE, first, second), count, previous[s, first]) for s, first, second, count in edges]
+    rows += own
     if not rows:
         return Seen((), np.zeros(0, np.int64), np.zeros(0, np.int64))
     keys, counts, exposures = zip(*rows, strict=True)
@@ -83,7 +95,7 @@ def _rows(frame: pl.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
 def moved(key: Key, moves: Mapping[int, int]) -> Key:
     """The key of a number once its templates were merged into others."""
     service, kind, a, b = key
-    if kind not in _TEMPLATED:
+    if kind not in _TEMPLATED and kind < OWN:
         return key
     return service, kind, moves.get(a, a), moves.get(b, b) if kind in _PAIRED else b
 
@@ -129,7 +141,8 @@ class Index:
     def counting(self, templates: Iterable[int]) -> Ints:
         """The places of all that counts one of these templates."""
         wanted = np.array(sorted(templates), np.int64)
-        first = np.isin(self.kind, sorted(_TEMPLATED)) & np.isin(self.first, wanted)
+        templated = np.isin(self.kind, sorted(_TEMPLATED)) | (self.kind >= OWN)
+        first = templated & np.isin(self.first, wanted)
         return np.flatnonzero(first | np.isin(self.kind, sorted(_PAIRED)) & np.isin(self.second, wanted))
 
     def places(self, keys: Iterable[Key]) -> Ints:
@@ -147,8 +160,10 @@ class Index:
 
     def _add(self, key: Key) -> int:
         service, kind, a, b = key
-        base = {TEMPLATE: (service, EXPOSURE, 0, 0), EDGE: (service, PREVIOUS, a, 0), ERRORS: (service, VOLUME, 0, 0)}
-        against = int(self.places([base[kind]])[0]) if kind in base else len(self.keys)
+        lines = (service, VOLUME, 0, 0)
+        base = {TEMPLATE: (service, EXPOSURE, 0, 0), EDGE: (service, PREVIOUS, a, 0), ERRORS: lines}
+        of = base.get(kind, lines if kind >= OWN else None)
+        against = len(self.keys) if of is None else int(self.places([of])[0])
         place = self._places[key] = len(self.keys)
         self.keys.append(key)
         if service not in self._numbers:

@@ -22,8 +22,11 @@ MIN_RISE = 0.1
 """What an unseen template must add to the score of a usual row, in units of the spread of past scores."""
 
 
-def verify(settings: DetectionSettings) -> None:
-    """Try every detector that is not one of the defaults. Raises ConfigError that says which, and what is wrong."""
+def verify(settings: DetectionSettings, features: int) -> None:
+    """Try every detector that is not one of the defaults. Raises ConfigError that says which, and what is wrong.
+
+    features: how many numbers the views give of a window.
+    """
     for place, chosen, known in (
         ("sessions", settings.sessions, SESSION_DETECTORS),
         ("windows", settings.windows, WINDOW_DETECTORS),
@@ -33,7 +36,7 @@ def verify(settings: DetectionSettings) -> None:
                 raise ConfigError(f"detection.{place}.{index}.view: {one.view!r} is not a view of {place}")
             if one in known:
                 continue
-            problems = faults(one)
+            problems = faults(one, features)
             if problems:
                 raise ConfigError(
                     f"detection.{place}.{index}: {one.type} on the view {one.view!r} {' and '.join(problems)}; "
@@ -41,9 +44,9 @@ def verify(settings: DetectionSettings) -> None:
                 )
 
 
-def faults(settings: DetectorSettings) -> list[str]:
-    """What this detector does wrong on this view; empty when it may be used."""
-    rows, usual, novel = _deviations() if settings.view == "deviations" else _sessions()
+def faults(settings: DetectorSettings, features: int) -> list[str]:
+    """What this detector does wrong on this view, or on so many features of a window; empty when it may be used."""
+    rows, usual, novel = _deviations(features) if settings.view == "deviations" else _sessions()
     try:
         ensemble = _fit(settings, rows)
         alone = np.array([ensemble.score(row[None, :])[0] for row in rows[:20]])
@@ -84,11 +87,11 @@ def _sessions() -> tuple[Floats, Floats, Floats]:
 
 
 @lru_cache(1)
-def _deviations() -> tuple[Floats, Floats, Floats]:
-    """Deviations of calm windows; a usual one, and one whose rates and transitions are like nothing before."""
+def _deviations(features: int) -> tuple[Floats, Floats, Floats]:
+    """Features of calm windows; a usual one, and one of which half are like nothing before."""
     chance = np.random.default_rng(0)
-    rows = np.abs(chance.normal(0, 0.3, (ROWS, 6)))
+    rows = np.abs(chance.normal(0, 0.3, (ROWS, features)))
     usual = np.median(rows, axis=0)[None, :]
     novel = usual.copy()
-    novel[0, [0, 2, 3]] = 3.0
+    novel[0, [0, *range(2, features // 2 + 1)]] = 3.0
     return rows, usual, novel

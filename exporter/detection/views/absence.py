@@ -1,16 +1,20 @@
-"""Know which services are regularly there, and say when one of them is missing."""
+"""What is missing: the whole source as one gap, else services that are regularly there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from exporter.detection.observation import Observation
 from exporter.detection.past.history import Volume
-from exporter.detection.settings import DetectionSettings
-from exporter.model import SqlValue, Write
+from exporter.detection.past.services import Known
+from exporter.detection.past.source import Numbers, Past, Settled, moment
+from exporter.detection.rows import Rows
+from exporter.detection.view import Detection, View
+from exporter.model import Anomaly, AnomalyKind, Contribution, ContributionKind, Severity
 
-COLUMNS = ("source", "service", "first", "last", "windows", "lines", "silent", "longest", "low")
+MIN_GAP = 2
+"""Windows without a line from a source that always had some, before that is told."""
 
 MIN_SHARE = 0.95
 """Share of the windows since its first in which a service must have spoken, to be missed: cron jobs do not."""
@@ -25,122 +29,101 @@ COLLAPSE = 0.1
 """What is left of the usual lines when a volume has collapsed."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """How regularly a service speaks. `longest` is its longest silence so far, `low` its run of collapsed windows."""
+class Absence(View):
+    """Silence and collapse, told once a window will not change any more: until then lines may only be late."""
 
-    first: int
-    last: int
-    windows: int
-    lines: int
-    silent: int = 0
-    longest: int = 0
-    low: int = 0
-    """Windows in a row in which it said nothing, or next to nothing."""
-    alive: int = 0
-    """Windows since its first in which its source said anything."""
+    name = "absence"
+    kinds = ("silence", "volume")
 
+    def __init__(self, past: Past) -> None:
+        super().__init__(past)
+        self._gap = 0
+        """Settled windows in a row in which the source said nothing."""
+        self._longest_gap = 0
 
-@dataclass
-class Presences:
-    """All services of a source."""
+    def settle(self, settled: Settled) -> Detection:
+        observation, placed = settled.observation, settled.placed
+        if observation is None or placed is None:
+            return Detection()
+        if observation.services.is_empty():
+            self._gap += 1
+            needed = max(MIN_GAP, 2 * self._longest_gap + 1)
+            told = self._gap == needed and settled.seasoned
+            return Detection((self._source_gap(settled.window, needed),)) if told else Detection()
+        after_gap = self._gap > 0
+        self._longest_gap = max(self._longest_gap, self._gap)
+        self._gap = 0
+        # A window beside a gap, or of which only a sample was read, says nothing about what is missing.
+        if after_gap or observation.sampled < 1:
+            return Detection()
+        volumes = self.past.history.volumes(observation.window, placed)
+        return Detection(tuple(self._missing(observation, volumes)))
 
-    source: str
-    settings: DetectionSettings
-    step: int
-    known: dict[str, Known] = field(default_factory=dict)
-    dropped: int = 0
-    _changed: set[str] = field(default_factory=set)
+    def _source_gap(self, window: int, run: int) -> Anomaly:
+        start = moment(window - (run - 1) * self.past.step)
+        reason = Contribution("silence", "the whole source says nothing", 0.0, 1.0, "lines", 1.0, start)
+        return self._anomaly("", "gap", window, start, 1.0, Severity.WARN, reason)
 
-    def windows(self, service: str) -> int:
-        """Settled windows in which the service spoke."""
-        found = self.known.get(service)
-        return found.windows if found else 0
-
-    def pending(self, service: str, window: int, pending: Mapping[int, Observation]) -> bool:
-        """Whether it spoke before, in a window that is not settled."""
-        return any(start < window and service in one.services["service"] for start, one in pending.items())
-
-    def learn(self, observation: Observation) -> None:
-        """One settled window in which the source spoke."""
-        spoke = dict(observation.services.select("service", "lines").iter_rows())
-        for service in sorted(spoke.keys() - self.known.keys()):
-            if len(self.known) >= self.settings.max_entities:
-                self.dropped += 1
-                continue
-            self.known[service] = Known(observation.window, observation.window, 0, 0)
-        gone = []
-        for service, one in self.known.items():
-            lines = spoke.get(service)
-            if lines:
-                self.known[service] = replace(
-                    one,
-                    last=observation.window,
-                    windows=one.windows + 1,
-                    lines=one.lines + lines,
-                    longest=max(one.longest, one.silent if one.silent < self._adopted() else 0),
-                    silent=0,
-                    alive=one.alive + 1,
-                )
-            else:
-                self.known[service] = replace(one, silent=one.silent + 1, alive=one.alive + 1)
-                if one.silent + 1 > 2 * self._adopted():
-                    gone.append(service)
-            self._changed.add(service)
-        for service in gone:
-            del self.known[service]
-
-    def _adopted(self) -> int:
-        """Windows of silence after which nobody is missed any more."""
-        return max(1, int(self.settings.adopt_after.total_seconds()) // self.step)
-
-    def missing(self, observation: Observation, volumes: Mapping[str, Volume]) -> list[tuple[str, float, float, int]]:
-        """Services that are regularly there and are missing or nearly so: name, lines, expected lines, windows so far.
+    def _missing(self, observation: Observation, volumes: Mapping[str, Volume]) -> Iterator[Anomaly]:
+        """Services that are regularly there and are missing or nearly so.
 
         `volumes` says of each service what its past has at this hour.
         """
+        services = self.past.services
         spoke = dict(observation.services.select("service", "lines").iter_rows())
-        out = []
-        for service, one in sorted(self.known.items()):
+        for service, one in sorted(services.known.items()):
             volume = volumes.get(service, Volume(0.0, 0.0, False))
-            usual, share = volume.usual, volume.share
             lines = spoke.get(service, 0)
-            low = lines < COLLAPSE * usual or volume.short
+            low = lines < COLLAPSE * volume.usual or volume.short
             run = one.low + 1 if low else 0
-            if run != one.low:
-                self.known[service] = replace(one, low=run)
-                self._changed.add(service)
+            services.mark_low(service, run)
             needed = max(MIN_RUN, 2 * one.longest + 1)
-            regular = self._regular(one) and share >= MIN_SHARE
-            if regular and needed <= run <= self._adopted() and run * usual >= MIN_EXPECTED:
-                out.append((service, float(lines), usual, run))
-        return out
+            regular = self._regular(one) and volume.share >= MIN_SHARE
+            if regular and needed <= run <= services.adopted and run * volume.usual >= MIN_EXPECTED:
+                yield self._absent(observation.window, service, float(lines), volume.usual, run)
 
     def _regular(self, one: Known) -> bool:
         spoken_until = one.alive - one.silent
-        return one.windows >= self.settings.min_present_windows and one.windows >= MIN_SHARE * spoken_until
+        return one.windows >= self.past.settings.min_present_windows and one.windows >= MIN_SHARE * spoken_until
 
-    def score(self, run: int) -> float:
-        """The longer it is missing, the surer: half a power of ten for each window, up to one in a million."""
-        return float(round(1.0 - 10.0 ** -min(6.0, 1.0 + 0.5 * run), 9))
+    def _absent(self, window: int, service: str, observed: float, expected: float, run: int) -> Anomaly:
+        since = moment(window - (run - 1) * self.past.step)
+        text = f"{service} {'says nothing any more' if observed == 0 else 'says far less than usual'}"
+        kind: ContributionKind = "silence" if observed == 0 else "volume"
+        reason = Contribution(kind, text, observed, round(expected, 2), "lines", 1.0, since)
+        return self._anomaly(service, "absence", window, moment(window), surprise(run), Severity.ERROR, reason)
 
-    def writes(self) -> Iterator[Write]:
-        """Rows of the services that changed since the last call."""
-        names = sorted(self._changed)
-        self._changed = set()
-        kept: list[tuple[SqlValue, ...]] = [
-            (self.source, name, *_row(self.known[name])) for name in names if name in self.known
-        ]
-        if kept:
-            yield Write("detection_services", (*COLUMNS, "alive"), tuple(kept))
-        gone = [(self.source, name) for name in names if name not in self.known]
-        if gone:
-            yield Write("detection_services", ("source", "service"), tuple(gone), delete=True)
+    def _anomaly(
+        self,
+        service: str,
+        kind: AnomalyKind,
+        window: int,
+        start: datetime,
+        score: float,
+        severity: Severity,
+        reason: Contribution,
+    ) -> Anomaly:
+        return Anomaly(
+            source=self.past.source,
+            service=service,
+            window=start,
+            duration=self.past.duration,
+            kind=kind,
+            score=score,
+            threshold=self.past.settings.window_score,
+            severity=int(severity),
+            contributions=(reason,),
+            reached=self.past.settles_at(window),
+            detectors=("absence",),
+        )
 
-    def load(self, rows: Sequence[tuple[SqlValue, ...]]) -> None:
-        for _, service, *numbers in rows:
-            self.known[str(service)] = Known(*(int(number or 0) for number in numbers))
+    def numbers(self) -> Numbers:
+        return {"gap": self._gap, "longest_gap": self._longest_gap}
+
+    def load(self, rows: Rows, numbers: Numbers) -> None:
+        self._gap, self._longest_gap = numbers.get("gap", 0), numbers.get("longest_gap", 0)
 
 
-def _row(one: Known) -> tuple[int, ...]:
-    return (one.first, one.last, one.windows, one.lines, one.silent, one.longest, one.low, one.alive)
+def surprise(run: int) -> float:
+    """The longer it is missing, the surer: half a power of ten for each window, up to one in a million."""
+    return float(round(1.0 - 10.0 ** -min(6.0, 1.0 + 0.5 * run), 9))

@@ -1,0 +1,102 @@
+"""What a view is shown: one window of a source, beside all that came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from exporter.detection.evidence import Lines
+from exporter.detection.explanation import worded
+from exporter.detection.observation import Observation
+from exporter.detection.past import index as base
+from exporter.detection.past.comparison import Compared, Now, compare
+from exporter.detection.past.history import RECENT
+from exporter.detection.past.index import Bools, Ints, Placed
+from exporter.detection.past.source import Past, moment
+from exporter.model import Severity
+
+
+class Look:
+    """A window as its views see it; looking at it changes nothing."""
+
+    def __init__(
+        self, past: Past, observation: Observation, lines: Lines, texts: Mapping[int, str], seasoned: bool
+    ) -> None:
+        self.past = past
+        self.observation = observation
+        self.lines = lines
+        """The lines that may be cited."""
+        self.texts = texts
+        """The texts of templates, those of this window included."""
+        self.seasoned = seasoned
+        """Whether enough was learnt to call anything anomalous."""
+        self.window = observation.window
+        self.start = moment(observation.window)
+        self.services: list[str] = observation.services["service"].to_list()
+        self.placed = past.placed(observation)
+        """The numbers of the window."""
+        self.settled = observation.window <= past.settled
+        """Whether it was judged and learnt from before; then it is only judged again."""
+        self.before = past.pending.get(observation.window)
+        """What the window held when it was judged before."""
+
+    @cached_property
+    def spans(self) -> tuple[Sequence[Placed], Sequence[Placed]]:
+        """The window alone, and the RECENT windows that end with it: what is too little for one adds up."""
+        return [self.placed], [*self.past.before(self.window), self.placed]
+
+    @cached_property
+    def pasts(self) -> list[Ints]:
+        """What the window is compared with, as `History.pasts` has it."""
+        return self.past.history.pasts(self.window)
+
+    @cached_property
+    def new_templates(self) -> Mapping[str, Mapping[int, tuple[int, int]]]:
+        """Of each template that no settled window has, by service: its lines now, and in the RECENT windows."""
+        index, total, placed = self.past.history.index, self.past.history.total(), self.placed
+        news = (index.kind[placed.places] == base.TEMPLATE) & (total[placed.places, base.WINDOWS] == 0)
+        out: dict[str, dict[int, tuple[int, int]]] = {}
+        recent = self.spans[1] if news.any() else []
+        for place, count in zip(placed.places[news].tolist(), placed.count[news].tolist(), strict=True):
+            service, _, template, _ = index.keys[place]
+            together = sum(int(one.count[one.places == place].sum()) for one in recent)
+            out.setdefault(service, {})[template] = (count, together)
+        return out
+
+    @cached_property
+    def harmless(self) -> Bools:
+        """By place, new templates of the last windows of which neither level nor words speak of a failure."""
+        index = self.past.history.index
+        seen, out = np.zeros(len(index), np.bool_), np.zeros(len(index), np.bool_)
+        for one in self.spans[1]:
+            seen[one.places] = True
+        keys = {place: index.keys[place] for place in self.past.history.young(np.flatnonzero(seen)).tolist()}
+        if keys:
+            new = {(service, template) for service, _, template, _ in keys.values()}
+            pending = [one for start, one in sorted(self.past.pending.items()) if start < self.window]
+            levels = _levels([*pending[-RECENT:], self.observation], new, self.texts)
+            out[[place for place, key in keys.items() if levels.get(key[::2], 0) < Severity.WARN]] = True
+        return out
+
+    def compare(self, span: Sequence[Placed], kinds: Collection[int]) -> Compared:
+        """The numbers of these kinds in one of the spans, against the past."""
+        index, pasts, harmless = self.past.history.index, self.pasts, self.harmless
+        return compare(index, Now.of(index, span), pasts, kinds, harmless)
+
+    def levels(self, templates: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The severity of templates of services in this window, or what their words say."""
+        return _levels([self.observation], templates, self.texts)
+
+
+def _levels(
+    observations: Sequence[Observation], templates: Collection[tuple[str, int]], texts: Mapping[int, str]
+) -> dict[tuple[str, int], int]:
+    """The severity of templates of services: the highest level of their lines, or what the words of their text say."""
+    out = {key: worded(texts.get(key[1], "")) for key in templates}
+    for counts in (one.counts for one in observations if out):
+        for row in zip(*(counts[name].to_list() for name in ("service", "template", "severity")), strict=True):
+            if row[:2] in out:
+                out[row[:2]] = max(out[row[:2]], row[2])
+    return out
