@@ -127,10 +127,9 @@ def kind_of(finding: Contribution) -> Kind:
     >>> kind_of(Contribution("silence", "cart", 0, 38.2)).name
     'silence'
     """
-    known = KINDS.get(cast(ContributionKind, finding.kind))
-    if known:
-        return known
-    name = brief(finding.words or finding.kind, 60)
+    if not finding.words:
+        return KINDS[cast(ContributionKind, finding.kind)]
+    name = brief(finding.words, 60)
     said = name.replace("{", "{{").replace("}", "}}")
     return Kind(name, f"{said} “{{text}}”", f"{{where}}{said}: “{{text}}”: {{seen}}, expected {{expected}}{{since}}.")
 
