@@ -1,4 +1,7 @@
-"""Replace secrets and personal data in log text by typed placeholders, before it is stored, told or sent anywhere."""
+"""Replace secrets and personal data in log text by typed placeholders, before it is stored, told or sent anywhere.
+
+One file: what is hidden by which pattern, and in which order, is one list that somebody who checks it reads whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Mine templates: each service's own bounded Drain tree over distinct shapes, with stable ids that survive merges."""
+"""Mine templates: each service's own bounded Drain tree over distinct shapes, with stable ids that survive merges.
+
+One file and one class, since each step changes tree, ids and counts together, and rows must hold all three or none.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,10 @@ class _Changes:
 
 
 class Miner:
-    """The templates of one source. What is in memory is what its rows say: `load` makes the same miner again."""
+    """The templates of one source. What is in memory is what its rows say: `load` makes the same miner again.
+
+    One class, for the reason that the module gives.
+    """
 
     tables: ClassVar[tuple[str, ...]] = (
         "mining_templates",

@@ -2,6 +2,8 @@
 
 A statement is written `"I text"`: a letter for its severity, optionally how often it is reached in per cent
 (`"W30 text"`), and the text, in which `{word}` stands for a value (exporter/demo/shop/values.py).
+
+One file, for it is one table.
 """
 
 from __future__ import annotations

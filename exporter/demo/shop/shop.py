@@ -1,4 +1,7 @@
-"""A shop of services that logs: requests, jobs, releases, oddities and failures as a pure function of time."""
+"""A shop of services that logs: requests, jobs, releases, oddities and failures as a pure function of time.
+
+One file, from top to bottom in the order in which lines come to be: shop, cell, block, line.
+"""
 
 from __future__ import annotations
 
@@ -395,7 +398,10 @@ class _Batch:
 
 
 class _BlockOfCell:
-    """Half an hour of one shop."""
+    """Half an hour of one shop.
+
+    One class: requests, jobs, releases and failures of a block share its draws of chance, and so their order.
+    """
 
     def __init__(self, cell: _Cell, block: int) -> None:
         self.cell = cell
