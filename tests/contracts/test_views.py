@@ -35,7 +35,7 @@ from exporter.model.questions import IncidentRecord
 from exporter.report import rules
 from exporter.state.bodies import pack, unpack
 from exporter.web.pages import incident_page
-from exporter.wording import text
+from exporter.wording import words as wordings
 from tests import samples
 from tests.contracts.warnings_view import WARNINGS, Warnings
 from tests.detection.bench import MINUTE, Bench, Row, blocks, failing, shop
@@ -328,7 +328,7 @@ def does_not_care_in_which_order_services_are(case: Case) -> None:
 def has_words_in_every_sink_and_on_the_page(case: Case) -> None:
     for kind in (*case.view.kinds, *case.view.own_kinds):
         words = case.view.own_kinds.get(OwnKind(kind), "")
-        assert words or kind in text.KINDS, f"has no words for {kind}"
+        assert words or kind in wordings.KINDS, f"has no words for {kind}"
         for place, shown in _shown(_incident(Contribution(kind, "card <*> declined", 9, 2, words=words))).items():
             assert "declined" in shown, f"{place} does not show what was found"
             assert words in shown, f"{place} does not say {words!r}"
@@ -444,7 +444,7 @@ def test_rows_of_an_incident_keep_the_words_of_a_kind_that_no_view_knows_any_mor
     incident = _incident(Contribution(OwnKind("gone"), "lines that warn", 9, 2, words="more warnings"))
     read = unpack(Incident, pack(incident))
     assert read == incident
-    assert text.reason(read.contributions[0]) == "more warnings: lines that warn (9 lines, expected 2)"
+    assert wordings.reason(read.contributions[0]) == "more warnings: lines that warn (9 lines, expected 2)"
 
 
 # --- Each debt is noticed ----------------------------------------------------------------------------
@@ -555,7 +555,7 @@ def test_a_view_that_owes_something_is_refused(view: type[View], debt: Callable[
 
 
 def test_a_kind_whose_words_are_left_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(text.KINDS, "silence")
+    monkeypatch.delitem(wordings.KINDS, "silence")
     case = next(case for case in CASES if case.view is Absence)
     with pytest.raises(AssertionError, match="has no words for silence"):
         has_words_in_every_sink_and_on_the_page(case)
