@@ -393,3 +393,28 @@ def _headers(settings: TelemetrySettings) -> dict[str, str]:
             raise ConfigError("telemetry: Authorization is in headers and in authorization_file; give one of them")
         headers["Authorization"] = authorization
     return headers
+
+
+def reference() -> str:
+    """The page of all metrics, as Markdown."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every metric of `/metrics`, as `python -m exporter.telemetry` prints them. Where the values of a label are known",
+        "beforehand they are there at zero from the start, so that a rule sees the first increment.",
+        "",
+        "| metric | kind | labels | what it says |",
+        "|---|---|---|---|",
+    ]
+    for name, spec in METRICS.items():
+        labels = ", ".join(
+            f"`{label}` ({', '.join(spec.known[label])})" if label in spec.known else f"`{label}`"
+            for label in spec.labels
+        )
+        shown = exposed_names(name)[0].removesuffix("_bucket")
+        lines.append(f"| `{shown}` | {spec.kind} | {labels} | {spec.description} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

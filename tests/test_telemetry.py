@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.model import ConfigError, Telemetry
-from exporter.telemetry import METRICS, PREFIX, PrometheusTelemetry, TelemetrySettings, exposed_names
+from exporter.telemetry import METRICS, PREFIX, PrometheusTelemetry, TelemetrySettings, exposed_names, reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -254,3 +254,18 @@ def test_code_counts_only_what_the_table_knows() -> None:
 def test_importing_the_table_does_not_import_opentelemetry() -> None:
     code = "import sys, exporter.telemetry; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_page_of_metrics_is_what_the_table_says() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert page == reference(), "run: python -m exporter.telemetry > docs/metrics.md"
+
+
+def test_each_metric_of_the_table_is_set_by_the_product() -> None:
+    sources = (file for top in ("exporter", "integrations") for file in (ROOT / top).rglob("*.py"))
+    product = "\n".join(file.read_text() for file in sources if file.name != "telemetry.py")
+    own = {"build_info"}
+    assert [name for name in METRICS if name not in own and f'"{name}"' not in product] == [
+        "incidents_resolved",
+        "incidents_reopened",
+    ], "these two are put together from the change"
