@@ -400,8 +400,8 @@ def reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "Every metric of `/metrics`, as `python -m exporter.telemetry` prints them. Where the values of a label are known",
-        "beforehand they are there at zero from the start, so that a rule sees the first increment.",
+        "Every metric of `/metrics`, as `python -m exporter.telemetry` prints them. Where the values of a label are",
+        "known beforehand they are there at zero from the start, so that a rule sees the first increment.",
         "",
         "| metric | kind | labels | what it says |",
         "|---|---|---|---|",
