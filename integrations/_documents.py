@@ -76,9 +76,7 @@ class Decoder:
         for form, numbers in forms.items():
             alike = documents if len(forms) == 1 else [documents[number] for number in numbers]
             for column, routes in self._plan(form).items():
-                values = _values(alike, routes, nested=column == "body")
-                if column == "severity":
-                    values = levels_of(values, routes[0][-1])
+                values = _values(alike, routes, column)
                 if len(forms) == 1:
                     rows[column] = values
                     continue
@@ -213,14 +211,16 @@ def _routes(known: Mapping[str, Any], path: str) -> Iterator[Route]:
             yield from ((head, *rest) for rest in _routes(inner, ".".join(parts[count:])))
 
 
-def _values(documents: Sequence[Mapping[str, Any]], routes: Sequence[Route], nested: bool) -> list[Any]:
-    """The first value that says something of each document; an object only where `nested`."""
+def _values(documents: Sequence[Mapping[str, Any]], routes: Sequence[Route], column: str) -> list[Any]:
+    """The first value that says something of each document; only a body can be an object."""
     values: list[Any] = []
     for number, route in enumerate(routes):
         found = _at(documents, route)
         kinds = set(map(type, found))
-        if not nested and dict in kinds:
+        if column != "body" and dict in kinds:
             found = [None if type(value) is dict else value for value in found]
+        if column == "severity":
+            found = levels_of(found, ".".join(route))
         values = [b if a is None or a == "" else a for a, b in zip(values, found, strict=True)] if number else found
         if (number == 0 and kinds == {str} and "" not in found) or (None not in values and "" not in values):
             return values

@@ -225,7 +225,7 @@ class Parser:
         if (values := taken.get("sequence")) is not None and values.dtype.is_integer():
             columns["sequence"] = values.cast(pl.Int64, strict=False).fill_null(0)
         if (values := taken.get("severity")) is not None:
-            columns["severity"] = severities(values, frame.height)
+            columns["severity"] = severities(values, frame.height, values.name)
         if (values := taken.get("ingested_at")) is not None:
             columns["ingested_at"] = moments(values, self._settings.timezone, log.reference)
         columns["body"] = columns["body"].fill_null("") if isinstance(columns["body"], pl.Series) else columns["body"]
@@ -303,7 +303,7 @@ def _column(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series | None:
         if values is None or values.null_count() == len(values):
             continue
         if found is None:
-            found = values
+            found = values.alias(path)
         elif found.dtype == values.dtype:
             found = found.zip_with(found.is_not_null(), values)
         if not found.null_count():

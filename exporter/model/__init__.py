@@ -29,9 +29,11 @@ from exporter.model.incidents import (
     evidence_id,
 )
 from exporter.model.logs import (
+    LEVELS,
     LINE_COLUMNS,
     OWN_NAME,
     PAGE_COLUMNS,
+    SYSLOG,
     Reduced,
     Severity,
     line_schema,
@@ -80,11 +82,13 @@ from exporter.model.times import (
 
 __all__ = [
     "EPOCH",
+    "LEVELS",
     "LINE_COLUMNS",
     "LLM",
     "OWN_NAME",
     "PAGE_COLUMNS",
     "RULES",
+    "SYSLOG",
     "AnalysisKind",
     "Anomaly",
     "AnomalyKind",

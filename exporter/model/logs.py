@@ -28,6 +28,24 @@ class Severity(IntEnum):
     FATAL = 21
 
 
+LEVELS: Mapping[str, Severity] = {
+    word: severity
+    for severity, words in {
+        Severity.TRACE: "trace finest finer verbose",
+        Severity.DEBUG: "debug dbug fine d",
+        Severity.INFO: "info information informational notice log config i",
+        Severity.WARN: "warn warning w",
+        Severity.ERROR: "error err severe e",
+        Severity.FATAL: "fatal panic dpanic critical crit alert emergency emerg f",
+    }.items()
+    for word in words.split()
+}
+"""What the words and letters of loggers mean, wherever they stand: in a field, in the header of a line."""
+
+SYSLOG = tuple(LEVELS[word] for word in ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"))
+"""What syslog's numbers mean. Only syslog counts from the worst, so they are read only where syslog writes them."""
+
+
 PAGE_COLUMNS: Mapping[str, str] = {
     "id": "String",  # unique in its source: index and _id, file and offset, stream and nanosecond
     "timestamp": "Int64",  # nanoseconds since the epoch; null when absent or impossible

@@ -210,7 +210,7 @@ class FieldMap(Settings):
         "levelname",
         "PRIORITY",
     )
-    """How bad its writer finds it: a word, or a number of syslog or OpenTelemetry."""
+    """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's."""
     trace: Paths = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
     """The trace that it belongs to: services that share one are of one incident."""
     span: Paths = ("span.id", "span_id", "spanId", "SpanId", "SpanID", "transaction.id")

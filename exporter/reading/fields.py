@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.reading.levels import severity_of
+from exporter.reading.levels import severity
 
 _PAIR = r'[A-Za-z_@][A-Za-z0-9_.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
 
@@ -123,7 +123,7 @@ def _structured(fields: Mapping[str, Any], depth: int) -> Structured:
         return inner or Structured(message.rstrip("\n"), record=False)
     return Structured(
         message=message if message is not None else _as_pairs(fields),
-        severity=severity_of(_first(fields, _LEVEL_KEYS)),
+        severity=next((number for key in _LEVEL_KEYS if (number := severity(fields.get(key), key))), 0),
         service=_first(fields, _SERVICE_KEYS),
         trace=_first(fields, _TRACE_KEYS),
         code=_code(_first(fields, _CODE_KEYS)),

@@ -85,7 +85,7 @@ def test_the_message_is_found_in_what_runtimes_and_loggers_write(body: str, shap
         ("W0612 10:11:12.123456       1 reflector.go:123] slow", 13),
         ("<11>Oct 11 22:14:15 host app[123]: bad", 17),
         ('{"level":30,"msg":"pino"}', 9),
-        ('{"severity":"CRITICAL","message":"x"}', 18),
+        ('{"severity":"CRITICAL","message":"x"}', 21),
         ("level=warn msg=careful", 13),
         ("nothing says how bad this is", 0),
     ],
