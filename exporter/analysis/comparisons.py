@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from exporter.analysis.findings import Finding
 from exporter.analysis.reading import extent
-from exporter.mining.templates import failure_words
-from exporter.model import EPOCH, AnalysisKind, Severity, from_nanoseconds
+from exporter.model import EPOCH, AnalysisKind, Severity, failure_in, from_nanoseconds
 from exporter.wording.text import listed, number
 
 Floats = NDArray[np.float64]
@@ -277,7 +276,7 @@ def _new(logs: Logs, series: Series) -> Iterable[Finding]:
     border = max(int(LATER * logs.windows), 3)
     spoke = {key[0] for key, counts in series.items() if key[1] == WHOLE and counts[:border].sum() >= 20}
     later = [key for key, first in firsts.items() if first >= border and key[0] in spoke]
-    severities = _severities(logs)
+    severities = severities_of(logs.records, logs.texts)
     rare = sum(1 for key in firsts if severities.get(key, 0) >= Severity.WARN and series[key].sum() <= 5)
     expected = len(later) / max(logs.windows - border, 1)
     for key in later:
@@ -357,14 +356,12 @@ def rare_failures(logs: Logs, found: Sequence[Finding]) -> tuple[list[Finding], 
     return fatal, [note]
 
 
-def _severities(logs: Logs) -> dict[tuple[int, int], int]:
-    """What most lines of a template say of themselves, and 17 where its words speak of failure."""
-    frame = logs.records.group_by("service", "template").agg(pl.col("severity").max())
-    found = {(service, template): severity for service, template, severity in frame.rows()}
-    for (service, template), severity in found.items():
-        if severity < Severity.DEBUG and failure_words(logs.texts.get(template, "")):
-            found[(service, template)] = int(Severity.ERROR)
-    return found
+def severities_of(records: pl.DataFrame, texts: Mapping[int, str]) -> dict[tuple[int, int], int]:
+    """By service and template: the worst level of its lines, or what its words say where they have none."""
+    frame = records.group_by("service", "template").agg(pl.col("severity").max())
+    found = {(service, template): int(severity) for service, template, severity in frame.iter_rows()}
+    silent = (key for key, severity in found.items() if severity < Severity.DEBUG)
+    return found | {key: word for key in silent if (word := failure_in(texts.get(key[1], "")))}
 
 
 def of_template(template: int) -> pl.Expr:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from exporter.detection.explanation import worded
-from exporter.model import Contribution, Evidence, Severity, evidence_id, from_nanoseconds, stable_key
+from exporter.model import Contribution, Evidence, Severity, evidence_id, failure_in, from_nanoseconds, stable_key
 
 if TYPE_CHECKING:
     from exporter.mining.templates import Mined
@@ -70,7 +69,7 @@ class Lines:
     def severity(self, template: int) -> int:
         """Of a template of this window: the level of its lines, or the words of its text."""
         levels: list[int] = self._frame.filter(pl.col("template") == template)["severity"].drop_nulls().to_list()
-        return max([*levels, worded(self._texts.get(template, ""))])
+        return max([*levels, failure_in(self._texts.get(template, ""))])
 
     def highest(self, service: str, templates: Sequence[int]) -> int:
         return max((self.severity(template) for template in templates), default=int(Severity.INFO))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from exporter.detection.scoring.session_views import Vector, vector
 from exporter.detection.scoring.sessions import SessionModel
-from exporter.model import Contribution, ContributionKind, Severity
+from exporter.model import Contribution, ContributionKind
 
 SHORTLIST = 10
 """Templates that are left out one by one to see what the score owes to them."""
@@ -29,23 +28,6 @@ Texts = Mapping[int, str]
 
 def text_of(texts: Texts, template: int) -> str:
     return texts.get(template, f"template {template}")[:MAX_TEXT]
-
-
-_FATAL = re.compile(r"(?i)\b(fatal|panic|out of memory|oom|segfault|core dumped|kernel bug)\b")
-_ERROR = re.compile(
-    r"(?i)(exception|traceback|stack ?trace|\b(error|errors|fail|fails|failed|failing|failure|refused|denied"
-    r"|unreachable|timed? ?out|abort|aborted|crash|crashed|corrupt|corrupted|unavailable|exhausted|rejected|lost"
-    r"|cannot|could not|unable)\b)"
-)
-_WARN = re.compile(r"(?i)\b(warn|warning|retry|retrying|slow|degraded|deprecated|missing|invalid|unexpected|denied)\b")
-
-
-def worded(text: str) -> int:
-    """The severity that the words of a template suggest; 0 when they suggest none."""
-    for pattern, severity in ((_FATAL, Severity.FATAL), (_ERROR, Severity.ERROR), (_WARN, Severity.WARN)):
-        if pattern.search(text):
-            return int(severity)
-    return 0
 
 
 def explain_session(model: SessionModel, one: Vector, texts: Texts, since: datetime | None) -> tuple[Contribution, ...]:

@@ -8,14 +8,13 @@ from functools import cached_property
 import numpy as np
 
 from exporter.detection.evidence import Lines
-from exporter.detection.explanation import worded
 from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
 from exporter.detection.past.comparison import Compared, Now, compare
 from exporter.detection.past.history import RECENT
 from exporter.detection.past.index import Bools, Ints, Placed
 from exporter.detection.past.source import Past, moment
-from exporter.model import Severity
+from exporter.model import Severity, failure_in
 
 
 class Look:
@@ -94,7 +93,7 @@ def _levels(
     observations: Sequence[Observation], templates: Collection[tuple[str, int]], texts: Mapping[int, str]
 ) -> dict[tuple[str, int], int]:
     """The severity of templates of services: the highest level of their lines, or what the words of their text say."""
-    out = {key: worded(texts.get(key[1], "")) for key in templates}
+    out = {key: failure_in(texts.get(key[1], "")) for key in templates}
     for counts in (one.counts for one in observations if out):
         for row in zip(*(counts[name].to_list() for name in ("service", "template", "severity")), strict=True):
             if row[:2] in out:

@@ -37,7 +37,7 @@ from exporter.mining.rows import (
     unsigned,
 )
 from exporter.mining.settings import MiningSettings
-from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, TEMPLATES_SCHEMA, Mined, Template, failure_words
+from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, TEMPLATES_SCHEMA, Mined, Template
 
 MAX_EXAMPLE_CHARS = 400
 
@@ -281,7 +281,7 @@ class Miner:
 
     def _template(self, key: int) -> Template:
         entry = self._entries[key]
-        return Template(key, entry.service, entry.text, failure_words(entry.text))
+        return Template(key, entry.service, entry.text)
 
     def _note(self, window: int, ids: Sequence[int], sizes: Sequence[int]) -> None:
         """How often templates were seen, and when first and last, the latter in steps."""
@@ -311,7 +311,7 @@ class Miner:
             if key is None:
                 key = passing.setdefault((shape.service, " ".join(tokens)), -1 - len(passing))
             found[shape.service, shape.key] = key
-        return found, {key: Template(key, name, text, failure_words(text)) for (name, text), key in passing.items()}
+        return found, {key: Template(key, name, text) for (name, text), key in passing.items()}
 
     def _look_up(self, shape: _Unknown, tokens: tuple[str, ...]) -> int | None:
         service = self._services.get(shape.service)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,20 +14,14 @@ OVERFLOW = 0
 
 OVERFLOW_TEXT = "<more kinds of lines than the limit>"
 
-_FAILURE = re.compile(
-    r"(?i)(error|exception|fail(?:ed|ure|ing)?|fatal|panic|timed? ?out|timeout|refused|denied|unreachable|unavailable"
-    r"|rejected|abort(?:ed)?|crash(?:ed)?|killed|corrupt(?:ed)?|unable|invalid|lost|deadlock|overflow|out of memory)"
-)
-
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of log line of a service. `words` are those in its text that speak of failure."""
+    """A kind of log line of a service."""
 
     id: int
     service: str
     text: str
-    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,12 +40,3 @@ class Mined:
 
 
 TEMPLATES_SCHEMA = {"service": pl.UInt64(), "shape": pl.UInt64(), "template": pl.Int64()}
-
-
-def failure_words(text: str) -> tuple[str, ...]:
-    """Words of a template that speak of failure, lower-case, each once.
-
-    >>> failure_words("connection to <HOST> refused: Timeout")
-    ('refused', 'timeout')
-    """
-    return tuple(dict.fromkeys(match[0].lower() for match in _FAILURE.finditer(text)))

@@ -1,6 +1,7 @@
 """The values that flow through the product, and the protocols of the parts that can be replaced."""
 
 from exporter.model.errors import ConfigError, ExporterError, PermanentError, StateError, TransientError
+from exporter.model.failures import failure_in
 from exporter.model.incidents import (
     RULES,
     AnalysisKind,
@@ -147,6 +148,7 @@ __all__ = [
     "Write",
     "dumps",
     "evidence_id",
+    "failure_in",
     "floor",
     "format_duration",
     "from_json",

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection import DetectionSettings, Detector, DetectorSettings, localise, views
-from exporter.detection.explanation import explain_session, worded
+from exporter.detection.explanation import explain_session
 from exporter.detection.localisation import SCORES
 from exporter.detection.observation import observe
 from exporter.detection.past.index import frame
@@ -320,19 +320,6 @@ def test_a_score_never_falls_as_the_raw_score_rises() -> None:
     assert (np.diff(scores) >= 0).all()
     assert scores.min() >= 0
     assert scores.max() < 1
-
-
-@pytest.mark.parametrize(
-    ("text", "severity"),
-    [
-        ("connection refused by host", Severity.ERROR),
-        ("kernel panic", Severity.FATAL),
-        ("retrying in <NUM> s", Severity.WARN),
-        ("order stored", 0),
-    ],
-)
-def test_the_words_of_a_template_suggest_its_severity(text: str, severity: int) -> None:
-    assert worded(text) == severity
 
 
 # --- Every pair of view and detector -----------------------------------------------------------------

@@ -194,11 +194,6 @@ def test_a_template_of_the_source_is_taken_as_it_is() -> None:
     assert shop.mine_reduced(60, part).new == ()
 
 
-def test_words_that_speak_of_failure_are_named() -> None:
-    (template,) = Shop().mine(0, ["connection to db refused: Timeout"]).new
-    assert template.words == ("refused", "timeout")
-
-
 def test_an_error_never_seen_before_has_its_own_template_among_four_hundred_services() -> None:
     random = Random(7)
     words = [f"{a}{b}" for a in ("load", "stor", "sync", "rend", "pars") for b in ("ing", "ed", "er", "es", "able")]

@@ -1,1 +1,1 @@
-"""Tests of `exporter.reading`."""
+"""Tests of exporter/reading."""

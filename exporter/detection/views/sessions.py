@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from exporter.detection.evidence import cited
-from exporter.detection.explanation import explain_session, worded
+from exporter.detection.explanation import explain_session
 from exporter.detection.look import Look
 from exporter.detection.observation import pack, unpack
 from exporter.detection.past.sessions import SESSIONS, VECTORS, SessionBook, Verdict, dump, parse
 from exporter.detection.past.source import Numbers, Past, Settled, moment
 from exporter.detection.rows import MODELS, Rows, binary
 from exporter.detection.view import NO_SESSIONS, SESSION_FRAME, Detection, Sight, View
-from exporter.model import Anomaly, Severity, Write, from_nanoseconds
+from exporter.model import Anomaly, Severity, Write, failure_in, from_nanoseconds
 
 MAX_TOLD_SESSIONS = 50
 """Sessions that are told of one window, the strangest first."""
@@ -63,7 +63,7 @@ class Sessions(View):
             kind="session",
             score=verdict.score,
             threshold=float(model.calibration.score(np.array([model.threshold]))[0]),
-            severity=max((worded(texts.get(template, "")) for template in templates), default=int(Severity.INFO)),
+            severity=max((failure_in(texts.get(template, "")) for template in templates), default=int(Severity.INFO)),
             contributions=tuple(cited(reason, evidence) for reason in reasons),
             reached=moment(newest) + self.past.duration,
             evidence=evidence,
