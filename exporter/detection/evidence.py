@@ -64,6 +64,7 @@ class Lines:
             template=self._texts.get(row["template"], ""),
             host=row["host"] or "",
             trace=row["trace"] or "",
+            template_id=row["template"],
         )
 
     def severity(self, template: int) -> int:
@@ -86,6 +87,6 @@ class Lines:
 
 
 def cited(reason: Contribution, evidence: Sequence[Evidence]) -> Contribution:
-    """A reason with the lines that show it."""
-    shown = tuple(line.id for line in evidence if line.template and line.template[:140] in reason.text)
+    """A reason with the lines of its templates."""
+    shown = tuple(line.id for line in evidence if line.template_id in reason.templates)
     return replace(reason, evidence=shown)

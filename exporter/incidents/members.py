@@ -95,7 +95,7 @@ def merge_contributions(known: tuple[Contribution, ...], anomaly: Anomaly) -> tu
     merged = {(c.service, c.kind, c.text): c for c in known}
     for item in anomaly.contributions:
         share, since = item.share * anomaly.score, item.since or anomaly.window
-        weighed = replace(item, share=share, since=since, service=anomaly.service)
+        weighed = replace(item, share=share, since=since, service=anomaly.service, source=anomaly.source)
         before = merged.get((anomaly.service, item.kind, item.text))
         if before is None or weighed.share > before.share:
             since = min(filter(None, (weighed.since, before.since if before else None)))

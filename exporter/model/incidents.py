@@ -23,6 +23,8 @@ class Evidence:
     template: str = ""
     host: str = ""
     trace: str = ""
+    template_id: int | None = None
+    """Its source's number of that template, as in `Contribution.templates`; negative where only its window knows it."""
 
 
 def evidence_id(source: str, line_id: str) -> str:
@@ -62,6 +64,8 @@ class Contribution:
     evidence: tuple[str, ...] = ()
     service: str = ""
     """Set in an incident, which has several."""
+    source: str = ""
+    """Set in an incident; numbers of templates are those of a source."""
     words: str = ""
     """What an OwnKind is called wherever the finding is shown: an incident outlives the view, too."""
 

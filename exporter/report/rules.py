@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from exporter.model import (
@@ -103,9 +102,15 @@ def _findings(incident: Incident) -> list[Claim]:
 def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str, ...]:
     """Ids of the lines that the finding names, else of kept lines of its templates; at most MAX_CITED."""
     named = [line for line in finding.evidence if line in kept]
-    templates = {finding.text, *re.split(r" (?:->|→|\|) ", finding.text)}
-    alike = (key for key, line in kept.items() if line.template and line.template in templates)
+    alike = (key for key, line in kept.items() if _shows(line, finding))
     return tuple(named or alike)[:MAX_CITED]
+
+
+def _shows(line: Evidence, finding: Contribution) -> bool:
+    """Whether the line's template is one of the finding's."""
+    if line.template_id is None or line.template_id < 0 or line.template_id not in finding.templates:
+        return False
+    return (line.source, line.service) == (finding.source, finding.service)
 
 
 def _sentence(finding: Contribution, kept: Mapping[str, Evidence]) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ingest.redaction import Redactor
-from exporter.model import Check, Contribution, Evidence, Incident, PermanentError, Report, TransientError
+from exporter.model import Check, Evidence, Incident, PermanentError, Report, TransientError
 from exporter.report import rules as reports
 from exporter.report.llm import SCHEMA, judge_answer, prompt_data, samples, write_with_llm
 from exporter.report.rules import write
@@ -458,11 +458,3 @@ async def test_whatever_the_server_does_there_is_a_report(reply: Reply) -> None:
 async def test_a_server_that_hangs_leaves_the_rules_report() -> None:
     report = await over_http(hangs(), timeout="200ms")
     assert (report.writer, "no answer in time" in report.notes[-1]) == (reports.RULES, True)
-
-
-def test_a_finding_without_lines_of_its_own_cites_those_of_its_templates() -> None:
-    line = Evidence("Laaaaaaaaaa", "shop", "cart", given_samples.at(0), "a 1 b", template="a <*> b")
-    finding = Contribution("transition", "a <*> b -> (end)", 7, 0.1, "times", share=1.0)
-    report = write(given_samples.incident(evidence=(line,), contributions=(finding,)))
-    assert report.what_happened[1].evidence == ("Laaaaaaaaaa",)
-    assert report.what_happened[1].text.startswith("cart: the order of messages is unusual")
