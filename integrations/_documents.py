@@ -136,7 +136,7 @@ class Decoder:
         return frame.filter(~pl.col("service").is_in(self._excluded).fill_null(False))
 
 
-NAMES = ("stream", "service", "trace", "span", "session", "host", "template")
+NAMES = ("stream", "service", "trace", "session", "host", "template")
 """Columns that hold short texts."""
 
 Form = tuple[Any, ...]

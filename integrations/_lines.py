@@ -18,7 +18,7 @@ from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, not
 from integrations._content import Chunk, Kind
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
 
-GROUPS = ("service", "severity", "timestamp", "trace", "span", "session", "host", "body")
+GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
 
 
@@ -31,7 +31,7 @@ class LineSettings(RecordSourceSettings):
     """The service of lines that name none; default: found in the name of the file."""
     pattern: str | None = None
     r"""A regular expression over lines of text with named groups: `\[(?P<service>\w+)\]`. Groups are service,
-    severity, timestamp, trace, span, session, host and body."""
+    severity, timestamp, trace, session, host and body."""
     timezone: str = "UTC"
     """Of times that name none, such as Europe/Berlin."""
 
@@ -54,7 +54,8 @@ class LineSettings(RecordSourceSettings):
         except pl.exceptions.PolarsError as error:
             raise ValueError(f"not a regular expression that Rust knows (it has no look-around): {value!r}") from error
         names = set(re.findall(r"\(\?P?<(\w+)>", value))
-        if not names or names - set(GROUPS):
+        # Earlier releases knew the group span and made nothing of it: a pattern that has it means what it meant.
+        if not names or names - {*GROUPS, "span"}:
             raise ValueError(f"needs named groups out of {', '.join(GROUPS)}")
         return value
 
@@ -217,7 +218,7 @@ class Parser:
             "severity": pl.lit(0, pl.Int8),
             "body": pl.lit(""),
         }
-        for name in ("body", "stream", "trace", "span", "session", "host", "template"):
+        for name in ("body", "stream", "trace", "session", "host", "template"):
             if (values := taken.get(name)) is not None:
                 columns[name] = _texts(values)
         unusable: dict[str, int] = {}

@@ -257,6 +257,15 @@ def test_a_setting_that_lost_its_meaning_is_ignored_with_a_warning(
     assert "batch" not in shown.out
 
 
+def test_spans_that_an_installed_file_names_are_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    pattern = r"(?P<span>\w+) (?P<body>.*)"
+    source = {"type": "file", "name": "a", "path": "b", "fields": {"span": "span.id"}, "pattern": pattern}
+    parse({"sources": [source]})
+    assert [message.partition(": has no effect")[0] for message in caplog.messages] == [
+        "configuration: sources.0.fields.span"
+    ]
+
+
 def test_a_block_without_any_setting_says_nothing() -> None:
     assert parse({**SHORTEST, "warmup": None, "web": None, "llm": None}) == parse(SHORTEST)
 

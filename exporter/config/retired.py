@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.config.problems import Place, Problem
 
-RETIRED: dict[str, str] = {}
+RETIRED: dict[str, str] = {"sources.*.fields.span": "remove it, nothing was made of spans"}
 """What to do instead, by path, where `*` is any item of a list: `"sources.*.batch": "set page_size"`."""
 
 

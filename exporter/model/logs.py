@@ -55,7 +55,6 @@ PAGE_COLUMNS: Mapping[str, str] = {
     "severity": "Int8",  # OpenTelemetry's SeverityNumber; 0 when the source does not say
     "body": "String",
     "trace": "String",
-    "span": "String",
     "session": "String",
     "host": "String",
     "ingested_at": "Int64",  # nanoseconds since the epoch, where documents carry it

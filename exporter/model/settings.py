@@ -213,8 +213,6 @@ class FieldMap(Settings):
     """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's."""
     trace: Paths = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
     """The trace that it belongs to: services that share one are of one incident."""
-    span: Paths = ("span.id", "span_id", "spanId", "SpanId", "SpanID", "transaction.id")
-    """The span of that trace."""
     session: Paths | None = None
     """Set through `sessions.field`."""
     host: Paths = (

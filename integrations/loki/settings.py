@@ -48,7 +48,6 @@ class LokiFields(FieldMap):
         "detected_level",
     )
     trace: Paths = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
-    span: Paths = ("span_id", "spanID", "spanId", "span", "SpanId")
     host: Paths = (
         "pod",
         "k8s_pod_name",

@@ -57,7 +57,7 @@ def test_a_document_reads_the_same_alone_as_among_others(found: list[dict[str, A
 @given(document=documents())
 def test_the_first_path_that_says_something_wins(document: dict[str, Any]) -> None:
     line = DECODER.page([document], ["x"]).row(0, named=True)
-    for name in ("trace", "span"):
+    for name in ("trace", "host"):
         candidates = [lookup(document, path) for path in getattr(FieldMap(), name)]
         telling = [value for value in candidates if value not in (None, "") and not isinstance(value, dict)]
         if telling and isinstance(telling[0], str) and telling[0] in candidates[:1]:

@@ -104,7 +104,6 @@ class Events:
     statement: NDArray[np.int32]
     request: Numbers
     line: Numbers
-    span: Numbers
     traced: Bools
     milliseconds: NDArray[np.float32]
     instance: Ints
@@ -118,7 +117,6 @@ class Events:
             self.statement,
             self.request,
             self.line,
-            self.span,
             self.traced,
             self.milliseconds,
             self.instance,
@@ -317,17 +315,14 @@ class Shop:
                 "severity": severity.gather(statement_index),
                 "body": body,
                 "trace": _join_text(hexadecimal(mix(events.request, 21), 16), hexadecimal(mix(events.request, 22), 16)),
-                "span": hexadecimal(events.span, 16),
                 "session": pl.Series([None] * len(body), dtype=pl.String),
                 "host": nodes.gather(pod_index),
                 "ingested_at": events.time + 1_000_000 * (400 + (events.line % np.uint64(1500)).astype(np.int64)),
                 "template": pl.Series([None] * len(body), dtype=pl.String),
             }
         )
-        hidden = pl.Series(absent)
-        return frame.with_columns(
-            pl.when(hidden).then(None).otherwise(pl.col(name)).alias(name) for name in ("trace", "span")
-        ).cast(page_schema())  # type: ignore[arg-type]
+        trace = pl.when(pl.Series(absent)).then(None).otherwise(pl.col("trace"))
+        return frame.with_columns(trace.alias("trace")).cast(page_schema())  # type: ignore[arg-type]
 
     # --- Releases -----------------------------------------------------------------------------------------
 
@@ -393,8 +388,7 @@ class _Batch:
 
     raw: Numbers
     traced: bool
-    calls: int = 0
-    parts: list[tuple[int, Floats, Numbers, Numbers, Floats, Ints]] = field(default_factory=list)
+    parts: list[tuple[int, Floats, Numbers, Floats, Ints]] = field(default_factory=list)
 
 
 class _BlockOfCell:
@@ -410,7 +404,7 @@ class _BlockOfCell:
         self.start = block * BLOCK
         self.chance = np.random.default_rng([self.shop.seed, 1, cell.number, block])
         self.troubles: dict[str, list[_Trouble]] = {}
-        self.parts: list[tuple[_Batch, tuple[int, Floats, Numbers, Numbers, Floats, Ints]]] = []
+        self.parts: list[tuple[_Batch, tuple[int, Floats, Numbers, Floats, Ints]]] = []
         self.lives: dict[str, tuple[Floats, Ints]] = {}
         for failure, name, effect in cell.effects:
             start, end = _seconds(failure.start) - self.start, _seconds(failure.end) - self.start
@@ -475,8 +469,6 @@ class _BlockOfCell:
 
     def _serve(self, batch: _Batch, call: Call, who: Ints, start: Floats) -> tuple[Floats, Bools, Ints]:
         """One call for each of `who`: when it ends, whether it fails, and how the caller sees that."""
-        batch.calls += 1
-        span = mix(batch.raw[who], 100 + batch.calls)
         replica = self._replica(call.service, batch.raw[who])
         cursor, broken, seen, loud, own, outgoing = self._suffer(call, start, replica)
         work = call.work.total_seconds() * self.chance.lognormal(0, 0.45, who.size)
@@ -485,14 +477,14 @@ class _BlockOfCell:
 
         def log(written: Statement, at: Ints, ms: Floats | None = None) -> None:
             # One statement after the other, as a thread reaches them.
-            self._log(batch, call.service, written, at, who, cursor + STATEMENT * next(place), replica, span, ms)
+            self._log(batch, call.service, written, at, who, cursor + STATEMENT * next(place), replica, ms)
 
         talking = np.flatnonzero(loud)
         for written in call.before:
             log(written, talking)
         cursor = cursor + 0.5 * work
         for child in call.calls:
-            cursor, broken = self._ask(batch, call, child, who, cursor, broken, loud, outgoing, replica, span)
+            cursor, broken = self._ask(batch, call, child, who, cursor, broken, loud, outgoing, replica)
         cursor = cursor + 0.5 * work
         took = 1000 * (cursor - start)
         fine = np.flatnonzero(loud & ~broken)
@@ -551,7 +543,6 @@ class _BlockOfCell:
         loud: Bools,
         outgoing: list[tuple[Bools, int]],
         replica: Ints,
-        span: Numbers,
     ) -> tuple[Floats, Bools]:
         """Let those that are still whole make a call; returns how far in time they are, and which broke over it."""
         chance, repeats = child.chance, np.zeros(who.size, np.int64)
@@ -576,7 +567,7 @@ class _BlockOfCell:
         for unreachable, how in outgoing:
             lost = asking[unreachable[asking]]
             written = _with_peer(call.service, failed[SEEN[how]], peer)
-            self._log(batch, call.service, written, lost, who, cursor + 0.2, replica, span, None)
+            self._log(batch, call.service, written, lost, who, cursor + 0.2, replica, None)
             broken[lost] |= not child.optional
             asking = asking[~unreachable[asking]]
         for turn in range(int(repeats.max(initial=0)) + 1):
@@ -588,10 +579,10 @@ class _BlockOfCell:
             for how in np.unique(seen[bad]).tolist():
                 written = _with_peer(call.service, failed[SEEN[how]], peer)
                 at = again[bad & (seen == how)]
-                self._log(batch, call.service, written, at, who, cursor, replica, span, took)
+                self._log(batch, call.service, written, at, who, cursor, replica, took)
             slow = again[~bad & (took[again] > 1000 * SLOW + 2000 * child.work.total_seconds())]
             written = _with_peer(call.service, PLATFORMS[call.service].slow, peer)
-            self._log(batch, call.service, written, slow, who, cursor, replica, span, took)
+            self._log(batch, call.service, written, slow, who, cursor, replica, took)
             broken[again[bad]] |= not child.optional
         return cursor, broken
 
@@ -664,7 +655,7 @@ class _BlockOfCell:
         batch = _Batch(self.chance.integers(0, 2**63, times.size).astype(np.uint64), traced=False)
         who = np.arange(times.size)
         replicas = np.full(times.size, replica)
-        self._log(batch, name, written, who, who, times, replicas, batch.raw, None)
+        self._log(batch, name, written, who, who, times, replicas, None)
         self._take(batch)
 
     def _life(self, name: str) -> None:
@@ -731,7 +722,6 @@ class _BlockOfCell:
         who: Ints,
         cursor: Floats,
         replica: Ints,
-        span: Numbers,
         ms: Floats | None,
     ) -> None:
         """Note that those at `at` reach a statement."""
@@ -749,7 +739,7 @@ class _BlockOfCell:
             if trouble.effect.skew:
                 skewed = (trouble.strength(times) > 0) & (replica[at] < (trouble.effect.instances or 99))
                 times = np.where(skewed, times + trouble.effect.skew.total_seconds(), times)
-        batch.parts.append((index, times, batch.raw[who[at]], span[at], np.asarray(took), instance))
+        batch.parts.append((index, times, batch.raw[who[at]], np.asarray(took), instance))
 
     def _replica(self, name: str, raw: Numbers) -> Ints:
         spread = mix(raw, self.cell.slots[name] + 31) % np.uint64(_replicas(name))
@@ -790,10 +780,9 @@ class _BlockOfCell:
             np.repeat(np.array([part[0] for part in parts], np.int32), sizes),
             request,
             mix(request, np.arange(request.size).astype(np.uint64) + key),
-            np.concatenate([part[3] for part in parts]),
             np.repeat(np.array([batch.traced for batch, _ in self.parts], np.bool_), sizes),
-            np.concatenate([part[4] for part in parts]).astype(np.float32),
-            np.concatenate([part[5] for part in parts]),
+            np.concatenate([part[3] for part in parts]).astype(np.float32),
+            np.concatenate([part[4] for part in parts]),
         )
 
 
@@ -938,7 +927,6 @@ def _join(parts: Sequence[Events]) -> Events:
 _EMPTY = Events(
     np.empty(0, np.int64),
     np.empty(0, np.int32),
-    np.empty(0, np.uint64),
     np.empty(0, np.uint64),
     np.empty(0, np.uint64),
     np.empty(0, np.bool_),

@@ -33,7 +33,6 @@ def documents(page: pl.DataFrame) -> pl.Series:
             pl.struct(level=_level(), offset=pl.col("sequence")).alias("log"),
             pl.struct(name="service").alias("service"),
             pl.struct(id="trace").alias("trace"),
-            pl.struct(id="span").alias("span"),
             pl.struct(name="host").alias("host"),
             pl.struct(pod=pl.struct(name="stream")).alias("kubernetes"),
             pl.struct(dataset=pl.lit("shop")).alias("event"),
