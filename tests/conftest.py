@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from exporter.telemetry import METRICS, PrometheusTelemetry
 from tests.servers import running
 from tests.servers.browser import Browser, Chromium, find_chromium
 from tests.servers.builds import CI, provision
@@ -268,3 +270,46 @@ def shared_data() -> Path:
 def unique_name() -> str:
     """A name that no other test has: lower-case letters and digits, fit for an index, a label or a tenant."""
     return f"t{uuid.uuid4().hex[:16]}"
+
+
+# --- Metrics ------------------------------------------------------------------------------------------
+
+MOVED: set[str] = set()
+"""Metrics that the product has moved in this run, whichever test made it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note which metrics move, and at the end of a whole run whether there is one that never did."""
+    for verb in ("count", "gauge", "observe"):
+        setattr(PrometheusTelemetry, verb, _noting(getattr(PrometheusTelemetry, verb)))
+
+
+def _noting(move: Callable[..., None]) -> Callable[..., None]:
+    def noting(telemetry: PrometheusTelemetry, name: str, *values: Any, **labels: Any) -> None:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if not caller.startswith("tests."):
+            MOVED.add(name)
+        move(telemetry, name, *values, **labels)
+
+    return noting
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["moved"] = sorted(MOVED)
+    elif _whole(session.config) and (still := sorted(set(METRICS) - {"build_info"} - MOVED)):
+        _teller(session.config)(f"no test has moved: {', '.join(still)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What the tests of another process have moved."""
+    MOVED.update(getattr(node, "workeroutput", {}).get("moved", ()))
+
+
+def _whole(config: pytest.Config) -> bool:
+    """Whether nothing was left out of this run, and nothing was asked for by name."""
+    chosen = config.option.keyword or config.option.markexpr or config.option.collectonly
+    return not chosen and config.args == config.getini("testpaths")
