@@ -6,24 +6,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeVar
 from weakref import WeakSet
 
 A = TypeVar("A")
 
 T = TypeVar("T")
-
-
-_threads: WeakSet[Thread] = WeakSet()
-
-
-def at_work(within: float) -> bool:
-    """Whether the thread of any worker goes on, with so many seconds to end in, though whoever asked it has gone."""
-    for thread in _threads:
-        if thread.is_alive():
-            thread.join(within)
-    return any(thread.is_alive() for thread in _threads)
 
 
 class Worker:
@@ -35,7 +24,9 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=name, daemon=True)
-        _threads.add(self._thread)
+        self._resting = Event()
+        self._resting.set()
+        _workers.add(self)
 
     async def run(self, function: Callable[[A], T], argument: A) -> T:
         """The function's result; work whose waiter has gone before it began is left out."""
@@ -56,6 +47,20 @@ class Worker:
     def close(self) -> None:
         self._jobs.put(None)
 
+    def rests(self, within: float) -> bool:
+        """Whether it has nothing in hand, with so many seconds to end it."""
+        return self._resting.wait(within)
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            self._resting.clear()
             job()
+            self._resting.set()
+
+
+_workers: WeakSet[Worker] = WeakSet()
+
+
+def at_work(within: float) -> bool:
+    """Whether any worker goes on, after so many seconds to end in, though whoever asked it has gone."""
+    return any(not worker.rests(within) for worker in _workers)

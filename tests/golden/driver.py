@@ -61,7 +61,7 @@ def wait_for_memory() -> None:
     for module in PLACES["RECALL_AT_ONCE"]:
         with contextlib.suppress(ModuleNotFoundError):
             if hasattr(found := import_module(module), "RECALL_AT_ONCE"):
-                found.RECALL_AT_ONCE = timedelta(minutes=1)
+                vars(found)["RECALL_AT_ONCE"] = timedelta(minutes=1)
 
 
 @dataclass

@@ -14,6 +14,7 @@ import pytest
 from exporter.memory.documents import document, text_of
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory, fuse, is_past
+from exporter.memory.worker import Worker, at_work
 from exporter.model import (
     Check,
     Claim,
@@ -351,3 +352,21 @@ async def test_a_failure_in_other_words_is_found_in_elasticsearch_by_a_real_mode
     assert [(item.id, item.fix) for item in found] == [("database", "grew the pool")]
     assert "meaning" in found[0].matched
     await memory.close()
+
+
+async def test_only_a_worker_that_computes_is_at_work() -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    def compute(_: None) -> None:
+        began.set()
+        ends.wait()
+
+    idle, busy = Worker("idle"), Worker("busy")
+    await idle.run(str, 1)
+    assert not at_work(within=PATIENCE)
+    asked = asyncio.ensure_future(busy.run(compute, None))
+    await asyncio.to_thread(began.wait)
+    assert at_work(within=0)
+    ends.set()
+    await asked
+    assert not at_work(within=PATIENCE)
