@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
-from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Told, advance
-from exporter.model import EPOCH, NearMiss, NoTelemetry, Telemetry, TimeRange, Write, floor
-from exporter.state.checkpoints import learnt_from, learnt_pasts, releases
+from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Told, advance
+from exporter.model import EPOCH, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
+from exporter.state.checkpoints import learnt_from, releases, starts
 from exporter.state.file import State
 from exporter.state.incidents import (
     Calibration,
@@ -50,6 +50,7 @@ class Grouper:
         settings: IncidentSettings,
         labels: Mapping[str, str],
         windows: Mapping[str, timedelta],
+        settling: Mapping[str, timedelta],
         localise: Localise | None = None,
         lock: asyncio.Lock | None = None,
         telemetry: Telemetry | None = None,
@@ -57,6 +58,7 @@ class Grouper:
         self._state = state
         self._settings = settings
         self._windows = windows
+        self._settling = settling
         self._labels = labels
         self._localise = localise
         self._lock = lock or asyncio.Lock()
@@ -84,7 +86,7 @@ class Grouper:
                 self._localise,
                 await releases(self._state, TimeRange(first - RELEASE_BEFORE, horizon)),
                 found.services if found else 1,
-                await learnt_pasts(self._state),
+                await self._pasts(),
                 missed.append,
             )
             news = [news_row(item.incident, item.change, item.at) for item in told]
@@ -96,6 +98,19 @@ class Grouper:
             self._count(item.change, item.incident.severity)
             log.info("incident %s %s: %s", item.incident.id, item.change, item.incident.service)
         return told
+
+    async def _pasts(self) -> Pasts:
+        """What a source is compared with at a moment: from where it was begun to what had settled by then.
+
+        Of event time alone: not of how far anything had been read when it was grouped.
+        """
+        began = await starts(self._state)
+
+        def past(source: str, at: datetime) -> Past | None:
+            settled = at - self._settling.get(source, timedelta(0))
+            return Past(source, began[source], max(settled, began[source])) if source in began else None
+
+        return past
 
     def _count(self, change: str, severity: str) -> None:
         if change == "opened":

@@ -287,7 +287,7 @@ class SourcePipeline:
 
     async def _compare_again(self, checkpoint: Checkpoint) -> None:
         """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
-        old = checkpoint.read_through - COMPARED_AGAIN * self._settling()
+        old = checkpoint.read_through - COMPARED_AGAIN * self.settling
         due = await lines_before(self._state, self.name, old)
         live = [window for window in due if window >= seconds(checkpoint.warm_until)]
         if live:
@@ -373,7 +373,9 @@ class SourcePipeline:
             self._brain = None
             raise
 
-    def _settling(self) -> timedelta:
+    @property
+    def settling(self) -> timedelta:
+        """After so long a window is settled: `late_window`, rounded up to whole windows."""
         return -(-self.pace.late_window // self.window) * self.window
 
     def _remember_lateness(self, window: int, reduced: Reduced) -> None:
@@ -396,7 +398,7 @@ class SourcePipeline:
         return sum(map(lateness.ahead, self._lateness.values()))
 
     def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
-        settled = max(started_at, read_through - self._settling())
+        settled = max(started_at, read_through - self.settling)
         return checkpoints.checkpoint_row(self.name, Checkpoint(read_through, settled, started_at, warm_until))
 
     def _count(self, judgement: Judgement) -> None:

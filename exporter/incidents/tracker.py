@@ -44,6 +44,8 @@ MAX_SHARES = 20
 MAX_REASONS = 5
 """Findings that are kept of what became no incident."""
 
+Pasts = Callable[[str, datetime], Past | None]
+
 Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
 
 
@@ -57,13 +59,13 @@ def advance(
     localise: Localise | None = None,
     releases: Sequence[Release] = (),
     services: int = 1,
-    past: Sequence[Past] = (),
+    past: Pasts | None = None,
     missed: Callable[[NearMiss], None] | None = None,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
-    `releases` stand on the timeline of the incidents that follow them in the same service. `past` is what sources were
-    compared with, for the account of why an incident opened; `missed` is given what ended without becoming one.
+    `releases` stand on the timeline of the incidents that follow them in the same service. `past` is what a source is
+    compared with at a moment, for the account of why an incident opened; `missed` is given what became none.
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
     tracker = _Tracker(
@@ -74,7 +76,7 @@ def advance(
         localise,
         tuple(releases),
         services,
-        tuple(past),
+        past,
         missed,
     )
     ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
@@ -97,7 +99,7 @@ class _Tracker:
         localise: Localise | None,
         releases: tuple[Release, ...],
         services: int,
-        past: tuple[Past, ...],
+        past: Pasts | None,
         missed: Callable[[NearMiss], None] | None,
     ) -> None:
         self.past = past
@@ -195,7 +197,7 @@ class _Tracker:
     def _opening(self, cluster: Cluster, strength: float, now: datetime) -> Opening:
         """The account of a cluster at this moment."""
         shares = tuple(share for share in cluster.shares(self.services) if share.strength)[:MAX_SHARES]
-        sources = {member.source for member in cluster.members}
+        sources = sorted({member.source for member in cluster.members})
         return Opening(
             at=now,
             strength=strength,
@@ -204,7 +206,7 @@ class _Tracker:
             required=self.settings.for_,
             among=self.services,
             shares=shares,
-            past=tuple(known for known in self.past if known.source in sources),
+            past=tuple(known for source in sources if self.past and (known := self.past(source, cluster.starts_at))),
         )
 
     def _tell(self, cluster: Cluster, change: Change, at: datetime) -> None:

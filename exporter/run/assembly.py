@@ -208,6 +208,7 @@ def _assemble(
             config.incidents,
             config.external_labels,
             {pipeline.name: pipeline.window for pipeline in pipelines},
+            {pipeline.name: pipeline.settling for pipeline in pipelines},
             localiser(state, pipelines),
             lock,
             telemetry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.model import Past, Release, TimeRange, Write
+from exporter.model import Release, TimeRange, Write
 from exporter.model.times import moment, seconds
 from exporter.state.file import Rows
 
@@ -69,10 +69,10 @@ async def learnt_from(rows: Rows) -> dict[str, list[TimeRange]]:
     return spans
 
 
-async def learnt_pasts(rows: Rows) -> list[Past]:
-    """What each source is compared with now: from where it was begun to where its windows have settled."""
-    found = await rows.read("SELECT source, started_at, settled_through FROM checkpoints ORDER BY source")
-    return [Past(source, moment(since), moment(through)) for source, since, through in found]
+async def starts(rows: Rows) -> dict[str, datetime]:
+    """Where each source was begun."""
+    found = await rows.read("SELECT source, started_at FROM checkpoints ORDER BY source")
+    return {source: moment(since) for source, since in found}
 
 
 async def decided_until(rows: Rows, source: str, kind: str, end: datetime, detail: str) -> datetime | None:

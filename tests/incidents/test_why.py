@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,10 @@ from exporter.wording.why import why_it_did_not_open, why_it_opened
 from tests.incidents.test_incidents import MINUTE, START, anomaly
 
 SECOND = timedelta(seconds=1)
-PAST = (Past("shop", START - timedelta(days=7), START), Past("other", START, START))
+
+
+def past(source: str, at: datetime) -> Past | None:
+    return Past(source, at - timedelta(days=7), at) if source == "shop" else None
 
 
 def judged(
@@ -35,7 +38,7 @@ def judged(
     near: list[NearMiss] = []
     settings = IncidentSettings(**{"for": needed})
     _, told = advance(
-        (), anomalies, START + 600 * MINUTE, settings, threshold, {}, services=services, past=PAST, missed=near.append
+        (), anomalies, START + 600 * MINUTE, settings, threshold, {}, services=services, past=past, missed=near.append
     )
     return list({item.incident.id: item.incident for item in told}.values()), near
 
@@ -83,6 +86,9 @@ def test_what_would_have_kept_it_from_opening_is_true_of_a_replay(
         above, _ = judged(anomalies, incident.peak + 1e-6, services=services)
         longer, _ = judged(anomalies, 2.0, incident.held + SECOND, services)
         assert incident.id not in {other.id for other in (*above, *longer)}
+        if len({name for _, name in distinct}) > 1:
+            # Whom a window joins may depend on which of two clusters is an incident already.
+            continue
         at, _ = judged(anomalies, incident.peak, services=services)
         as_long, _ = judged(anomalies, 2.0, incident.held, services)
         assert incident.id in {other.id for other in at}
