@@ -238,7 +238,8 @@ class Incident:
     """Why it opened; None where an alert opened it, or a release that did not keep why."""
     peak: float | None = None
     """The greatest strength that it had before it first ended, and how long it had gone on by then: with a threshold
-    above it, or a longer `for`, it would not have opened."""
+    above it, or a longer `for`, it would not have opened, made of the same windows. Whom a window joins may depend on
+    which of several clusters is an incident already."""
     held: timedelta | None = None
 
     @property
