@@ -355,22 +355,23 @@ def list_incidents(place: Place) -> tuple[str, str]:
 
 
 def embedding(place: Place) -> tuple[str, str]:
-    """A model computes in a thread that nothing can break off; in a process of its own, for it ends at once.
-
-    The moment is always the first, for a model that took long to load may have nothing to do for a while.
-    """
+    """A model computes in a thread that nothing can break off; in a process of its own, for it ends at once."""
     model = importlib.import_module(MODEL).get_model_path()
     embedder = {"type": "sentence_transformers", "model": str(model)}
     busy = Busy(place, memory={"type": "local", "embedder": embedder})
-    program = (
-        "import signal, sys; from pathlib import Path; from tests.stops import *; "
-        f"place = Place(Path({str(place.folder)!r}));\n"
-        "with place.signal(signal.SIGTERM, lambda: in_progress('embed', 'encode')):\n"
-        f"    sys.exit(cli.main(['run', '-c', {str(busy.path)!r}]))"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=GIVES_UP_AFTER)
-    return f"{done.returncode}{', Traceback' * ('Traceback' in done.stderr)}, {busy.sound()}", "0, ok"
+    program = "import sys; from tests.stops import embed; sys.exit(embed(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(place.folder)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    said = done.stderr if done.returncode or "Traceback" in done.stderr else ""
+    return f"{done.returncode}, {busy.sound()}{said}", "0, ok"
+
+
+def embed(folder: str) -> int:
+    """The exit code of a daemon that is stopped as soon as its model computes, which it may do only once in a while."""
+    faulthandler.dump_traceback_later(GIVES_UP_AFTER, exit=True)
+    place = Place(Path(folder))
+    with place.signal(signal.SIGTERM, lambda: in_progress("embed", "encode")):
+        return cli.main(["run", "-c", str(place.folder / "exporter.yml")])
 
 
 WAYS: dict[str, Callable[[Place], tuple[str, str]]] = {

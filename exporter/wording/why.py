@@ -27,9 +27,10 @@ def why_it_opened(incident: Incident) -> list[str]:
         f"It opened at {minute(opening.at)} UTC with a strength of {_power(opening.strength)} against a threshold of "
         f"{_power(opening.threshold)}; {_persistence(opening)}.",
         *_account(opening, incident.contributions),
-        f"Made of these windows, it would not have opened with a threshold above {_power(incident.peak or opening.strength)}, the greatest "
-        f"strength that it had{' before it first ended' if incident.reopened else ''}, or with `incidents.for` longer "
-        f"than {duration(incident.held or opening.lasted)}, which it {'lasted' if over else 'has lasted so far'}.",
+        "Made of these windows, it would not have opened with a threshold above "
+        f"{_power(incident.peak or opening.strength)}, the greatest strength that it had"
+        f"{' before it first ended' if incident.reopened else ''}, or with `incidents.for` longer than "
+        f"{duration(incident.held or opening.lasted)}, which it {'lasted' if over else 'has lasted so far'}.",
     ]
 
 
