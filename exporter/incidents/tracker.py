@@ -173,19 +173,18 @@ class _Tracker:
         return (1.0 - anomaly.score) * self.services * windows < 1.0
 
     def _judge(self, cluster: Cluster, now: datetime) -> None:
-        strength = cluster.strength(self.services)
-        if cluster.incident is None and strength >= cluster.peak:
-            cluster = replace(cluster, opening=self._opening(cluster, strength, now))
+        strength, held = cluster.strength(self.services), cluster.last_seen - cluster.starts_at
+        pending = cluster.incident is None
+        account = self._opening(cluster, strength, held, now) if pending else None
+        if strength >= cluster.peak:
+            cluster = replace(cluster, opening=account or cluster.opening)
         if cluster.status != "resolved" and not (cluster.incident and cluster.incident.reopened):
             # Until it first ends: what came back later would have found nothing to reopen, had it not opened.
-            held = cluster.last_seen - cluster.starts_at
             cluster = replace(cluster, peak=max(strength, cluster.peak), held=held)
         self.clusters[cluster.id] = cluster
-        if cluster.incident is None:
-            lasted = cluster.last_seen - cluster.starts_at >= self.settings.for_
-            if lasted and strength >= self.threshold:
-                opening = self._opening(cluster, strength, now)
-                self._tell(replace(cluster, status="firing", opening=opening), "opened", now)
+        if pending:
+            if held >= self.settings.for_ and strength >= self.threshold:
+                self._tell(replace(cluster, status="firing", opening=account), "opened", now)
         elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
         elif cluster.status == "resolved":
@@ -194,7 +193,7 @@ class _Tracker:
         else:
             self._tell(cluster, "updated", now)
 
-    def _opening(self, cluster: Cluster, strength: float, now: datetime) -> Opening:
+    def _opening(self, cluster: Cluster, strength: float, held: timedelta, now: datetime) -> Opening:
         """The account of a cluster at this moment."""
         shares = tuple(share for share in cluster.shares(self.services) if share.strength)[:MAX_SHARES]
         sources = sorted({member.source for member in cluster.members})
@@ -202,7 +201,7 @@ class _Tracker:
             at=now,
             strength=strength,
             threshold=self.threshold,
-            lasted=cluster.last_seen - cluster.starts_at,
+            lasted=held,
             required=self.settings.for_,
             among=self.services,
             shares=shares,
