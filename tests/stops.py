@@ -12,6 +12,7 @@ import faulthandler
 import importlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -25,7 +26,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
 from exporter.cli import main as cli
 from exporter.config import Config
@@ -123,15 +123,22 @@ def judging_windows() -> bool:
 
 def in_progress(thread: str, function: str) -> bool:
     """Whether a thread whose name begins so is inside a function at this moment."""
-    frames = sys._current_frames()
-    mine = [one for one in threading.enumerate() if one.name.startswith(thread)]
-    return any(function in functions(frames.get(one.ident or 0)) for one in mine)
+    mine = {one.ident for one in threading.enumerate() if one.name.startswith(thread)}
+    return any(function in functions for ident, functions in stacks() if ident in mine)
 
 
-def functions(frame: FrameType | None) -> Iterator[str]:
-    while frame is not None:
-        yield frame.f_code.co_name
-        frame = frame.f_back
+def stacks() -> Iterator[tuple[int, list[str]]]:
+    """Each thread and the functions that it is in, as they are at one moment.
+
+    Not by way of `sys._current_frames`: the frames of a thread that runs on while they are walked come to be anything,
+    and the interpreter dies of it.
+    """
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        threads = re.split(r"^(?:Current thread|Thread) (0x[0-9a-f]+).*$", file.read(), flags=re.M)[1:]
+    for ident, lines in zip(threads[::2], threads[1::2], strict=True):
+        yield int(ident, 16), re.findall(r" in (\S+)$", lines, flags=re.M)
 
 
 # --- A daemon with much to do -----------------------------------------------------------------------------
