@@ -16,6 +16,11 @@ route: {receiver: nobody, group_by: [...], group_wait: 0s, group_interval: 1s}
 receivers: [{name: nobody}]
 """
 
+TELLS = """\
+route: {{receiver: somebody, group_by: [...], group_wait: 0s, group_interval: 1s}}
+receivers: [{{name: somebody, webhook_configs: [{{url: "{url}", send_resolved: true}}]}}]
+"""
+
 
 def elasticsearch(home: Path, settings: Mapping[str, str] | None = None) -> Server:
     """One node with its data under `home`; not started yet."""
@@ -40,14 +45,20 @@ def alertmanager(home: Path, *options: str) -> Server:
     return _alertmanager(home, free_port(), ("--cluster.listen-address=", *options))
 
 
-def alertmanager_pair(home: Path) -> tuple[Server, Server]:
-    """Two peers that gossip; not started yet."""
+def alertmanager_pair(home: Path, receiver: str | None = None) -> tuple[Server, Server]:
+    """Two peers that gossip, and notify a webhook if there is a receiver; not started yet."""
     gossip = free_port(), free_port()
     peers = tuple(f"--cluster.peer=127.0.0.1:{port}" for port in gossip)
-    quick = ("--cluster.gossip-interval=50ms", "--cluster.pushpull-interval=1s", "--cluster.settle-timeout=1s")
+    quick = (
+        "--cluster.gossip-interval=50ms",
+        "--cluster.pushpull-interval=1s",
+        "--cluster.settle-timeout=1s",
+        "--cluster.peer-timeout=1s",
+    )
+    config = TELLS.format(url=receiver) if receiver else ALERTMANAGER_CONFIG
     first, second = (
         _alertmanager(
-            home / f"peer-{port}", free_port(), (f"--cluster.listen-address=127.0.0.1:{port}", *peers, *quick)
+            home / f"peer-{port}", free_port(), (f"--cluster.listen-address=127.0.0.1:{port}", *peers, *quick), config
         )
         for port in gossip
     )
@@ -60,11 +71,11 @@ def clustered(url: str) -> bool | None:
     return (cluster["status"] == "ready" and len(cluster["peers"]) == 2) or None
 
 
-def _alertmanager(home: Path, port: int, options: tuple[str, ...]) -> Server:
+def _alertmanager(home: Path, port: int, options: tuple[str, ...], text: str = ALERTMANAGER_CONFIG) -> Server:
     program = provision("alertmanager")
     home.mkdir(parents=True, exist_ok=True)
     config = home / "alertmanager.yml"
-    config.write_text(ALERTMANAGER_CONFIG)
+    config.write_text(text)
     url = f"http://127.0.0.1:{port}"
     listen = f"--web.listen-address=127.0.0.1:{port}"
     command = (str(program), f"--config.file={config}", f"--storage.path={home / 'data'}", listen, *options)
