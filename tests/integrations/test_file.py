@@ -29,10 +29,11 @@ from exporter.model import (
     page_schema,
 )
 from exporter.reading.times import recognise
-from integrations import _content
-from integrations import file as module
-from integrations._content import kind_of, owner_of, stream_of
-from integrations.file import FileSettings, FileSource, read_pages
+from integrations.file import FileSettings
+from integrations.file import content as contents
+from integrations.file import source as module
+from integrations.file.content import kind_of, owner_of, stream_of
+from integrations.file.source import FileSource, read_pages
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -429,7 +430,7 @@ async def test_however_documents_and_text_alternate_index_and_pages_agree(
     lines = [make[kind](number) for number, kind in enumerate(kinds)]
     shop = source(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_content, "BLOCK", block)
+        patch.setattr(contents, "BLOCK", block)
         patch.setattr(module, "BLOCK", block)
         for end in (len(lines) // 2, len(lines)):
             path.write_text("".join(lines[:end]))
@@ -621,7 +622,7 @@ async def test_however_a_log_is_written_rotated_and_polled_each_line_is_there_on
     block = data.draw(st.sampled_from([60, 200, 2 * 1024 * 1024]))
     rotations, written, content = 0, 0, ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_content, "BLOCK", block)
+        patch.setattr(contents, "BLOCK", block)
         patch.setattr(module, "BLOCK", block)
         for step in data.draw(st.lists(st.sampled_from(["write", "half", "poll", "rename", "copy"]), max_size=12)):
             if step in ("write", "half"):
@@ -662,8 +663,8 @@ async def test_however_a_log_is_written_rotated_and_polled_each_line_is_there_on
 
 
 async def test_long_and_binary_lines_break_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_content, "BLOCK", 1 << 16)
-    monkeypatch.setattr(_content, "LONGEST_LINE", 1 << 18)
+    monkeypatch.setattr(contents, "BLOCK", 1 << 16)
+    monkeypatch.setattr(contents, "LONGEST_LINE", 1 << 18)
     path = tmp_path / "orders.log"
     long = f"{stamp(1)} ".encode() + b"x" * 100_000 + b"\n"
     endless = f"{stamp(2)} ".encode() + b"y" * 1_000_000 + b"\n"

@@ -43,7 +43,7 @@ from exporter.model import (
     nanoseconds,
 )
 from exporter.reading.times import EARLIEST
-from integrations._content import (
+from integrations.file.content import (
     BLOCK,
     HEAD,
     Chunk,
@@ -58,7 +58,7 @@ from integrations._content import (
     stream_of,
     unpacked,
 )
-from integrations._lines import LineSettings, Parser, Writer
+from integrations.file.lines import LineSettings, Parser, Writer
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from pydantic import field_validator
 from exporter.model import RecordSourceSettings, nanoseconds, page_schema
 from exporter.reading.levels import severities
 from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
-from integrations._content import Chunk, Kind
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
+from integrations.file.content import Chunk, Kind
 
 GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
