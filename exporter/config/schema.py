@@ -65,8 +65,10 @@ class _Generator(GenerateJsonSchema):
             option.pop("default", None)
             if (default := _default(field)) is not PydanticUndefined:
                 option["default"] = default
-        # What is its own comes first, and after it what it inherits.
-        fields = sorted(settings.model_fields.items(), key=lambda item: item[0] not in settings.__annotations__)
+        # What is its own comes first, and after it what it inherits from elsewhere.
+        home = [base for base in settings.__mro__ if base.__module__.startswith(settings.__module__)]
+        own = {name for base in home for name in base.__annotations__}
+        fields = sorted(settings.model_fields.items(), key=lambda item: item[0] not in own)
         out["properties"] = {field.alias or name: out["properties"][field.alias or name] for name, field in fields}
         if settings in TABLES:
             self._base(out, TABLES[settings])

@@ -1,5 +1,30 @@
 """Read logs from files: text, NDJSON or parquet, compressed or not, growing and rotated."""
 
-from integrations.file.source import FileSettings
+from __future__ import annotations
 
-__all__ = ["FileSettings"]
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from exporter.model import Context
+from integrations.file.settings import FileOptions
+
+if TYPE_CHECKING:
+    from integrations.file.source import FileSource
+
+
+class FileSettings(FileOptions):
+    """Files of this machine."""
+
+    def build(self, context: Context) -> FileSource:
+        # Only what is built needs its index.
+        from integrations.file.source import FileSource
+
+        return FileSource(self, context)
+
+    def read(self, paths: Sequence[str]) -> AsyncIterator[pl.DataFrame]:
+        """The pages of files that are read once, from end to end."""
+        from integrations.file.once import read_pages
+
+        return read_pages(paths, self)

@@ -107,11 +107,16 @@ def opened(path: Path) -> Iterator[Content]:
             file.seek(0)
             yield unpacked(file, magic)
     except FileNotFoundError as error:
-        raise TransientError(f"{path}: it has just been moved or removed; it is looked for again") from error
+        raise moved(path) from error
     except PermissionError as error:
         raise PermanentError(f"{path}: not readable; let the user of this process read it") from error
     except IsADirectoryError as error:
         raise PermanentError(f"{path}: is a directory") from error
+
+
+def moved(path: object) -> TransientError:
+    """What to say of a file that was there a moment ago."""
+    return TransientError(f"{path}: it has just been moved or removed; it is looked for again")
 
 
 def unpacked(file: BinaryIO, magic: bytes) -> Content:

@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import polars as pl
-from pydantic import field_validator
 
-from exporter.model import RecordSourceSettings, nanoseconds, page_schema
+from exporter.model import nanoseconds, page_schema
 from exporter.reading.levels import severities
 from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
 from integrations.file.content import Chunk, Kind
-
-GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
-"""Columns that a pattern over lines of text can fill."""
-
-
-class LineSettings(RecordSourceSettings):
-    """What can be said of lines that nobody has parsed yet."""
-
-    format: Literal["auto", "text", "ndjson", "parquet"] = "auto"
-    """What the files hold; `auto` tells by their first bytes."""
-    service: str | None = None
-    """The service of lines that name none; default: found in the name of the file."""
-    pattern: str | None = None
-    r"""A regular expression over lines of text with named groups: `\[(?P<service>\w+)\]`. Groups are service,
-    severity, timestamp, trace, session, host and body."""
-    timezone: str = "UTC"
-    """Of times that name none, such as Europe/Berlin."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            pl.Series([None], dtype=pl.Datetime("ns")).dt.replace_time_zone(value)
-        except pl.exceptions.PolarsError as error:
-            raise ValueError(f"{value!r} is no time zone; write one such as UTC or Europe/Berlin") from error
-        return value
-
-    @field_validator("pattern")
-    @classmethod
-    def _groups(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            pl.Series([""]).str.extract_groups(value)
-        except pl.exceptions.PolarsError as error:
-            raise ValueError(f"not a regular expression that Rust knows (it has no look-around): {value!r}") from error
-        names = set(re.findall(r"\(\?P?<(\w+)>", value))
-        # Earlier releases knew the group span and made nothing of it: a pattern that has it means what it meant.
-        if not names or names - {*GROUPS, "span"}:
-            raise ValueError(f"needs named groups out of {', '.join(GROUPS)}")
-        return value
+from integrations.file.settings import GROUPS, FileOptions
 
 
 @dataclass
@@ -90,7 +48,7 @@ _PROGRAM_ISO = (
 class Parser:
     """Turns lines of files into pages."""
 
-    def __init__(self, settings: LineSettings) -> None:
+    def __init__(self, settings: FileOptions) -> None:
         self._settings = settings
         self._decoder = Decoder(settings)
         self._excluded = list(settings.excluded)

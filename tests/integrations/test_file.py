@@ -29,11 +29,12 @@ from exporter.model import (
     page_schema,
 )
 from exporter.reading.times import recognise
-from integrations.file import FileSettings
+from integrations.file import FileSettings, index, listing
 from integrations.file import content as contents
-from integrations.file import source as module
+from integrations.file import pages as kept
 from integrations.file.content import kind_of, owner_of, stream_of
-from integrations.file.source import FileSource, read_pages
+from integrations.file.once import read_pages
+from integrations.file.source import FileSource
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -148,7 +149,7 @@ async def test_a_time_of_day_is_of_the_day_on_which_the_file_was_written_or_of_o
 
 
 async def test_a_log_without_dates_grows_over_days_of_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CACHED_PAGES", 0)
+    monkeypatch.setattr(kept, "CACHED_PAGES", 0)
     path = tmp_path / "app.log"
     whole = TimeRange(NOON - 10 * 24 * HOUR, NOON + HOUR)
     path.write_text("18:00:00 INFO friday\n")
@@ -431,7 +432,7 @@ async def test_however_documents_and_text_alternate_index_and_pages_agree(
     shop = source(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "BLOCK", block)
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(index, "BLOCK", block)
         for end in (len(lines) // 2, len(lines)):
             path.write_text("".join(lines[:end]))
             await read(shop)
@@ -569,7 +570,7 @@ async def test_rotated_generations_belong_to_the_path_of_their_log(path: str, tm
 async def test_a_generation_that_may_not_be_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app.log.1").write_text(text(range(5)))
     (tmp_path / "app.log").write_text(text(range(5, 9)))
-    monkeypatch.setattr(module, "_readable", lambda path: path.name != "app.log.1")
+    monkeypatch.setattr(listing, "_readable", lambda path: path.name != "app.log.1")
     shop = source(tmp_path / "app.log")
     assert (await read(shop)).height == 4
     assert await shop.unusable() == {"unreadable_file": 1}
@@ -623,7 +624,7 @@ async def test_however_a_log_is_written_rotated_and_polled_each_line_is_there_on
     rotations, written, content = 0, 0, ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "BLOCK", block)
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(index, "BLOCK", block)
         for step in data.draw(st.lists(st.sampled_from(["write", "half", "poll", "rename", "copy"]), max_size=12)):
             if step in ("write", "half"):
                 lines = data.draw(st.integers(1, 12))

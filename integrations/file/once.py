@@ -1,0 +1,153 @@
+"""Read files and standard input once, from end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import logging
+import os
+import re
+import select
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from exporter.model import ConfigError
+from integrations.file.content import BLOCK, Content, Kind, chunks, head_of, kind_of, opened, owner_of, unpacked
+from integrations.file.identity import begun, identifying
+from integrations.file.lines import Parser, Writer
+from integrations.file.listing import listed
+from integrations.file.parquet import ROWS, rows_of
+from integrations.file.settings import FileOptions
+
+logger = logging.getLogger(__name__)
+
+_ARRAY = re.compile(rb"\s*\[\s*\{")
+
+ASIDE_MILLISECONDS = 100
+"""How long standard input is waited for before its reader looks up."""
+
+
+async def read_pages(paths: Sequence[str], settings: FileOptions) -> AsyncIterator[pl.DataFrame]:
+    """All lines of files, directories or patterns, `-` being standard input, from their first to their last.
+
+    Lines are called by path and number. Raises ConfigError when there is nothing to read.
+    """
+    parser, typed = Parser(settings), _Typed()
+    try:
+        for path in paths:
+            pages = _standard_input(typed, settings, parser) if path == "-" else _every_page(path, settings, parser)
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                yield page
+    finally:
+        typed.over = True
+
+
+def _every_page(pattern: str, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
+    files = listed(settings.model_copy(update={"path": (pattern,)}), rotated=False)
+    if not files and Path(pattern).is_dir():
+        raise ConfigError(f"{pattern}: holds no file to read; give a file, or a pattern such as {pattern}/*/*.log")
+    if not files:
+        raise ConfigError(f"{pattern}: no such file; give a file, a directory, a pattern, or - for standard input")
+    for path, stat in files:
+        with opened(path) as content:
+            head = head_of(content)
+        kind = kind_of(head, settings.format)
+        writer = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC))
+        if kind == "parquet":
+            yield from _all_rows(path, writer, parser)
+        elif kind != "binary":
+            if _ARRAY.match(head):
+                raise ConfigError(
+                    f"{path}: is one JSON array; give NDJSON, one object a line, as jq -c '.[]' writes it"
+                )
+            identifying(writer, parser, head)
+            writer.begun = begun(path, writer, parser)
+            with opened(path) as content:
+                yield from _all_lines(content, writer, parser)
+                if getattr(content, "truncated", False):
+                    logger.warning("%s: its end is missing; what there is of it was read", path)
+        elif len(files) == 1:
+            raise ConfigError(f"{path}: is not text; give text in UTF-8, NDJSON or parquet, also as .gz or .zst")
+        else:
+            logger.warning("%s: is not text; left out", path)
+
+
+def _named(path: Path, kind: Kind, reference: datetime) -> Writer:
+    service, host = owner_of(path)
+    return Writer(str(path), service, host, kind, reference, place=str(path))
+
+
+def _all_lines(content: Content, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
+    carry: int | None = None
+    for chunk in chunks(content, 0, 1, None, final=True):
+        page, _ = parser.page(writer, chunk, carry)
+        times = page["timestamp"].drop_nulls()
+        carry = int(times[-1]) if len(times) else carry
+        if page.height:
+            yield page
+
+
+def _all_rows(path: Path, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
+    for start in itertools.count(0, ROWS):
+        frame = rows_of(path, start, ROWS)
+        if not frame.height:
+            return
+        yield parser.rows(writer, frame, start)[0]
+
+
+class _Typed(io.RawIOBase):
+    """Standard input, whose reader can be sent home: what a terminal is asked for may never come."""
+
+    over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        descriptor = sys.stdin.fileno()
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        while not self.over:
+            if waiting.poll(ASIDE_MILLISECONDS):
+                data = os.read(descriptor, len(buffer))
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+
+def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
+    """What is piped in: lines as they come; a parquet file, which is read from its end, by way of the disk."""
+    pipe = io.BufferedReader(typed)
+    magic = pipe.peek(4)[:4]
+    now = datetime.now(UTC)
+    if magic == b"PAR1":
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            while data := pipe.read(BLOCK):
+                file.write(data)
+            file.flush()
+            yield from _all_rows(Path(file.name), _named(Path("stdin"), "parquet", now), parser)
+        return
+    content = unpacked(pipe, magic)
+    head = head_of(content)
+    kind = kind_of(head, settings.format)
+    if kind == "binary":
+        raise ConfigError("standard input is not text; give text in UTF-8, NDJSON or parquet, also packed")
+    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser)
+
+
+class _Again:
+    """A pipe whose beginning has been looked at already."""
+
+    def __init__(self, head: bytes, rest: Content) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int, /) -> bytes:
+        data, self._head = self._head, b""
+        return data or self._rest.read(size)
