@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter.model import Context, FieldMap, Paths, RecordSourceSettings
+from exporter.model import FieldMap, Paths, RecordSourceSettings
 from integrations._http import HttpSettings
 from integrations.loki.entries import LINE, STREAM
 from integrations.loki.logql import selector_end
-
-if TYPE_CHECKING:
-    from integrations.loki.source import LokiSource
 
 
 class LokiFields(FieldMap):
@@ -64,8 +61,8 @@ class LokiFields(FieldMap):
     template: Paths = ("log_record_template", "log.record.template")
 
 
-class LokiSettings(RecordSourceSettings, HttpSettings):
-    """A Loki of version 3 or 2.9, self-hosted or in the cloud."""
+class LokiOptions(RecordSourceSettings, HttpSettings):
+    """What can be said of a Loki."""
 
     type: Literal["loki"] = "loki"
     url: str
@@ -92,13 +89,7 @@ class LokiSettings(RecordSourceSettings, HttpSettings):
         return text
 
     @model_validator(mode="after")
-    def _one_tenant(self) -> LokiSettings:
+    def _one_tenant(self) -> Self:
         if self.tenant and any(name.lower() == "x-scope-orgid" for name in self.headers):
             raise ValueError("give either tenant or the header X-Scope-OrgID")
         return self
-
-    def build(self, context: Context) -> LokiSource:
-        # Only what is built needs its client.
-        from integrations.loki.source import LokiSource
-
-        return LokiSource(self, context)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -17,10 +17,7 @@ from integrations._http import Client, Refused, Unready, join, pause
 from integrations.loki.entries import Entry, entries_of, most_telling, order_of
 from integrations.loki.errors import TooLarge, TooMuch, outcome_of, remedy_for, too_much
 from integrations.loki.logql import guarded, pieces, quoted, selector_end, with_matchers
-
-if TYPE_CHECKING:
-    from integrations.loki.settings import LokiSettings
-
+from integrations.loki.settings import LokiOptions
 
 ATTEMPTS = 4
 """Tries of one request; what still fails is the caller's to try again later."""
@@ -71,7 +68,7 @@ class Page:
 class LokiSource:
     """Lines of a LogQL query, by range of their timestamp."""
 
-    def __init__(self, settings: LokiSettings, context: Context) -> None:
+    def __init__(self, settings: LokiOptions, context: Context) -> None:
         self.name = settings.name
         self._settings = settings
         self._telemetry = context.telemetry

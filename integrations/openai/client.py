@@ -24,13 +24,12 @@ from exporter.model import (
 )
 from exporter.wording.text import brief, shorten
 from integrations._http import retry_after
+from integrations.openai.answers import MAX_ANSWER_CHARS, InvalidAnswer, parse, repair
+from integrations.openai.settings import OpenAIOptions
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
-
-    from integrations.openai.settings import OpenAISettings
-from integrations.openai.answers import MAX_ANSWER_CHARS, InvalidAnswer, parse, repair
 
 MAX_ATTEMPTS = 8
 """Requests for one answer: two steps down the ladder, two options that are refused, one repair, and some room."""
@@ -60,7 +59,7 @@ class Capabilities:
 class OpenAI:
     """An `LLM`. What a server refuses is remembered, so that it is refused once a day."""
 
-    def __init__(self, settings: OpenAISettings, telemetry: Telemetry, clock: Clock | None = None) -> None:
+    def __init__(self, settings: OpenAIOptions, telemetry: Telemetry, clock: Clock | None = None) -> None:
         self.model = settings.model
         self.capabilities = Capabilities()
         self._settings = settings

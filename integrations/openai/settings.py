@@ -5,23 +5,19 @@ from __future__ import annotations
 import ipaddress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import Context, Duration, LLMSettings, Unit
+from exporter.model import Duration, LLMSettings, Unit
 from integrations._http import TlsSettings
-
-if TYPE_CHECKING:
-    from integrations.openai.client import OpenAI
-
 
 _PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
 
 
-class OpenAISettings(LLMSettings):
-    """A model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, OpenAI and others."""
+class OpenAIOptions(LLMSettings):
+    """What can be said of a model behind an OpenAI-compatible endpoint."""
 
     type: Literal["openai"]
     base_url: str
@@ -58,7 +54,7 @@ class OpenAISettings(LLMSettings):
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _consistent(self) -> OpenAISettings:
+    def _consistent(self) -> Self:
         if self.api_key and self.api_key_file:
             raise ValueError("api_key and api_key_file are both given; give one of them")
         host = urlsplit(self.base_url).hostname or ""
@@ -68,12 +64,6 @@ class OpenAISettings(LLMSettings):
                 "use a model of your own, or permit it with allow_remote: true"
             )
         return self
-
-    def build(self, context: Context) -> OpenAI:
-        # Only what is built needs its client.
-        from integrations.openai.client import OpenAI
-
-        return OpenAI(self, context.telemetry, context.clock)
 
 
 def is_private(host: str) -> bool:

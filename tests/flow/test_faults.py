@@ -19,7 +19,7 @@ from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Context, Source, TimeRange, TransientError, floor, nanoseconds
 from integrations.elasticsearch import ElasticsearchSettings
-from integrations.loki.settings import LokiSettings
+from integrations.loki import LokiSettings
 from tests.fakes.proxy import Fault, Proxy, proxied
 from tests.servers.process import PATIENCE, Server
 from tests.servers.process import request as ask

@@ -30,8 +30,8 @@ from exporter.model import (
     nanoseconds,
     page_schema,
 )
+from integrations.loki import LokiSettings
 from integrations.loki.logql import guarded, selector_end, with_matchers
-from integrations.loki.settings import LokiSettings
 from integrations.loki.source import LokiSource
 from tests.fakes.logql import parse
 from tests.fakes.loki import LokiFake

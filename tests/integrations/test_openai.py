@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from exporter.model import PermanentError, Telemetry, TransientError
 from exporter.telemetry import PrometheusTelemetry
+from integrations.openai import OpenAISettings
 from integrations.openai.answers import InvalidAnswer, parse
 from integrations.openai.client import Capabilities, OpenAI
-from integrations.openai.settings import OpenAISettings, is_private
+from integrations.openai.settings import is_private
 from tests.fakes.llm import FakeLLM, Reply, answers_oddly, fails, hangs, says, scripted
 from tests.servers.process import PATIENCE
 

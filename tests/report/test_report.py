@@ -20,8 +20,8 @@ from exporter.report import rules as reports
 from exporter.report.llm import SCHEMA, judge_answer, prompt_data, samples, write_with_llm
 from exporter.report.rules import write
 from exporter.telemetry import PrometheusTelemetry
+from integrations.openai import OpenAISettings
 from integrations.openai.client import OpenAI
-from integrations.openai.settings import OpenAISettings
 from tests import samples as given_samples
 from tests.fakes.llm import Reply, answers_oddly, fails, hangs, says, scripted
 from tests.servers.process import PATIENCE
