@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -13,8 +13,9 @@ from typing import TypeVar
 from exporter.flow.brain import Brain, Judgement
 from exporter.flow.settings import Pace
 from exporter.flow.warmup import plan
-from exporter.ingest import lateness, reduction, sampling
-from exporter.ingest.reader import read_and_reduce
+from exporter.flow.windows import WindowReader
+from exporter.ingest import reduction
+from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
 from exporter.model.times import moment, seconds
@@ -35,9 +36,6 @@ MAX_WINDOWS_PER_CHUNK = 240
 
 COMPARED_AGAIN = 4
 """Times `late_window` after which a window is compared for the last time, to count what came too late."""
-
-LATENESS_OVER = timedelta(hours=1)
-"""Event time whose lines say how late lines are."""
 
 
 def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
@@ -79,15 +77,14 @@ class SourcePipeline:
         self.pace = pace
         self.stalled = False
         """Set by whoever polls: grouping waits no more for a source that has not answered for long."""
-        self._readers = readers
-        self._limit = max_lines_per_window
         self._telemetry = telemetry or NoTelemetry()
+        self._reader = WindowReader(source, settings, self._telemetry, readers, max_lines_per_window)
         self._lock = lock or asyncio.Lock()
         self._brain: Brain | None = None
         self._thinking = asyncio.Lock()
         """Held while the brain is used: previews come from another job, and it is not made for two threads. Between
         judging and the commit nobody may load it again either, for the rows are not there yet."""
-        self._lateness: dict[int, lateness.Lateness] = {}
+        self._lately = Lately()
 
     async def checkpoint(self) -> Checkpoint | None:
         """The committed checkpoint, or None before the first start."""
@@ -108,7 +105,7 @@ class SourcePipeline:
 
     async def _begin(self, until: datetime, now: datetime) -> None:
         """First start: fix, on the record, which windows warm-up takes."""
-        chosen = await plan(self.source, self.settings, until, self.pace.warmup, self._limit)
+        chosen = await plan(self.source, self.settings, until, self.pace.warmup, self._reader.limit)
         planned = [checkpoints.decision_row(self.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
         await self.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
         log.info("%s: learning before the first alarm: %s", self.name, chosen)
@@ -155,10 +152,9 @@ class SourcePipeline:
 
     async def _take(self, time_range: TimeRange, checkpoint: Checkpoint) -> int:
         """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
-        counts = await self._counts(time_range)
-        if self._limit is not None:
-            time_range = sampling.at_once(time_range, self.window, counts, self._limit, LINES_PER_CHUNK)
-        by_window = await self._read(time_range, counts)
+        counts = await self._reader.counts(time_range)
+        time_range = self._reader.at_once(time_range, counts, LINES_PER_CHUNK)
+        by_window = await self._reader.read(time_range, counts)
         async with self._thinking:
             return await self._learn_from(time_range, by_window, checkpoint)
 
@@ -179,52 +175,6 @@ class SourcePipeline:
         await self._commit(judged, replace(checkpoint, read_through=read_through))
         return sum(reduced.lines.height for _, reduced, _ in judged)
 
-    async def _counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
-        """Lines of each window, where it matters before they are read."""
-        return {} if self._limit is None else await self.source.count(time_range, self.window)
-
-    async def _read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[int, Reduced]:
-        samples = await self._samples(time_range, counts)
-        windows = time_range.duration // self.window
-        step = -(-windows // self._readers) * self.window
-        parts: list[Reduced] = []
-        sampled = {sample.window for sample in samples}
-        starts = [start for start in time_range.windows(self.window) if start not in sampled]
-        for span in sampling.joined(TimeRange(start, start + self.window) for start in starts):
-            parts += await asyncio.gather(
-                *(read_and_reduce(self.source, part, self.settings) for part in span.split(step))
-            )
-        for sample in samples:
-            parts += [await read_and_reduce(self.source, r, self.settings, sample.lines) for r in sample.ranges]
-        merged = await asyncio.to_thread(reduction.merge, parts)
-        self._telemetry.count("source_lines_read", merged.lines.height, source=self.name)
-        for reason, amount in merged.dropped.items():
-            self._telemetry.count("source_lines_dropped", amount, source=self.name, reason=reason)
-        exact = {seconds(sample.window): sample.exact for sample in samples}
-        shares = {seconds(sample.window): sample.share for sample in samples}
-        marked = replace(merged, exact=exact, sampled=shares)
-        found = await asyncio.to_thread(reduction.windows, marked, self.window)
-        unread = {
-            window: replace(reduction.empty(), exact={window: exact[window]}, sampled={window: shares[window]})
-            for window in exact.keys() - found.keys()
-        }
-        return {**found, **unread}
-
-    async def _samples(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> list[sampling.Sample]:
-        """What is read of the windows that have too many lines."""
-        samples = []
-        for start in sampling.over(counts, self._limit):
-            span = TimeRange(start, start + self.window)
-            if self._limit is None or start not in time_range:
-                continue
-            by_second = await self.source.count(span, sampling.SECOND)
-            sample = sampling.choose(self.name, start, by_second, self._limit)
-            if sample:
-                samples.append(sample)
-                self._telemetry.count("source_windows_sampled", source=self.name)
-                self._telemetry.count("source_lines_left_out", sample.left_out, source=self.name)
-        return samples
-
     async def _commit(
         self,
         judged: Sequence[tuple[int, Reduced, Judgement]],
@@ -244,7 +194,7 @@ class SourcePipeline:
             await self._or_forget(self._state.write(writes))
         for window, reduced, judgement in judged:
             self._count(judgement)
-            self._remember_lateness(window, reduced)
+            self._lately.remember(window, reduced.lateness)
             if self.watch:
                 self.watch(window, judgement)
 
@@ -304,7 +254,7 @@ class SourcePipeline:
         What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
         """
         time_range = TimeRange(moment(window), moment(window) + self.window)
-        reduced = (await self._read(time_range, {moment(window): counted})).get(window) or reduction.empty()
+        reduced = (await self._reader.read(time_range, {moment(window): counted})).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
         async with self._thinking:
             brain = await self.brain()
@@ -348,7 +298,7 @@ class SourcePipeline:
 
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
-        by_window = await self._read(time_range, await self._counts(time_range))
+        by_window = await self._reader.read(time_range, await self._reader.counts(time_range))
         found: list[Anomaly] = []
         async with self._thinking:
             brain = await self.brain()
@@ -378,12 +328,6 @@ class SourcePipeline:
         """After so long a window is settled: `late_window`, rounded up to whole windows."""
         return -(-self.pace.late_window // self.window) * self.window
 
-    def _remember_lateness(self, window: int, reduced: Reduced) -> None:
-        """A window's last read is its truth here too: only then all that came late is in it."""
-        self._lateness[window] = reduced.lateness
-        oldest = max(self._lateness) - LATENESS_OVER // timedelta(seconds=1)
-        self._lateness = {start: one for start, one in self._lateness.items() if start > oldest}
-
     @property
     def learning(self) -> str:
         """What is still missing before a window may be called anomalous, in words."""
@@ -391,11 +335,11 @@ class SourcePipeline:
 
     def lateness(self, share: float) -> float | None:
         """Seconds within which this share of the lines of the last hour came; None where lines do not say."""
-        return lateness.quantile(self._lateness.values(), share)
+        return self._lately.quantile(share)
 
     def lines_ahead(self) -> int:
         """Lines of the last hour that were ingested before their own time."""
-        return sum(map(lateness.ahead, self._lateness.values()))
+        return self._lately.ahead()
 
     def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
         settled = max(started_at, read_through - self.settling)

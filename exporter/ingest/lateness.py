@@ -23,6 +23,9 @@ AHEAD = 0.0
 SAMPLE_LINES = 5_000
 """Lines of which `check-config --connect` measures the lateness."""
 
+OVER = timedelta(hours=1)
+"""Event time whose lines say how late lines are."""
+
 _STEPS = 8
 """Bounds in each doubling: a bound is at most 9 % above what it stands for."""
 
@@ -73,6 +76,25 @@ def quantile(parts: Iterable[Lateness], share: float) -> float | None:
 def ahead(lateness: Lateness) -> int:
     """Lines whose clock is ahead of that of the log store."""
     return sum(lines for (_, bound), lines in lateness.items() if bound == AHEAD)
+
+
+class Lately:
+    """The lateness of the last hour of event time, window by window."""
+
+    def __init__(self) -> None:
+        self._windows: dict[int, Lateness] = {}
+
+    def remember(self, window: int, lateness: Lateness) -> None:
+        """A window's last read is its truth here too: only then all that came late is in it."""
+        self._windows[window] = lateness
+        oldest = max(self._windows) - OVER // timedelta(seconds=1)
+        self._windows = {start: one for start, one in self._windows.items() if start > oldest}
+
+    def quantile(self, share: float) -> float | None:
+        return quantile(self._windows.values(), share)
+
+    def ahead(self) -> int:
+        return sum(map(ahead, self._windows.values()))
 
 
 async def check(settings: SourceSettings, source: Source, now: datetime) -> Check:

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import SOURCES, parse, resolve
+from exporter.flow.windows import WindowReader
 from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
-from exporter.model import Anomaly, Context, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
+from exporter.model import Anomaly, Context, NoTelemetry, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.state.checkpoints import decision_row
@@ -198,7 +199,7 @@ async def test_however_a_range_is_divided_the_same_lines_are_read(tmp_path: Path
     world = World(tmp_path, steady(0, 180, 10))
     worlds.append(world)
     whole = TimeRange(START, START + 3 * MINUTE)
-    read = world.pipeline._read
+    read = WindowReader(world.source, world.pipeline.settings, NoTelemetry(), limit=LIMIT).read
     together = await read(whole, await world.source.count(whole, MINUTE))
     for part in whole.split(MINUTE):
         alone = await read(part, await world.source.count(part, MINUTE))
@@ -265,9 +266,9 @@ async def read_sample(source: Source, folder: Path) -> None:
     """One minute of ten lines a second, of which a hundred may be read."""
     world = World(folder, [])
     try:
-        world.pipeline.source = source
+        reader = WindowReader(source, world.pipeline.settings, NoTelemetry(), limit=LIMIT)
         span = TimeRange(NOW, NOW + MINUTE)
-        by_window = await world.pipeline._read(span, await source.count(span, MINUTE))
+        by_window = await reader.read(span, await reader.counts(span))
         reduced = by_window[seconds(NOW)]
         assert reduced.exact == {seconds(NOW): 600}
         assert reduced.lines.height == LIMIT
