@@ -32,7 +32,6 @@ LONG_FILE, LONG_CLASS = 450, 300
 
 TOO_LONG_FOR_NOW = {
     "exporter/cli/main.py",
-    "exporter/flow/source.py: SourcePipeline",
 }
 """What is yet to be divided: nothing may be added here."""
 

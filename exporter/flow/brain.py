@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,6 +12,7 @@ from exporter.detection import Detection, Detector
 from exporter.detection.observation import observe
 from exporter.mining.miner import Miner
 from exporter.model import Anomaly, Reduced, SqlValue, Write
+from exporter.state.file import State
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,38 @@ def _together(first: Judgement, second: Judgement) -> Judgement:
         first.dropped,
         first.new_templates,
     )
+
+
+class BrainKeeper:
+    """The brain of a source as its rows say it is: made when first needed, and again after a failure."""
+
+    def __init__(self, source: str, make_brain: Callable[[], Brain], state: State) -> None:
+        self._source = source
+        self._make_brain = make_brain
+        self._state = state
+        self._brain: Brain | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Brain]:
+        """For one job at a time, from judging to the commit: it is not made for two threads, and nobody may load it
+        while its rows are not there yet. When the job fails, memory may differ from the rows, and it is dropped."""
+        async with self._lock:
+            brain = await self.brain()
+            try:
+                yield brain
+            except BaseException:
+                self._brain = None
+                raise
+
+    async def brain(self) -> Brain:
+        if self._brain is None:
+            brain = self._make_brain()
+            await asyncio.to_thread(brain.load, await self._state.derived_rows(self._source))
+            self._brain = brain
+        return self._brain
+
+    @property
+    def learning(self) -> str:
+        """What is still missing before a window may be called anomalous, in words."""
+        return self._brain.detector.learning if self._brain else ""

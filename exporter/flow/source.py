@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-from exporter.flow.brain import Brain, Judgement
+from exporter.flow.brain import Brain, BrainKeeper, Judgement
 from exporter.flow.settings import Pace
 from exporter.flow.warmup import plan
 from exporter.flow.windows import WindowReader
@@ -26,8 +25,6 @@ from exporter.state.incidents import grouped_through
 from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LINES_PER_CHUNK = 100_000
 """Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
@@ -71,7 +68,6 @@ class SourcePipeline:
         self.stopping = False
         self.watch: Callable[[int, Judgement], None] | None = None
         """Called with each window that was judged and committed: progress, and what a backtest collects."""
-        self._make_brain = make_brain
         self._state = state
         self.settings = settings
         self.pace = pace
@@ -80,10 +76,7 @@ class SourcePipeline:
         self._telemetry = telemetry or NoTelemetry()
         self._reader = WindowReader(source, settings, self._telemetry, readers, max_lines_per_window)
         self._lock = lock or asyncio.Lock()
-        self._brain: Brain | None = None
-        self._thinking = asyncio.Lock()
-        """Held while the brain is used: previews come from another job, and it is not made for two threads. Between
-        judging and the commit nobody may load it again either, for the rows are not there yet."""
+        self._keeper = BrainKeeper(self.name, make_brain, state)
         self._lately = Lately()
 
     async def checkpoint(self) -> Checkpoint | None:
@@ -155,18 +148,19 @@ class SourcePipeline:
         counts = await self._reader.counts(time_range)
         time_range = self._reader.at_once(time_range, counts, LINES_PER_CHUNK)
         by_window = await self._reader.read(time_range, counts)
-        async with self._thinking:
-            return await self._learn_from(time_range, by_window, checkpoint)
+        async with self._keeper.held() as brain:
+            return await self._learn_from(brain, time_range, by_window, checkpoint)
 
-    async def _learn_from(self, time_range: TimeRange, by_window: dict[int, Reduced], checkpoint: Checkpoint) -> int:
+    async def _learn_from(
+        self, brain: Brain, time_range: TimeRange, by_window: dict[int, Reduced], checkpoint: Checkpoint
+    ) -> int:
         """Judge and commit the windows of a range that was read. Returns their lines."""
-        brain = await self.brain()
         judged: list[tuple[int, Reduced, Judgement]] = []
         for start in time_range.windows(self.window):
             window = seconds(start)
             reduced = by_window.pop(window, None) or reduction.empty()
             began = time.monotonic()
-            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced))
+            judgement = await asyncio.to_thread(brain.judge, window, reduced)
             self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
             judged.append((window, reduced, judgement))
             if self.stopping:
@@ -191,7 +185,7 @@ class SourcePipeline:
                 lines = reduced.exact.get(window, reduced.lines.height)
                 writes.append(window_row(self.name, window, lines, reads))
                 writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
-            await self._or_forget(self._state.write(writes))
+            await self._state.write(writes)
         for window, reduced, judgement in judged:
             self._count(judgement)
             self._lately.remember(window, reduced.lateness)
@@ -256,9 +250,8 @@ class SourcePipeline:
         time_range = TimeRange(moment(window), moment(window) + self.window)
         reduced = (await self._reader.read(time_range, {moment(window): counted})).get(window) or reduction.empty()
         reduced = replace(reduced, exact={**reduced.exact, window: counted})
-        async with self._thinking:
-            brain = await self.brain()
-            judgement = await self._or_forget(asyncio.to_thread(brain.judge, window, reduced, late=True))
+        async with self._keeper.held() as brain:
+            judgement = await asyncio.to_thread(brain.judge, window, reduced, late=True)
             await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
         self._telemetry.count("source_late_windows", source=self.name)
 
@@ -283,10 +276,9 @@ class SourcePipeline:
 
     async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:
         """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
-        async with self._thinking:
-            brain = await self.brain()
+        async with self._keeper.held() as brain:
             judged = [
-                (start + self.window, await self._or_forget(asyncio.to_thread(brain.settle, seconds(start))))
+                (start + self.window, await asyncio.to_thread(brain.settle, seconds(start)))
                 for start in span.windows(self.window)
             ]
             async with self._lock:
@@ -294,34 +286,21 @@ class SourcePipeline:
                 for reached, judgement in judged:
                     writes += judgement.writes
                     writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
-                await self._or_forget(self._state.write(writes))
+                await self._state.write(writes)
 
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
         by_window = await self._reader.read(time_range, await self._reader.counts(time_range))
         found: list[Anomaly] = []
-        async with self._thinking:
-            brain = await self.brain()
+        async with self._keeper.held() as brain:
             for window in sorted(by_window):
-                judgement = await self._or_forget(asyncio.to_thread(brain.preview, window, by_window[window]))
+                judgement = await asyncio.to_thread(brain.preview, window, by_window[window])
                 found += judgement.anomalies
         return found
 
     async def brain(self) -> Brain:
         """The brain as the rows say it is."""
-        if self._brain is None:
-            brain = self._make_brain()
-            await asyncio.to_thread(brain.load, await self._state.derived_rows(self.name))
-            self._brain = brain
-        return self._brain
-
-    async def _or_forget(self, work: Awaitable[T]) -> T:
-        """After a failure memory may differ from the rows: drop it, and load it again when next needed."""
-        try:
-            return await work
-        except BaseException:
-            self._brain = None
-            raise
+        return await self._keeper.brain()
 
     @property
     def settling(self) -> timedelta:
@@ -331,7 +310,7 @@ class SourcePipeline:
     @property
     def learning(self) -> str:
         """What is still missing before a window may be called anomalous, in words."""
-        return self._brain.detector.learning if self._brain else ""
+        return self._keeper.learning
 
     def lateness(self, share: float) -> float | None:
         """Seconds within which this share of the lines of the last hour came; None where lines do not say."""
