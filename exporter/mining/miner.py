@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from exporter.ingest.shapes import frame_of
 from exporter.mining import masks
 from exporter.mining.counts import Row, TemplateCounts
+from exporter.mining.distinct import Unknown, groups_of, unknown_of
 from exporter.mining.masks import WILDCARD
 from exporter.model import Reduced, SqlValue, Write, stable_key
 
@@ -38,8 +37,6 @@ from exporter.mining.rows import (
 )
 from exporter.mining.settings import MiningSettings
 from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, TEMPLATES_SCHEMA, Mined, Template
-
-MAX_EXAMPLE_CHARS = 400
 
 MAX_SHAPES = 20_000
 """Coarse shapes of a service whose template is remembered; the oldest is forgotten and found again by the tree."""
@@ -92,27 +89,6 @@ class _Service:
         self.texts[masked][1] -= 1
         if not self.texts[masked][1]:
             del self.texts[masked]
-
-
-class _Groups(NamedTuple):
-    """The distinct shapes of each service in a window, in the order of their keys: when first, and how many lines."""
-
-    services: list[int]
-    shapes: list[int]
-    first: list[int]
-    sizes: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """A shape that has no template yet."""
-
-    service: str
-    first: int
-    text: str
-    given: bool
-    key: int
-    example: str
 
 
 @dataclass
@@ -234,11 +210,11 @@ class Miner:
 
     def mine(self, window: int, reduced: Reduced, learn: bool = True) -> Mined:
         """The template of each shape of a window. Without `learn` nothing changes: what has none gets an id below 0."""
-        groups = _groups(reduced.lines)
+        groups = groups_of(reduced.lines)
         names = self._names_of(set(groups.services), reduced.names)
         owners = [names.get(service, "") for service in groups.services]
         known = self._known(owners, groups.shapes)
-        unknown = _unknown(reduced, owners, groups, [at for at, key in enumerate(known) if key is None])
+        unknown = unknown_of(reduced, owners, groups, [at for at, key in enumerate(known) if key is None])
         found, passing = self._learn(window, unknown) if learn else self._look(unknown)
         ids = [
             self._find(found[owner, shape] if key is None else key)
@@ -302,7 +278,7 @@ class Miner:
 
     # --- Looking, without a change ----------------------------------------------------------------
 
-    def _look(self, shapes: Sequence[_Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
+    def _look(self, shapes: Sequence[Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
         """Templates that shapes would have; what has none is told apart by its masked text."""
         found = {(shape.service, shape.key): OVERFLOW for shape in shapes}
         passing: dict[tuple[str, str], int] = {}
@@ -313,7 +289,7 @@ class Miner:
             found[shape.service, shape.key] = key
         return found, {key: Template(key, name, text) for (name, text), key in passing.items()}
 
-    def _look_up(self, shape: _Unknown, tokens: tuple[str, ...]) -> int | None:
+    def _look_up(self, shape: Unknown, tokens: tuple[str, ...]) -> int | None:
         service = self._services.get(shape.service)
         if service is None:
             return None
@@ -327,7 +303,7 @@ class Miner:
         pattern = cluster.pattern(tokens)
         return next((key for key in cluster.templates if self._entries[key].tokens == pattern), None)
 
-    def _admitted(self, shapes: Sequence[_Unknown]) -> list[tuple[_Unknown, tuple[str, ...]]]:
+    def _admitted(self, shapes: Sequence[Unknown]) -> list[tuple[Unknown, tuple[str, ...]]]:
         """The shapes that the budget of their service admits, in the fixed order, with their tokens."""
         ordered = sorted(shapes, key=lambda shape: (shape.service, shape.first, shape.text, shape.key))
         taken: Counter[str] = Counter()
@@ -343,13 +319,13 @@ class Miner:
         texts = masks.masked([shape.text for shape in admitted], self.settings.masks, self.settings.keep_keys)
         return [(shape, self._tokens(shape, text)) for shape, text in zip(admitted, texts, strict=True)]
 
-    def _tokens(self, shape: _Unknown, masked: str) -> tuple[str, ...]:
+    def _tokens(self, shape: Unknown, masked: str) -> tuple[str, ...]:
         tokens = shape.text.split() if shape.given else masks.tokens_of(masked, self.settings.max_tokens)
         return tuple(tokens) or ("<EMPTY>",)
 
     # --- Learning ---------------------------------------------------------------------------------
 
-    def _learn(self, window: int, shapes: Sequence[_Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
+    def _learn(self, window: int, shapes: Sequence[Unknown]) -> tuple[dict[tuple[str, int], int], dict[int, Template]]:
         found = {(shape.service, shape.key): OVERFLOW for shape in shapes}
         for shape, tokens in self._admitted(shapes):
             service = self._service(shape.service)
@@ -364,7 +340,7 @@ class Miner:
             self._forget_shapes(self._service(name))
         return found, {}
 
-    def _learn_tokens(self, service: _Service, shape: _Unknown, tokens: tuple[str, ...], window: int) -> int:
+    def _learn_tokens(self, service: _Service, shape: Unknown, tokens: tuple[str, ...], window: int) -> int:
         if shape.given:
             return self._id_of(service, None, tokens, window, shape.example)
         cluster = service.tree.live.find(tokens) or self._revived(service, tokens)
@@ -568,56 +544,6 @@ class Miner:
         ids = self._ids
         row = (self.source, ids.template, ids.cluster, ids.position, ids.retired)
         return Write("mining_counters", COUNTER_COLUMNS, (row,))
-
-
-def _groups(lines: pl.DataFrame) -> _Groups:
-    services, shapes, timestamps = (lines[name].to_numpy() for name in ("service", "shape", "timestamp"))
-    if not lines["timestamp"].is_sorted():
-        order = np.argsort(timestamps, kind="stable")
-        services, shapes, timestamps = services[order], shapes[order], timestamps[order]
-    counted = np.flatnonzero(shapes)
-    if len(counted) < len(shapes):
-        services, shapes, timestamps = services[counted], shapes[counted], timestamps[counted]
-    alone = not len(services) or (services == services[0]).all()
-    keys = shapes if alone else _numbered(services, shapes)
-    _, first, sizes = np.unique(keys, return_index=True, return_counts=True)
-    return _Groups(services[first].tolist(), shapes[first].tolist(), timestamps[first].tolist(), sizes.tolist())
-
-
-def _numbered(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """One number for each distinct combination of the columns' values."""
-    numbers = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        values, inverse = np.unique(column, return_inverse=True)
-        numbers = numbers * len(values) + inverse.ravel()
-    return numbers
-
-
-def _unknown(reduced: Reduced, owners: Sequence[str], groups: _Groups, rows: Sequence[int]) -> list[_Unknown]:
-    """Some of the groups with their text, whether it is a template already, and a line that has it."""
-    if not rows:
-        return []
-    wanted = {groups.shapes[row] for row in rows}
-    found = _rows_of(reduced.shapes, wanted, ("shape", "text", "given"))
-    texts = {key: (text, given) for key, text, given in found}
-    exemplars = reversed(_rows_of(reduced.exemplars, wanted, ("service", "shape", "body")))
-    examples = {(name or "", key): body[:MAX_EXAMPLE_CHARS] for name, key, body in exemplars}
-    return [
-        _Unknown(owner, first, *texts[shape], shape, examples.get((owner, shape), ""))
-        for owner, shape, first in ((owners[row], groups.shapes[row], groups.first[row]) for row in rows)
-    ]
-
-
-def _rows_of(frame: pl.DataFrame, shapes: set[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Rows of some shapes, in the order of the frame."""
-    if frame.height > _FEW_ROWS:
-        frame = frame.filter(pl.col("shape").is_in(pl.Series(list(shapes), dtype=pl.UInt64).implode()))
-    at = columns.index("shape")
-    return [row for row in zip(*(frame[name].to_list() for name in columns), strict=True) if row[at] in shapes]
-
-
-# Below this many rows it costs less to look at each than to ask polars.
-_FEW_ROWS = 500
 
 
 def _masked_key(tokens: Sequence[str]) -> int:
