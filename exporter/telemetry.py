@@ -135,10 +135,21 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     # Telling
     "deliveries": _counter(
-        "Deliveries to a sink, by outcome.", "sink", outcome=("ok", "transient", "permanent", "abandoned")
+        "Deliveries to a sink, by outcome.",
+        "sink",
+        outcome=("ok", "transient", "permanent", "abandoned", "unexpected"),
     ),
     "delivery_seconds": _seconds("How long a delivery took.", "sink"),
-    "delivery_queue": _gauge("Incidents whose newest state a sink has not had.", "sink"),
+    "delivery_queue": _gauge(
+        "Incidents whose newest state a sink has not had; `peer` is which of its instances.",
+        "sink",
+        "peer",
+    ),
+    "sink_up": _gauge("0 while a sink, or one of its instances, does not answer, else 1.", "sink", "peer"),
+    "rows_set_aside": _gauge(
+        "Rows and documents that cannot be read and are skipped, by kind; the page names them.",
+        "kind",
+    ),
     "reports": _counter("Reports written, by writer.", writer=("rules", "model")),
     # Model, memory, redaction
     "llm_requests": _counter(

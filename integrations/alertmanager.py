@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -62,7 +62,7 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
     samples: Annotated[int, Unit("lines")] = Field(default=0, ge=0, le=5)
     """Redacted log lines to put into the description."""
     timeout: Duration = timedelta(seconds=10)
-    """For one request; an instance that hangs holds up the others for no longer."""
+    """For one request; an instance that hangs holds up no other."""
 
     @field_validator("urls")
     @classmethod
@@ -80,7 +80,11 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
         return value
 
     def build(self, context: Context) -> AlertmanagerSink:
-        return AlertmanagerSink(self, context)
+        """The first instance; `places` has all."""
+        return AlertmanagerSink(self, context, self.urls[0])
+
+    def places(self, context: Context) -> tuple[AlertmanagerSink, ...]:
+        return tuple(AlertmanagerSink(self, context, url) for url in dict.fromkeys(self.urls))
 
     @staticmethod
     def preview(notification: Notification) -> list[dict[str, Any]]:
@@ -95,29 +99,39 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
 class Told:
     """What Alertmanager has been told of an incident: the receipt. Times are wall times.
 
-    `starts` is when the alert was first posted; `resolved` when its end was, and `retired` when that of label sets
-    that the incident has left (by a key of the set); `checked` when it was last seen listed under the labels `seen`.
+    `starts` is when the alert was first posted; `resolved` is its end, and `retired` are the ends of label sets that
+    the incident has left (by a key of the set), first told at `left`; `checked` is when it was last seen listed under
+    the labels `seen`.
     """
 
     starts: datetime
     resolved: datetime | None = None
     retired: Mapping[str, datetime] | None = None
+    left: Mapping[str, datetime] | None = None
     checked: datetime | None = None
     seen: str = ""
 
 
 def tell(notification: Notification, before: Told | None) -> Told:
-    """What will have been told once this notification is delivered."""
+    """What will have been told once this notification is delivered.
+
+    Ends come from the incident alone: an attempt that was stored, but not answered, is repeated with the same end.
+    Alertmanager takes every other end for another alert.
+    """
     incident, now = notification.incident, notification.now
-    ends = dict((before.retired if before else None) or {})
-    retired = {key: ends.get(key, now) for key in map(_key, _retired(incident))}
+    keys = list(map(_key, _retired(incident)))
+    ends = (before.retired if before else None) or {}
+    retired = {key: ends.get(key, min(incident.updated_at, now)) for key in keys}
+    # A release that knew no `left` had the time of its first attempt for an end.
+    first = {**ends, **((before.left if before else None) or {})}
+    left = {key: first.get(key, now) for key in keys}
     if incident.status == "resolved":
-        resolved = (before.resolved if before else None) or now
-        return Told(before.starts if before else now, resolved, retired, before.checked if before else None)
+        resolved = (before.resolved if before else None) or min(incident.last_seen, now)
+        return Told(before.starts if before else now, resolved, retired, left, before.checked if before else None)
     if before is None or before.resolved is not None:
         # Alertmanager keeps the earlier start of alerts that overlap: a reopened incident is a new alert.
-        return Told(now, None, retired)
-    return replace(before, retired=retired)
+        return Told(now, None, retired, left)
+    return replace(before, retired=retired, left=left)
 
 
 def alerts(notification: Notification, told: Told, resend: timedelta, samples: int = 0) -> list[dict[str, Any]]:
@@ -128,15 +142,18 @@ def alerts(notification: Notification, told: Told, resend: timedelta, samples: i
         common["generatorURL"] = url
     posts = []
     for labels in _retired(incident):
-        end = (told.retired or {}).get(_key(labels), now)
-        if now - end <= RESOLVED_FOR:
-            posts.append(
-                {"labels": labels, "startsAt": rfc3339(min(told.starts, end)), "endsAt": rfc3339(end), **common}
-            )
+        end, first = ((each or {}).get(_key(labels), now) for each in (told.retired, told.left))
+        if now - first <= RESOLVED_FOR:
+            posts.append({"labels": labels, **_lasted(told.starts, end, incident), **common})
     # A far end could not be shortened while the alert fires: of two ends, Alertmanager keeps the later.
     end = told.resolved or now + 4 * resend
-    own = {"startsAt": rfc3339(min(told.starts, end)), "endsAt": rfc3339(end)}
-    return [*posts, {"labels": label_set(incident.labels), **own, **common}]
+    return [*posts, {"labels": label_set(incident.labels), **_lasted(told.starts, end, incident), **common}]
+
+
+def _lasted(told: datetime, end: datetime, incident: Incident) -> dict[str, str]:
+    """Of what ended before it was told, the start is the incident's own: none may be after its end."""
+    start = told if told < end else min(incident.starts_at, end)
+    return {"startsAt": rfc3339(start), "endsAt": rfc3339(end)}
 
 
 def label_set(labels: Mapping[str, str]) -> dict[str, str]:
@@ -203,45 +220,33 @@ def _key(labels: Mapping[str, str]) -> str:
 
 
 class AlertmanagerSink:
-    """Posts to every instance: one that takes the alerts is enough, the others get them with the next repetition."""
+    """Posts to one instance: each of a cluster is told for itself, and what one of them does delays no other."""
 
     wants: Literal["latest"] = "latest"
+    concurrency = 8
 
-    def __init__(self, settings: AlertmanagerSettings, context: Context) -> None:
+    def __init__(self, settings: AlertmanagerSettings, context: Context, url: str) -> None:
         self.name = settings.name
+        self.peer = peer(url) if len(set(settings.urls)) > 1 else ""
         self.resend: timedelta | None = settings.resend
         self._settings = settings
-        self._clock = context.clock
+        self._url = url
+        self._place = f"sink {settings.name}: {peer(url)}"
         self._headers = {"X-Scope-OrgID": settings.tenant} if settings.tenant else {}
-        self._clients = {url: Client(settings, f"sink {settings.name}: {url}") for url in settings.urls}
+        self._client = Client(settings, self._place)
 
     async def deliver(self, notification: Notification) -> str | None:
         before = read_receipt(notification.receipt)
         told = tell(notification, before)
         posts = alerts(notification, told, self._settings.resend, self._settings.samples)
-        took = await self._post_to_all(posts)
+        await self._post(posts)
         if self._settings.verify and notification.incident.status == "firing":
-            told = await self._verified(notification, told, posts[-1]["labels"], took)
+            told = await self._verified(notification, told, posts[-1]["labels"])
         return write_receipt(told)
 
-    async def _post_to_all(self, posts: Sequence[dict[str, Any]]) -> list[str]:
-        """The instances that took the incident's own alert; raises when there is none."""
-        urls = self._settings.urls
-        results = await asyncio.gather(*(self._post(url, posts) for url in urls), return_exceptions=True)
-        took = [url for url, result in zip(urls, results, strict=True) if result is None]
-        failures = [result for result in results if result is not None]
-        for failure in failures:
-            if not isinstance(failure, (TransientError, PermanentError)):
-                raise failure
-        if failures and took:
-            log.warning("An Alertmanager did not take an alert, another did: %s", failures[0])
-        if not took:
-            raise _worst(failures)
-        return took
-
-    async def _post(self, url: str, posts: Sequence[dict[str, Any]]) -> None:
+    async def _post(self, posts: Sequence[dict[str, Any]]) -> None:
         try:
-            await self._send(url, posts)
+            await self._send(posts)
         except Refused as refused:
             if refused.answer.status != 400 or len(posts) == 1:
                 raise
@@ -250,59 +255,62 @@ class AlertmanagerSink:
         # Valid alerts of a refused batch may be stored: one by one says which is the bad one.
         for post in posts[:-1]:
             try:
-                await self._send(url, [post])
+                await self._send([post])
             except Refused as refused:
                 log.warning("The end of an alert that was replaced is refused: %s", refused)
-        await self._send(url, posts[-1:])
+        await self._send(posts[-1:])
 
-    async def _send(self, url: str, posts: Sequence[dict[str, Any]]) -> None:
-        await self._clients[url].request("POST", join(url, "api/v2/alerts"), json=list(posts), headers=self._headers)
+    async def _send(self, posts: Sequence[dict[str, Any]]) -> None:
+        url = join(self._url, "api/v2/alerts")
+        await self._client.request("POST", url, json=list(posts), headers=self._headers)
 
-    async def _verified(
-        self, notification: Notification, told: Told, labels: Mapping[str, str], took: Sequence[str]
-    ) -> Told:
+    async def _verified(self, notification: Notification, told: Told, labels: Mapping[str, str]) -> Told:
         """Asks once after each new label set, and now and then, whether the alert is listed."""
         fresh = told.seen == _key(labels) and told.checked is not None
         if fresh and told.checked and notification.now - told.checked < VERIFY_EVERY * self._settings.resend:
             return told
-        listed = [await self._lists(url, labels) for url in took]
-        if True in listed:
+        listed = await self._lists(labels)
+        if listed:
             return replace(told, checked=notification.now, seen=_key(labels))
-        if False in listed:
+        if listed is False:
             raise TransientError(
-                f"sink {self.name}: {took[listed.index(False)]} answered 200 but does not list the alert; "
-                "see its log, and --alerts.per-alertname-limit"
+                f"{self._place} answered 200 but does not list the alert; see its log, and --alerts.per-alertname-limit"
             )
         return told
 
-    async def _lists(self, url: str, labels: Mapping[str, str]) -> bool | None:
+    async def _lists(self, labels: Mapping[str, str]) -> bool | None:
         """None when it could not be asked: it limits concurrent questions, and posting went well."""
         filters = [("filter", f"{name}={_quoted(value)}") for name, value in labels.items()]
         try:
-            place = join(url, "api/v2/alerts")
-            answer = await self._clients[url].request("GET", place, params=filters, headers=self._headers)
+            place = join(self._url, "api/v2/alerts")
+            answer = await self._client.request("GET", place, params=filters, headers=self._headers)
             found = answer.json()
             return any(alert.get("labels") == dict(labels) for alert in found)
         except (TransientError, PermanentError, ValueError, AttributeError, TypeError):
             return None
 
     async def check(self) -> Sequence[Check]:
-        return list(await asyncio.gather(*(self._check(url) for url in self._settings.urls)))
-
-    async def _check(self, url: str) -> Check:
-        subject = f"Alertmanager at {url}"
+        subject = f"Alertmanager at {self._url}"
         try:
             # An empty list is a valid request, proves the right to post, and leaves nothing behind.
-            await self._send(url, [])
+            await self._send([])
         except ExporterError as error:
-            return Check(
-                subject, False, str(error), "see `urls`: the base address, with the path before /api/v2 if any"
-            )
-        return Check(subject, True, "takes alerts")
+            remedy = "see `urls`: the base address, with the path before /api/v2 if any"
+            return [Check(subject, False, str(error), remedy)]
+        return [Check(subject, True, "takes alerts")]
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
+        await self._client.close()
+
+
+def peer(url: str) -> str:
+    """An instance as rows and metrics name it: its address without what may be secret in it.
+
+    >>> peer("https://user:password@am-1:9093/alertmanager")
+    'am-1:9093/alertmanager'
+    """
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def read_receipt(receipt: str | None) -> Told | None:
@@ -316,15 +324,6 @@ def read_receipt(receipt: str | None) -> Told | None:
 
 def write_receipt(told: Told) -> str:
     return pack(to_json(told))
-
-
-def _worst(failures: Sequence[BaseException]) -> TransientError | PermanentError:
-    """One that may pass, if there is one: then trying again is right."""
-    transient = [failure for failure in failures if isinstance(failure, TransientError)]
-    if not transient:
-        return PermanentError("; ".join(str(failure) for failure in failures))
-    waits = [failure.retry_after for failure in transient if failure.retry_after]
-    return TransientError("; ".join(str(failure) for failure in failures), max(waits, default=None))
 
 
 def _quoted(value: str) -> str:

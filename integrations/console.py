@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import IO, Annotated, Literal
 
 from pydantic import Field
 
-from exporter.model import Check, Context, Notification, PermanentError, SinkSettings, TransientError, Unit
-from exporter.wording.terminal import render
+from exporter.model import Check, Context, Digest, Notification, PermanentError, SinkSettings, TransientError, Unit
+from exporter.wording.terminal import render, render_digest
 
 
 class ConsoleSettings(SinkSettings):
@@ -37,6 +38,9 @@ class ConsoleSink:
 
     wants: Literal["every"] = "every"
     resend = None
+    peer = ""
+    concurrency = 1
+    digest_every = timedelta(minutes=5)
 
     def __init__(self, settings: ConsoleSettings, output: IO[str] | None = None) -> None:
         self.name = settings.name
@@ -56,6 +60,10 @@ class ConsoleSink:
         )
         # A terminal that somebody has stopped (Ctrl-S) blocks its writer.
         await asyncio.to_thread(self._print, text + "\n")
+        return None
+
+    async def deliver_digest(self, digest: Digest) -> str | None:
+        await asyncio.to_thread(self._print, render_digest(digest, self._stream) + "\n")
         return None
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import Field, field_validator
 
 from exporter.model import (
+    Aside,
     Check,
     Context,
     Duration,
@@ -72,14 +73,15 @@ class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
         return value
 
     def build(self, context: Context) -> ElasticsearchIncidents:
-        return ElasticsearchIncidents(self)
+        return ElasticsearchIncidents(self, context.aside)
 
 
 class ElasticsearchIncidents:
     """An incident store. Ranks of its two searches are fused by its caller, which needs no licence."""
 
-    def __init__(self, settings: ElasticsearchIncidentsSettings) -> None:
+    def __init__(self, settings: ElasticsearchIncidentsSettings, aside: Aside | None = None) -> None:
         self._settings = settings
+        self._aside = aside or Aside()
         self._alias = settings.index
         self._connection: AsyncElasticsearch | None = None
         self._lengths: set[int] = set()
@@ -274,7 +276,17 @@ class ElasticsearchIncidents:
             raise self._explained(error) from error
         if answer["timed_out"] or answer["_shards"]["failed"]:
             raise TransientError(f"memory: {self._alias} answered in part only; see the cluster's health")
-        return [(from_source(hit["_source"]), float(hit["_score"] or 0.0)) for hit in answer["hits"]["hits"]]
+        read = ((self._read(hit), float(hit["_score"] or 0.0)) for hit in answer["hits"]["hits"])
+        return [(document, score) for document, score in read if document is not None]
+
+    def _read(self, hit: Mapping[str, Any]) -> IncidentDocument | None:
+        """The index is shared: a document that somebody else wrote otherwise costs itself, and no recall."""
+        try:
+            return from_source(hit["_source"])
+        except (ValueError, TypeError, KeyError) as error:
+            key = str(hit.get("_id"))
+            self._aside.note("documents", key, error, f"put {key} of the index {self._alias} right, or delete it")
+            return None
 
     async def _try(self, request: Awaitable[T], raw: bool = False) -> T:
         """Await a request; errors become ours, but for conflicts, and with `raw` what callers tell apart."""

@@ -149,6 +149,8 @@ class GrafanaSink:
 
     wants: Literal["latest"] = "latest"
     resend = None
+    peer = ""
+    concurrency = 8
 
     def __init__(self, settings: GrafanaSettings) -> None:
         self.name = settings.name

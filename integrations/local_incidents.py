@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from exporter.model import (
+    Aside,
     Check,
     ConfigError,
     Context,
@@ -31,6 +32,8 @@ from exporter.model import (
 SATURATION = 1.2
 LENGTH_WEIGHT = 0.75
 
+REMEDY = "restore a copy of the state file, or leave it: it is written again with the next change of its incident"
+
 _WORD = re.compile(r"\w+")
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -45,7 +48,7 @@ class LocalIncidentsSettings(MemorySettings):
     def build(self, context: Context) -> LocalIncidents:
         if context.documents is None:
             raise ConfigError("memory: local needs the state file; set `state:`, or use type: elasticsearch")
-        return LocalIncidents(context.documents, self.max_documents, context.telemetry)
+        return LocalIncidents(context.documents, self.max_documents, context.telemetry, context.aside)
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,15 @@ class Index:
 class LocalIncidents:
     """An incident store over the document protocol that the state file serves."""
 
-    def __init__(self, documents: Documents, max_documents: int = 10_000, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        max_documents: int = 10_000,
+        telemetry: Telemetry | None = None,
+        aside: Aside | None = None,
+    ) -> None:
         self._documents = documents
+        self._aside = aside or Aside()
         self._max_documents = max_documents
         self._telemetry = telemetry or NoTelemetry()
         self._kept: dict[str, IncidentDocument] | None = None
@@ -116,8 +126,16 @@ class LocalIncidents:
     async def _load(self) -> dict[str, IncidentDocument]:
         if self._kept is None:
             rows = await self._documents.all_documents()
-            self._kept = {key: from_row(plain, vector) for key, plain, vector in rows}
+            read = ((key, self._read(key, plain, vector)) for key, plain, vector in rows)
+            self._kept = {key: document for key, document in read if document is not None}
         return self._kept
+
+    def _read(self, key: str, plain: Mapping[str, Any], vector: bytes | None) -> IncidentDocument | None:
+        try:
+            return from_row(plain, vector)
+        except ValueError as error:
+            self._aside.note("documents", key, error, REMEDY)
+            return None
 
     async def _make_room(self, kept: dict[str, IncidentDocument]) -> None:
         surplus = len(kept) - self._max_documents

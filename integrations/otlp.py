@@ -171,13 +171,14 @@ class OtlpSink:
 
     wants: Literal["every"] = "every"
     resend = None
+    peer = ""
+    concurrency = 4
 
     def __init__(self, settings: OtlpSettings) -> None:
         self.name = settings.name
         self._settings = settings
-        # One thread: an export that hangs past its deadline cannot take others with it.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="otlp")
-        self._attempt = Attempt()
+        self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="otlp")
+        self._attempts: set[Attempt] = set()
 
     async def deliver(self, notification: Notification) -> str | None:
         await self._export([event(notification)], self._settings.timeout)
@@ -194,11 +195,13 @@ class OtlpSink:
 
     async def close(self) -> None:
         """Ends what is under way; the delivery table still has it."""
-        self._attempt.stop()
+        for attempt in self._attempts:
+            attempt.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _export(self, events: Sequence[Event], timeout: timedelta) -> None:  # noqa: ASYNC109  # the thread's, too
-        self._attempt = attempt = Attempt()
+        attempt = Attempt()
+        self._attempts.add(attempt)
         settings = self._settings.model_copy(update={"timeout": timeout})
         work = asyncio.get_running_loop().run_in_executor(self._pool, _export, settings, events, attempt)
         deadline = (timeout + GRACE).total_seconds()
@@ -212,6 +215,8 @@ class OtlpSink:
             raise TransientError(
                 f"sink {self.name}: no answer from {_place(self._settings)} within {deadline:g} s"
             ) from error
+        finally:
+            self._attempts.discard(attempt)
         judge(f"sink {self.name}: {_place(self._settings)}", taken, attempt)
 
 
@@ -244,7 +249,7 @@ PERMANENT = frozenset(
 # --- The adapter: all that touches OpenTelemetry's unstable modules -----------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """What the last answer was, which the exporters keep to themselves, and a way to end their repetitions."""
 

@@ -124,6 +124,8 @@ class WebhookSink:
 
     wants: Literal["every"] = "every"
     resend = None
+    peer = ""
+    concurrency = 8
 
     def __init__(self, settings: WebhookSettings) -> None:
         self.name = settings.name

@@ -8,12 +8,15 @@ from exporter.config import Config
 from exporter.flow.warmup import predict
 from exporter.ingest import lateness
 from exporter.model import (
+    LLM,
     Check,
     Context,
     ExporterError,
+    IncidentStore,
     LLMSettings,
     MemorySettings,
     NoTelemetry,
+    Sink,
     SinkSettings,
     Source,
     SourceSettings,
@@ -22,6 +25,7 @@ from exporter.model import (
 )
 from exporter.run.assembly import reduction_settings
 
+Connected = Source | Sink | IncidentStore | LLM
 Part = SourceSettings | SinkSettings | MemorySettings | LLMSettings
 
 
@@ -44,9 +48,13 @@ async def _check(config: Config, name: str, settings: Part, context: Context) ->
     if settings.type == "local":
         return [Check(name, True, "kept in the state file")]
     try:
-        part = settings.build(context)
+        parts = settings.places(context) if isinstance(settings, SinkSettings) else (settings.build(context),)
     except ExporterError as error:
         return [Check(name, False, str(error))]
+    return [check for part in parts for check in await _try(config, name, settings, part, context)]
+
+
+async def _try(config: Config, name: str, settings: Part, part: Connected, context: Context) -> list[Check]:
     try:
         found = list(await part.check())
         if isinstance(settings, SourceSettings) and isinstance(part, Source) and all(c.ok for c in found):

@@ -79,6 +79,12 @@ class Config(Settings):
     """A language model that may add its own version to each report."""
     sinks: tuple[SerializeAsAny[SinkSettings], ...] = ()
     """Where incidents are delivered."""
+    digest_above: Annotated[int, Unit("incidents")] = Field(default=10, ge=1, le=1_000)
+    """Incidents a minute that Slack and console are told of one by one; when there are more, all that were not told
+    yet come as one digest."""
+    digest_after: Duration = timedelta(hours=6)
+    """What opened and ended while nothing could be read, or this program did not run, for longer than this comes as
+    one digest and pages nobody."""
     incidents: IncidentSettings = IncidentSettings()
     """How anomalies become incidents."""
     mining: MiningSettings = MiningSettings()

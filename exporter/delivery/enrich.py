@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from exporter.delivery.breaker import Chance, backoff
 from exporter.ingest.redaction import Redactor
 from exporter.memory.recall import Memory
 from exporter.model import (
     LLM,
     RULES,
     Change,
+    Clock,
     Incident,
     NoTelemetry,
-    PermanentError,
     Report,
     SimilarIncident,
+    SystemClock,
     Telemetry,
     TimeRange,
-    TransientError,
 )
+from exporter.model.times import seconds
 from exporter.report import rules as reports
-from exporter.report.llm import write_with_llm
+from exporter.report.llm import ModelFailedError, write_with_llm
 from exporter.state.checkpoints import gaps_within
 from exporter.state.file import State
-from exporter.state.incidents import report_row, revision_of, unnarrated
-from exporter.state.news import news_row, unreported
+from exporter.state.incidents import report_row, revision_of
+from exporter.state.news import news_row, unreported, unreported_news
+from exporter.state.questions import Question, question_of, question_row, to_narrate, unnarrated
+
+log = logging.getLogger(__name__)
 
 RECALL_AT_ONCE = timedelta(milliseconds=500)
 """What the first delivery waits for memory; what comes later follows as an update."""
 
 RECALL_LATER = timedelta(seconds=15)
 
+AT_ONCE = 20
+"""Revisions that are reported on together: they wait for memory at the same time."""
+
+MOST_LATE = 100
+"""Revisions whose recall is waited for after their first report."""
+
+QUESTIONS_AT_ONCE = 4
+"""To the model; its client may allow fewer."""
+
+LONGEST_WAIT = timedelta(minutes=5)
+"""Before what failed is tried again."""
+
 Links = Callable[[Incident], tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A revision that is being reported on."""
+
+    number: int
+    incident: Incident
+    change: Change
+    at: datetime
+    gaps: tuple[tuple[str, TimeRange, str], ...]
+    recall: asyncio.Task[tuple[SimilarIncident, ...]]
 
 
 class Enricher:
@@ -47,6 +79,8 @@ class Enricher:
         links: Links,
         llm: LLM | None = None,
         telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        chance: Chance = random.random,
     ) -> None:
         self._state = state
         self._memory = memory
@@ -54,26 +88,76 @@ class Enricher:
         self._links = links
         self._llm = llm
         self._telemetry = telemetry or NoTelemetry()
+        self._clock = clock or SystemClock()
+        self._chance = chance
+        self._failing: dict[int, tuple[int, datetime]] = {}
+        """News that could not be reported on: how often, and when it is tried again."""
+        self._late: list[Work] = []
 
     async def enrich(self) -> int:
-        """Report on every revision that has none. Returns how many there were."""
-        found = await unreported(self._state)
-        for incident, change, at in found:
-            await self._first(incident, change, at)
-        return len(found)
+        """Report on every revision that has none. Returns how many there were; one that fails holds up no other."""
+        numbers = await unreported(self._state)
+        self._failing = {number: self._failing[number] for number in numbers if number in self._failing}
+        due = [number for number in numbers if self._is_time(number)]
+        wait = RECALL_AT_ONCE
+        for start in range(0, len(due), AT_ONCE):
+            # What kept the first of many waiting keeps the others, too.
+            wait = wait if await self._report(due[start : start + AT_ONCE], wait) else timedelta(0)
+        return len(due)
 
-    async def _first(self, incident: Incident, change: Change, at: datetime) -> None:
-        recall = asyncio.ensure_future(self._recall(incident))
-        done, _ = await asyncio.wait({recall}, timeout=RECALL_AT_ONCE.total_seconds())
-        similar = recall.result() if done else ()
-        gaps = await self._gaps(incident)
-        report = reports.write(incident, similar, self._links(incident), gaps)
-        await self._commit(incident, report, 0, change, at)
-        if not done:
-            similar = await recall
-            if similar:
-                report = reports.write(incident, similar, self._links(incident), gaps)
-                await self._commit(incident, report, 1, "reported", at)
+    async def _report(self, numbers: list[int], wait: timedelta) -> bool:
+        """The first reports, as soon as memory knows or does not in time; whether it always did."""
+        works = [work for number in numbers if (work := await self._begin(number)) is not None]
+        if works:
+            await asyncio.wait([work.recall for work in works], timeout=wait.total_seconds())
+        late = [work for work in works if not work.recall.done()]
+        for work in works:
+            written = await self._write(work, 0, () if work in late else work.recall.result())
+            if work in late and written and len(self._late) < MOST_LATE:
+                self._late.append(work)
+            elif work in late:
+                work.recall.cancel()
+        return not late
+
+    async def late(self) -> int:
+        """What memory knew later, as another report of the same revision. Returns how many."""
+        works, self._late = self._late, []
+        written = 0
+        try:
+            for work in works:
+                similar = await work.recall
+                written += bool(similar) and await self._write(work, 1, similar)
+        finally:
+            for work in works:
+                work.recall.cancel()
+        return written
+
+    async def _begin(self, number: int) -> Work | None:
+        found = await unreported_news(self._state, number)
+        if found is None:
+            self._fails(number)
+            return None
+        incident, change, at = found
+        gaps = tuple(await self._gaps(incident))
+        return Work(number, incident, change, at, gaps, asyncio.ensure_future(self._recall(incident)))
+
+    async def _write(self, work: Work, part: int, similar: tuple[SimilarIncident, ...]) -> bool:
+        try:
+            report = reports.write(work.incident, similar, self._links(work.incident), work.gaps)
+        except Exception:
+            log.exception("incident %s: its report could not be written, it is tried again", work.incident.id)
+            self._fails(work.number)
+            return False
+        await self._commit(work.incident, report, part, work.change if part == 0 else "reported", work.at)
+        return True
+
+    def _is_time(self, number: int) -> bool:
+        return number not in self._failing or self._failing[number][1] <= self._clock.now()
+
+    def _fails(self, number: int) -> None:
+        attempts = self._failing.get(number, (0, self._clock.now()))[0]
+        wait = backoff(attempts, LONGEST_WAIT, self._chance)
+        self._failing[number] = attempts + 1, self._clock.now() + wait
 
     async def _gaps(self, incident: Incident) -> list[tuple[str, TimeRange, str]]:
         """What could not be read while it lasted, in any source: what is missing may belong to it."""
@@ -88,10 +172,11 @@ class Enricher:
         return found
 
     async def _recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
-        """Memory helps, it never stands in the way."""
+        """Memory helps, it never stands in the way: whatever it fails of."""
         try:
             return await asyncio.wait_for(self._memory.recall(incident), RECALL_LATER.total_seconds())
-        except (TransientError, PermanentError, TimeoutError):
+        except Exception as error:
+            log.warning("memory: incident %s is reported on without it: %s", incident.id, error or type(error).__name__)
             self._telemetry.count("memory_requests", operation="recall", outcome="failed")
             return ()
 
@@ -99,15 +184,37 @@ class Enricher:
         """Let the model write about the newest revision of each open incident. Returns how many it wrote about."""
         if self._llm is None:
             return 0
+        waiting = await unnarrated(self._state, self._llm.model, seconds(self._clock.now()))
         written = 0
-        for incident, report, at in await unnarrated(self._state, self._llm.model):
-            better = await write_with_llm(report, incident, report.similar, self._llm, self._redactor, self._telemetry)
-            if better.writer != report.writer and await revision_of(self._state, incident.id) == incident.revision:
-                await self._commit(incident, better, 2, "reported", at)
-                written += 1
-            else:
-                await self._state.write([report_row(better, self._llm.model)])
+        for start in range(0, len(waiting), QUESTIONS_AT_ONCE):
+            together = waiting[start : start + QUESTIONS_AT_ONCE]
+            written += sum(await asyncio.gather(*(self._narrate(self._llm, incident) for incident in together)))
         return written
+
+    async def _narrate(self, llm: LLM, identity: str) -> int:
+        found = await to_narrate(self._state, identity)
+        if found is None:
+            return 0
+        incident, report, at = found
+        try:
+            better = await write_with_llm(report, incident, report.similar, llm, self._redactor, self._telemetry)
+        except ModelFailedError as error:
+            await self._failed(llm, incident, error)
+            return 0
+        if await revision_of(self._state, incident.id) != incident.revision:
+            return 0
+        await self._commit(incident, better, 2, "reported", at)
+        return 1
+
+    async def _failed(self, llm: LLM, incident: Incident, error: ModelFailedError) -> None:
+        """Remember the question that failed, and when it is asked again: there is no report, so none is kept."""
+        before = await question_of(self._state, incident.id, llm.model)
+        same = before is not None and before.revision == incident.revision
+        attempts = before.attempts if before and same else 0
+        wait = error.retry_after or max(backoff(attempts, LONGEST_WAIT, self._chance), timedelta(seconds=1))
+        again = 0 if error.answered else seconds(self._clock.now() + wait) + 1
+        asked = Question(incident.id, llm.model, incident.revision, attempts + 1, again, str(error))
+        await self._state.write([question_row(asked)])
 
     async def _commit(self, incident: Incident, report: Report, part: int, change: Change, at: datetime) -> None:
         news = news_row(incident, change, at, part, report)

@@ -42,6 +42,8 @@ class Told:
     name = "demo"
     wants: Literal["latest", "every"] = "every"
     resend: timedelta | None = None
+    peer = ""
+    concurrency = 1
 
     def __init__(self) -> None:
         self.notifications: list[Notification] = []

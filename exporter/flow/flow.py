@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exporter.delivery.deliver import Deliverer
 from exporter.delivery.enrich import Enricher
@@ -20,7 +20,8 @@ class Flow:
     """The parts that a line goes through. What they have to do stands in the state file, so any of them can die.
 
     Without an enricher nothing is reported and so nothing delivered. Without `alarm_budget` (incidents a day) the
-    threshold of incidents is not set from what warm-up found.
+    threshold of incidents is not set from what warm-up found. What came and went in an outage longer than
+    `digest_after` pages nobody.
     """
 
     clock: Clock
@@ -29,6 +30,7 @@ class Flow:
     enricher: Enricher | None = None
     deliverers: tuple[Deliverer, ...] = ()
     alarm_budget: float | None = None
+    digest_after: timedelta | None = None
 
 
 async def poll(flow: Flow, source: SourcePipeline) -> int:
@@ -49,6 +51,8 @@ async def group(flow: Flow) -> list[Told]:
         return []
     if flow.alarm_budget is not None:
         await flow.grouper.set_threshold(flow.alarm_budget)
+    if flow.digest_after is not None:
+        await flow.grouper.notice_outage(flow.clock.now(), flow.digest_after)
     return await flow.grouper.group(horizon)
 
 
@@ -57,9 +61,17 @@ async def enrich(flow: Flow) -> int:
     return await flow.enricher.enrich() if flow.enricher else 0
 
 
-async def deliver(flow: Flow, deliverer: Deliverer) -> int:
-    """What one sink has not had yet, and what must be repeated. Returns how many deliveries succeeded."""
-    return await deliverer.deliver()
+async def recall(flow: Flow) -> int:
+    """What memory knew of it later, as another report of the same revision. Returns how many."""
+    return await flow.enricher.late() if flow.enricher else 0
+
+
+async def deliver(deliverer: Deliverer, gather: bool = True) -> int:
+    """What one place has not had yet, and what must be repeated. Returns how many deliveries succeeded.
+
+    With `gather`, a digest is kept open for incidents that may still come to it.
+    """
+    return await deliverer.deliver(gather)
 
 
 async def narrate(flow: Flow) -> int:
@@ -76,6 +88,7 @@ async def once(flow: Flow, poll: Poll = poll) -> list[Told]:
         await poll(flow, source)
     told = await group(flow)
     await enrich(flow)
+    await recall(flow)
     await deliver_to_all(flow)
     await narrate(flow)
     await deliver_to_all(flow)
@@ -83,8 +96,8 @@ async def once(flow: Flow, poll: Poll = poll) -> list[Told]:
 
 
 async def deliver_to_all(flow: Flow) -> None:
-    """No sink waits for another."""
-    await asyncio.gather(*(deliver(flow, deliverer) for deliverer in flow.deliverers))
+    """No place waits for another."""
+    await asyncio.gather(*(deliver(deliverer, gather=False) for deliverer in flow.deliverers))
 
 
 async def judged_through(flow: Flow) -> datetime | None:

@@ -27,6 +27,7 @@ from exporter.state.incidents import (
     without_cluster,
 )
 from exporter.state.news import news_row
+from exporter.state.outages import last_outage, outage_row
 from exporter.state.windows import anomalies_of_warmup, anomalies_reached, services_known
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,14 @@ class Grouper:
         self._localise = localise
         self._lock = lock or asyncio.Lock()
         self._telemetry = telemetry or NoTelemetry()
+
+    async def notice_outage(self, now: datetime, after: timedelta) -> None:
+        """Put on record that what is grouped next happened long ago: it waits for its end before anybody is paged."""
+        since = await grouped_through(self._state)
+        known = await last_outage(self._state)
+        if since is not None and now - since > after and (known is None or known.end <= since):
+            await self._state.write([outage_row(TimeRange(since, now))])
+            log.warning("nothing was grouped since %s: what came and went since then is told as a digest", since)
 
     async def group(self, horizon: datetime) -> list[Told]:
         """Take in all that has become known up to `horizon`, and commit. Returns what there is to tell."""

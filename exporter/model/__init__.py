@@ -1,6 +1,7 @@
 """The values that flow through the product, and the protocols of the parts that can be replaced."""
 
-from exporter.model.errors import ConfigError, ExporterError, PermanentError, StateError, TransientError
+from exporter.model.aside import Aside, SetAside
+from exporter.model.errors import ConfigError, ExporterError, NotYetError, PermanentError, StateError, TransientError
 from exporter.model.failures import failure_in
 from exporter.model.incidents import (
     RULES,
@@ -11,6 +12,9 @@ from exporter.model.incidents import (
     Claim,
     Contribution,
     ContributionKind,
+    Digest,
+    DigestLine,
+    DigestReason,
     Evidence,
     Incident,
     IncidentDocument,
@@ -45,6 +49,7 @@ from exporter.model.ports import (
     LLM,
     Check,
     Context,
+    DigestSink,
     Documents,
     Embedder,
     IncidentStore,
@@ -93,6 +98,7 @@ __all__ = [
     "AnalysisKind",
     "Anomaly",
     "AnomalyKind",
+    "Aside",
     "Change",
     "Check",
     "Claim",
@@ -101,6 +107,10 @@ __all__ = [
     "Context",
     "Contribution",
     "ContributionKind",
+    "Digest",
+    "DigestLine",
+    "DigestReason",
+    "DigestSink",
     "Documents",
     "Duration",
     "Embedder",
@@ -117,6 +127,7 @@ __all__ = [
     "MemorySettings",
     "NearMiss",
     "NoTelemetry",
+    "NotYetError",
     "Notification",
     "Opening",
     "OwnKind",
@@ -128,6 +139,7 @@ __all__ = [
     "Release",
     "Report",
     "SessionSettings",
+    "SetAside",
     "Settings",
     "Severity",
     "Share",

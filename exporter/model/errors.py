@@ -21,6 +21,10 @@ class TransientError(ExporterError):
         self.retry_after = retry_after
 
 
+class NotYetError(TransientError):
+    """Nothing failed and nothing was sent: the place wants no more than so much at a time, or must be asked first."""
+
+
 class PermanentError(ExporterError):
     """Trying again would fail the same way: 401, 404, a payload that is refused."""
 

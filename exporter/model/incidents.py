@@ -314,6 +314,10 @@ class IncidentDocument:
     embedding_model: str
     embedding: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):
+            raise ValueError("a time without its zone")
+
 
 Change = Literal["opened", "updated", "resolved", "reopened", "reported"]
 
@@ -323,7 +327,8 @@ class Notification:
     """What one sink is told: the incident as it stands and the report on it.
 
     `event_id` is the same at every repetition of the same news. `receipt` is what the sink returned for this
-    incident before: how it finds its own annotation or message again. `at` is event time; `now` is wall time.
+    incident before: how it finds its own annotation or message again. `now` is wall time. `in_doubt` is false where
+    no earlier attempt can have been taken without our knowing: else whoever can be asked is asked first.
     """
 
     event_id: str
@@ -334,3 +339,42 @@ class Notification:
     url: str | None = None
     source_links: tuple[tuple[str, str], ...] = ()
     receipt: str | None = None
+    in_doubt: bool = True
+
+
+DigestReason = Literal["burst", "outage"]
+"""Why many incidents are told as one: they came at once, or came and went while nothing was watched."""
+
+
+@dataclass(frozen=True)
+class DigestLine:
+    """One incident in a digest. `changed` says whether it reads otherwise than when the digest was told last."""
+
+    id: str
+    status: IncidentStatus
+    severity: IncidentSeverity
+    services: tuple[str, ...]
+    starts_at: datetime
+    last_seen: datetime
+    headline: str
+    url: str | None = None
+    changed: bool = True
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a sink for people is told of many incidents at once: those that matter most first.
+
+    `id` stays the same while incidents come to it or change; `event_id` is the same at every repetition of one telling.
+    `again` is true when it was told before: only lines that `changed` are news then. `url` is where all of them stand.
+    """
+
+    id: str
+    event_id: str
+    reason: DigestReason
+    lines: tuple[DigestLine, ...]
+    now: datetime
+    again: bool = False
+    url: str | None = None
+    receipt: str | None = None
+    in_doubt: bool = True

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import polars as pl
-from exporter.model.incidents import IncidentDocument, Notification
+from exporter.model.aside import Aside
+from exporter.model.incidents import Digest, IncidentDocument, Notification
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -64,6 +65,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     telemetry: Telemetry = field(default_factory=NoTelemetry)
     documents: Documents | None = None
+    aside: Aside = field(default_factory=Aside)
 
 
 @runtime_checkable
@@ -93,10 +95,17 @@ class Sink(Protocol):
 
     `wants` is "latest" when only the newest state matters (an alert, an annotation), "every" when each
     change is an event of its own. `resend` is how often the latest state must be repeated to be kept alive
-    (Alertmanager), or None.
+    (Alertmanager), or None. `peer` says which one it is where a sink has several instances that are each told for
+    themselves, else it is empty. `concurrency` is how many incidents it can be told of at the same time.
     """
 
     name: str
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def concurrency(self) -> int: ...
 
     @property
     def wants(self) -> Literal["latest", "every"]: ...
@@ -114,6 +123,20 @@ class Sink(Protocol):
     async def check(self) -> Sequence[Check]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class DigestSink(Sink, Protocol):
+    """A sink that people read: more incidents than anybody can read one by one are told as one.
+
+    `digest_every` is how long what changes in a digest is gathered before that is told.
+    """
+
+    @property
+    def digest_every(self) -> timedelta: ...
+
+    async def deliver_digest(self, digest: Digest) -> str | None:
+        """As `deliver`; the receipt is that of the digest."""
 
 
 @runtime_checkable

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from exporter.model import Incident, IncidentStatus, Report
+from exporter.model import Incident, IncidentStatus, Report, SetAside
 
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """How far one sink is with one incident. `error` is redacted and empty after a success."""
+    """How far one sink, or one of its instances, is with one incident. `error` is empty after a success."""
 
     sink: str
     outcome: Literal["delivered", "pending", "failed"]
@@ -20,6 +20,7 @@ class DeliveryStatus:
     at: datetime | None = None
     attempts: int = 0
     error: str = ""
+    peer: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Readiness:
     ok: bool
     reasons: tuple[str, ...] = ()
     sources: tuple[SourceProgress, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+    """What cannot be read and is skipped."""
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,10 @@ class SinkSettings(Settings):
     def build(self, context: Context) -> Sink:
         """The sink. Raises ConfigError or PermanentError when it cannot be built."""
 
+    def places(self, context: Context) -> tuple[Sink, ...]:
+        """The sink, once for each of its instances that is told for itself."""
+        return (self.build(context),)
+
     @staticmethod
     @abstractmethod
     def preview(notification: Notification) -> object:

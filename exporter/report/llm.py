@@ -98,6 +98,18 @@ Answer with one JSON object and nothing else: {_FORM}
 """
 
 
+class ModelFailedError(Exception):
+    """There is no report of the model's: why, and how long it asked to be left alone.
+
+    `answered` is true when it did answer: asked the same again, it would most likely say the same.
+    """
+
+    def __init__(self, why: str, retry_after: timedelta | None = None, answered: bool = False) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.answered = answered
+
+
 async def write_with_llm(
     report: Report,
     incident: Incident,
@@ -109,9 +121,10 @@ async def write_with_llm(
     max_chars: int = MAX_PROMPT_CHARS,
     deadline: timedelta = MODEL_DEADLINE,
 ) -> Report:
-    """The report in the model's words, as far as its citations hold; the given one, with a note, when it fails.
+    """The report in the model's words, as far as its citations hold.
 
-    The model decides no headline, severity, label or link. What it says is cleaned and redacted again.
+    The model decides no headline, severity, label or link. What it says is cleaned and redacted again. Raises
+    ModelFailedError when there is no such report.
     """
     telemetry = telemetry or NoTelemetry()
     delimiter = f"DATA-{secrets.token_hex(12)}"
@@ -120,19 +133,19 @@ async def write_with_llm(
     try:
         answer = await asyncio.wait_for(llm.complete(system, user, SCHEMA), deadline.total_seconds())
     except (TransientError, TimeoutError) as error:
-        return _without_model(report, f"the model could not be asked ({_reason(error, redactor)})")
+        wait = getattr(error, "retry_after", None)
+        raise ModelFailedError(f"the model could not be asked ({_reason(error, redactor)})", wait) from error
     except PermanentError as error:
-        return _without_model(report, f"the model refused ({_reason(error, redactor)})")
+        raise ModelFailedError(f"the model refused ({_reason(error, redactor)})") from error
     except Exception as error:
-        # A client library may raise anything on an odd answer; the deterministic report must go out.
-        return _without_model(report, f"the model's client failed ({type(error).__name__})")
+        # A client library may raise anything on an odd answer.
+        raise ModelFailedError(f"the model's client failed ({type(error).__name__})") from error
     judged = judge_answer(answer, incident, redactor)
     for reason, amount in judged.dropped.items():
         telemetry.count("llm_claims_dropped", amount, reason=reason)
     if not judged.what_happened:
         telemetry.count("llm_requests", outcome="invalid")
-        stays = _without_model(report, "the model said nothing that the evidence supports")
-        return replace(stays, dropped_claims=sum(judged.dropped.values()))
+        raise ModelFailedError("the model said nothing that the evidence supports", answered=True)
     return replace(
         report,
         writer=llm.model,
@@ -143,7 +156,8 @@ async def write_with_llm(
     )
 
 
-def _without_model(report: Report, why: str) -> Report:
+def without_model(report: Report, why: str) -> Report:
+    """The report with a note on why the model did not write it."""
     return replace(report, notes=(*report.notes, f"Written without the model: {why}."))
 
 

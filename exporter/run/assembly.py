@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from exporter.config import Config
-from exporter.delivery.deliver import Deliverer, MemorySink
+from exporter.delivery.deliver import Deliverer
 from exporter.delivery.enrich import Enricher, Links
+from exporter.delivery.memory import MemorySink
+from exporter.delivery.settings import DigestRules
 from exporter.detection import Detector, localise, observation
 from exporter.detection import tables as detection_tables
 from exporter.flow.brain import Brain
@@ -128,7 +130,8 @@ class Assembly:
     def flow(self) -> Flow:
         """What a line goes through."""
         budget = self.config.alarm_budget
-        return Flow(self.clock, self.pipelines, self.grouper, self.enricher, self.deliverers, budget)
+        after = self.config.digest_after
+        return Flow(self.clock, self.pipelines, self.grouper, self.enricher, self.deliverers, budget, after)
 
     async def close(self) -> None:
         """Close clients first, then the state file, also where one of them fails or nobody waits any more."""
@@ -171,7 +174,7 @@ def _assemble(
     sinks: Sequence[Sink] | None,
     wall: Clock,
 ) -> Assembly:
-    context = Context(clock=clock, telemetry=telemetry, documents=state)
+    context = Context(clock=clock, telemetry=telemetry, documents=state, aside=state.aside)
     lock = asyncio.Lock()
     key = state.redaction_key()
     redactor = Redactor.of(config.redaction, key, telemetry)
@@ -193,9 +196,11 @@ def _assemble(
     memory = Memory.of(config.memory, context)
     llm = config.llm.build(context) if config.llm else None
     links = source_links(config)
-    places = sinks if sinks is not None else [settings.build(context) for settings in config.sinks]
+    places = sinks if sinks is not None else [sink for each in config.sinks for sink in each.places(context)]
+    rules = DigestRules(config.digest_above, config.digest_after)
     deliverers = tuple(
-        Deliverer(sink, state, wall, links, config.external_url, telemetry) for sink in (MemorySink(memory), *places)
+        Deliverer(sink, state, wall, links, config.external_url, telemetry, rules=rules)
+        for sink in (MemorySink(memory), *places)
     )
     return Assembly(
         config=config,
@@ -216,7 +221,7 @@ def _assemble(
         redactor=redactor,
         links=links,
         memory=memory,
-        enricher=Enricher(state, memory, redactor, links, llm, telemetry),
+        enricher=Enricher(state, memory, redactor, links, llm, telemetry, wall),
         deliverers=deliverers,
         llm=llm,
         lock=lock,

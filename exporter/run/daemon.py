@@ -8,20 +8,16 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from exporter.flow import flow
-from exporter.flow.source import SourcePipeline
-from exporter.ingest.lateness import QUANTILES
-from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError
-from exporter.model.questions import Health, Readiness, SourceProgress
-from exporter.model.times import seconds
+from exporter.model import ExporterError, StateError
+from exporter.model.questions import Health, Readiness
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
-from exporter.state.checkpoints import decision_row, gap_count
+from exporter.run.polling import Polling
 from exporter.state.incidents import calibration, firing_count, grouped_through
 from exporter.state.retention import drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
@@ -35,28 +31,11 @@ STOP_WITHIN = timedelta(seconds=8)
 BREAK_OFF_WITHIN = timedelta(seconds=1)
 """How long work that took longer may take to notice that it is broken off."""
 
-GIVE_UP_AFTER = timedelta(hours=1)
-ATTEMPTS = 5
-"""A window that could not be read for this long, and in so many polls, while its source answers otherwise, is recorded
-as a gap: detection goes on."""
-
 SILENT_FOR = timedelta(minutes=10)
 """Jobs tick every second, and the longest is bounded: after this the process hangs."""
 
 TICK = timedelta(seconds=1)
 HOUSEKEEPING = timedelta(minutes=10)
-
-
-@dataclass
-class Polling:
-    """How polling of one source goes: what wall time knows, and rows need not."""
-
-    pipeline: SourcePipeline
-    state: Literal["warming_up", "ready", "stalled"] = "warming_up"
-    answered_at: datetime | None = None
-    failing_since: datetime | None = None
-    failed: int = 0
-    detail: str = ""
 
 
 class Daemon(Operations):
@@ -67,7 +46,7 @@ class Daemon(Operations):
         self.assembly = assembly
         self.telemetry = telemetry
         telemetry.announce([p.name for p in assembly.pipelines], [d.sink.name for d in assembly.deliverers])
-        self.pollings = [Polling(pipeline) for pipeline in assembly.pipelines]
+        self.pollings = [Polling(pipeline, assembly, telemetry) for pipeline in assembly.pipelines]
         self._stop = asyncio.Event()
         self._running: set[str] = set()
         self._idle = asyncio.Event()
@@ -76,91 +55,18 @@ class Daemon(Operations):
 
     # --- Jobs ---
 
-    async def poll(self, polling: Polling) -> None:
-        """Bring one source up to now, less its settle delay: first what came late, then what is new."""
-        now = self.assembly.clock.now()
-        pipeline = polling.pipeline
-        until = pipeline.due(now)
-        started = time.monotonic()
-        outcome = "ok"
-        try:
-            lines = await flow.poll(self.assembly.flow, pipeline)
-            outcome = "ok" if lines else "empty"
-            await self._answered(polling, now)
-        except TransientError as error:
-            outcome = "transient"
-            await self._failed(polling, str(error), now, until)
-        except (PermanentError, ConfigError) as error:
-            outcome = "permanent"
-            await self._failed(polling, str(error), now, until)
-        except StateError:
-            raise
-        except Exception as error:
-            # What we did not foresee in one source must not hold back the others for ever either.
-            await self._failed(polling, f"failed unexpectedly: {error!r}", now, until)
-            raise
-        self.telemetry.count("source_polls", source=pipeline.name, outcome=outcome)
-        self.telemetry.observe("source_poll_seconds", time.monotonic() - started, source=pipeline.name)
-        await self._measure(polling, now)
-
-    async def _answered(self, polling: Polling, now: datetime) -> None:
-        polling.answered_at = now
-        polling.failing_since = None
-        polling.failed = 0
-        polling.detail = ""
-        if polling.state == "stalled":
-            log.info("%s: answers again", polling.pipeline.name)
-        if not polling.pipeline.stopping:
-            polling.state, polling.pipeline.stalled = "ready", False
-
-    async def _failed(self, polling: Polling, reason: str, now: datetime, until: datetime) -> None:
-        """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
-        polling.detail = reason
-        polling.failing_since = polling.failing_since or now
-        polling.failed += 1
-        failing = now - polling.failing_since
-        log.warning("%s: poll failed, will try again: %s", polling.pipeline.name, reason)
-        checkpoint = await polling.pipeline.checkpoint()
-        if failing >= self.assembly.config.stall_after and polling.state != "stalled":
-            polling.state, polling.pipeline.stalled = "stalled", True
-            since = checkpoint.read_through if checkpoint else until
-            span = TimeRange(since, max(until, since))
-            await self.assembly.state.write([decision_row(polling.pipeline.name, span, "stalled", reason, now)])
-        if checkpoint and failing >= GIVE_UP_AFTER and polling.failed >= ATTEMPTS:
-            window_end = checkpoint.read_through + polling.pipeline.window
-            if window_end <= until - GIVE_UP_AFTER and await self._answers(polling, until):
-                await polling.pipeline.skip(window_end, "gap", reason, now)
-
-    async def _answers(self, polling: Polling, until: datetime) -> bool:
-        """Whether the source counts its newest window: else all of it is out of reach, and no window is to blame."""
-        newest = TimeRange(until - polling.pipeline.window, until)
-        try:
-            await polling.pipeline.source.count(newest, polling.pipeline.window)
-        except ExporterError:
-            return False
-        return True
-
-    async def _measure(self, polling: Polling, now: datetime) -> None:
-        checkpoint = await polling.pipeline.checkpoint()
-        if checkpoint is None:
-            return
-        name, gauge = polling.pipeline.name, self.telemetry.gauge
-        gauge("source_read_through_timestamp_seconds", seconds(checkpoint.read_through), source=name)
-        gauge("source_settled_through_timestamp_seconds", seconds(checkpoint.settled_through), source=name)
-        gauge("source_lag_seconds", (now - checkpoint.read_through).total_seconds(), source=name)
-        gauge("source_stalled", float(polling.state == "stalled"), source=name)
-        gauge("warmup_progress_ratio", await polling.pipeline.warmth(checkpoint), source=name)
-        gauge("source_lines_ahead", polling.pipeline.lines_ahead(), source=name)
-        for share in QUANTILES:
-            lateness = polling.pipeline.lateness(share)
-            if lateness is not None:
-                gauge("source_lateness_seconds", lateness, source=name, quantile=str(share))
-
     async def group(self) -> None:
-        """Group what has become known; then report what is new."""
+        """Group what has become known."""
         await flow.group(self.assembly.flow)
-        await flow.enrich(self.assembly.flow)
         await self._measure_standing()
+
+    async def enrich(self) -> None:
+        """Report what is new."""
+        await flow.enrich(self.assembly.flow)
+
+    async def recall(self) -> None:
+        """What memory knew only later."""
+        await flow.recall(self.assembly.flow)
 
     async def _measure_standing(self) -> None:
         """What stands now, whichever run brought it about."""
@@ -168,6 +74,8 @@ class Daemon(Operations):
         known = await calibration(self.assembly.state)
         if known:
             self.telemetry.gauge("alarm_threshold", known.threshold)
+        for kind, amount in self.assembly.state.aside.counts().items():
+            self.telemetry.gauge("rows_set_aside", amount, kind=kind)
         await self.readiness()
 
     async def narrate(self) -> None:
@@ -195,29 +103,14 @@ class Daemon(Operations):
 
     async def readiness(self) -> Readiness:
         """Ready when every source is warm and none is stalled."""
-        sources = tuple([await self._progress(polling) for polling in self.pollings])
+        sources = tuple([await polling.progress() for polling in self.pollings])
         reasons = tuple(
             f"{s.source}: {'learning from history' if s.state == 'warming_up' else f'stalled: {s.detail}'}"
             for s in sources
             if s.state != "ready"
         )
         self.telemetry.gauge("ready", float(not reasons))
-        return Readiness(not reasons, reasons, sources)
-
-    async def _progress(self, polling: Polling) -> SourceProgress:
-        name = polling.pipeline.name
-        checkpoint = await polling.pipeline.checkpoint()
-        if checkpoint is None:
-            return SourceProgress(name, polling.state, 0.0, detail=polling.detail)
-        return SourceProgress(
-            source=name,
-            state=polling.state,
-            progress=await polling.pipeline.warmth(checkpoint),
-            read_through=checkpoint.read_through,
-            lag=self.assembly.clock.now() - checkpoint.read_through,
-            gaps=await gap_count(self.assembly.state, name),
-            detail=polling.detail or polling.pipeline.learning,
-        )
+        return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all())
 
     def metrics(self) -> str:
         return self.telemetry.exposition()
@@ -246,7 +139,7 @@ class Daemon(Operations):
     async def once(self) -> None:
         """Every job once, in the order of the flow: for tests that step the clock, and for `run --once`."""
         pollings = {polling.pipeline: polling for polling in self.pollings}
-        await flow.once(self.assembly.flow, lambda _, source: self.poll(pollings[source]))
+        await flow.once(self.assembly.flow, lambda _, source: pollings[source].poll())
         await self._measure_standing()
         await self.analyze_waiting()
 
@@ -296,16 +189,14 @@ class Daemon(Operations):
 
     def _jobs(self) -> list[tuple[str, Callable[[], Awaitable[object]], timedelta]]:
         jobs: list[tuple[str, Callable[[], Awaitable[object]], timedelta]] = [
-            (f"poll {p.pipeline.name}", partial(self.poll, p), min(p.pipeline.window, timedelta(seconds=15)))
-            for p in self.pollings
+            (f"poll {p.pipeline.name}", p.poll, min(p.pipeline.window, timedelta(seconds=15))) for p in self.pollings
         ]
-        jobs += [
-            (f"deliver {d.sink.name}", partial(flow.deliver, self.assembly.flow, d), TICK)
-            for d in self.assembly.deliverers
-        ]
+        jobs += [(f"deliver {d.name}", partial(flow.deliver, d), TICK) for d in self.assembly.deliverers]
         return [
             *jobs,
             ("group", self.group, TICK),
+            ("enrich", self.enrich, TICK),
+            ("recall", self.recall, TICK),
             ("narrate", self.narrate, TICK),
             ("analyze", self.analyze_waiting, TICK),
             ("housekeep", self.housekeep, HOUSEKEEPING),

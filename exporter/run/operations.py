@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Literal
 
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.alerts import from_alert, resolved_by_hand, with_alert
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Incident, IncidentStatus, Release, Severity, TimeRange, floor, stable_key
+from exporter.model import (
+    RULES,
+    Anomaly,
+    Incident,
+    IncidentStatus,
+    Release,
+    Report,
+    Severity,
+    TimeRange,
+    floor,
+    stable_key,
+)
 from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord
 from exporter.model.times import moment
+from exporter.report.llm import without_model
 from exporter.run.assembly import Assembly
 from exporter.state.checkpoints import release_row
+from exporter.state.deliveries import Delivery, deliveries_of
 from exporter.state.incidents import cluster_of, incident_list, incident_of, incident_row, reports_of
-from exporter.state.news import Delivery, deliveries_of, news_row
+from exporter.state.news import news_row
+from exporter.state.questions import questions_of
 from exporter.state.triggers import knows_trigger, trigger_row, waiting, waiting_count
 
 MAX_WAITING_ALERTS = 500
@@ -49,9 +64,20 @@ class Operations:
             return None
         return IncidentRecord(
             incident,
-            await reports_of(self._state, incident.id),
+            await self._reports(incident),
             tuple(map(_delivery_status, await deliveries_of(self._state, incident.id))),
             self._assembly.links(incident),
+        )
+
+    async def _reports(self, incident: Incident) -> tuple[Report, ...]:
+        """The newest of each writer; that of the rules says why there is none of a model on this revision."""
+        reports = await reports_of(self._state, incident.id)
+        failed = [q for q in await questions_of(self._state, incident.id) if q.revision == incident.revision]
+        return tuple(
+            reduce(lambda report, question: without_model(report, question.error), failed, report)
+            if report.writer == RULES
+            else report
+            for report in reports
         )
 
     async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
@@ -168,4 +194,5 @@ def _service_of(alert: AlertTrigger) -> str:
 def _delivery_status(delivery: Delivery) -> DeliveryStatus:
     outcome: Literal["delivered", "pending", "failed"] = "failed" if delivery.error else "delivered"
     at = moment(delivery.delivered_at) if delivery.delivered_at else None
-    return DeliveryStatus(delivery.sink, outcome, delivery.revision, at, delivery.attempts, delivery.error)
+    error = delivery.error
+    return DeliveryStatus(delivery.sink, outcome, delivery.revision, at, delivery.attempts, error, delivery.peer)

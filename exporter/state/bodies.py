@@ -19,9 +19,11 @@ def pack(value: Any) -> str:
 def unpack(kind: Any, body: str) -> Any:
     """The value of `kind` that a body holds.
 
-    Raises StateError for one of a newer release, pydantic.ValidationError for what does not fit.
+    Raises StateError for one of a newer release, ValueError for what is no JSON object or does not fit.
     """
     data = json.loads(body)
+    if not isinstance(data, dict):
+        raise ValueError("is no JSON object")
     version = data.pop("version", 1)
     if version > VERSION:
         raise StateError(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO, TypeVar
 
-from exporter.model import SqlValue, StateError, Write
+from exporter.model import Aside, SqlValue, StateError, Write
 from exporter.state.bodies import VERSION
 from exporter.state.migrations import known_version, migrate
 
@@ -70,6 +70,7 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.aside = Aside()
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="rows")
         self._local = threading.local()
         self._readers: list[Connection] = []
@@ -228,7 +229,16 @@ class State(Rows):
 
     async def all_documents(self) -> list[tuple[str, Mapping[str, Any], bytes | None]]:
         rows = await self.read("SELECT key, body, vector FROM documents ORDER BY key")
-        return [(key, json.loads(body), vector) for key, body, vector in rows]
+        return [
+            (key, document, vector) for key, body, vector in rows if (document := self._document(key, body)) is not None
+        ]
+
+    def _document(self, key: str, body: str) -> Mapping[str, Any] | None:
+        try:
+            return dict(json.loads(body))
+        except (ValueError, TypeError) as error:
+            self.aside.note("documents", key, error, "restore a copy of the state file, or leave it")
+            return None
 
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""

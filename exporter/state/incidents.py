@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from exporter.model import RULES, Incident, IncidentStatus, NearMiss, Report, SqlValue, Write
 from exporter.model.times import moment, seconds
-from exporter.state.bodies import pack, unpack
+from exporter.state.aside import readable
+from exporter.state.bodies import pack
 from exporter.state.file import Rows, meta_row
 
 C = TypeVar("C")
@@ -55,14 +57,14 @@ def without_cluster(identity: str) -> Write:
 
 async def incident_list(rows: Rows, status: IncidentStatus | None = None, limit: int = 100) -> list[Incident]:
     """Incidents, the newest first."""
-    query = "SELECT body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
+    query = "SELECT id, body FROM incidents WHERE body != ''" + (" AND status = ?" if status else "")
     found = await rows.read(f"{query} ORDER BY starts_at DESC LIMIT ?", (*([status] if status else []), limit))
-    return [unpack(Incident, body) for (body,) in found]
+    return _readable(rows, Incident, found)
 
 
 async def incident_of(rows: Rows, identity: str) -> Incident | None:
     found = await rows.read("SELECT body FROM incidents WHERE id = ? AND body != ''", (identity,))
-    return unpack(Incident, found[0][0]) if found else None
+    return readable(rows, "incidents", identity, Incident, found[0][0]) if found else None
 
 
 async def revision_of(rows: Rows, identity: str) -> int | None:
@@ -78,13 +80,18 @@ async def firing_count(rows: Rows) -> int:
 
 async def clusters_of(rows: Rows, kind: type[C]) -> list[C]:
     """The clusters that anomalies may still join."""
-    return [unpack(kind, body) for (body,) in await rows.read("SELECT cluster FROM incidents WHERE cluster != ''")]
+    return _readable(rows, kind, await rows.read("SELECT id, cluster FROM incidents WHERE cluster != ''"))
 
 
 async def cluster_of(rows: Rows, identity: str, kind: type[C]) -> C | None:
     """The cluster of an incident, while anomalies may join it."""
     found = await rows.read("SELECT cluster FROM incidents WHERE id = ? AND cluster != ''", (identity,))
-    return unpack(kind, found[0][0]) if found else None
+    return readable(rows, "incidents", identity, kind, found[0][0]) if found else None
+
+
+def _readable(rows: Rows, kind: type[C], found: Iterable[tuple[str, str]]) -> list[C]:
+    values = (readable(rows, "incidents", identity, kind, body) for identity, body in found)
+    return [value for value in values if value is not None]
 
 
 def report_row(report: Report, writer: str) -> Write:
@@ -96,18 +103,8 @@ def report_row(report: Report, writer: str) -> Write:
 async def reports_of(rows: Rows, identity: str) -> tuple[Report, ...]:
     """The newest report of each writer, the rules' last."""
     query = "SELECT body FROM reports WHERE incident = ? ORDER BY writer = ?, writer"
-    return tuple(unpack(Report, body) for (body,) in await rows.read(query, (identity, RULES)))
-
-
-async def unnarrated(rows: Rows, model: str) -> list[tuple[Incident, Report, datetime]]:
-    """Newest revisions of firing incidents that a model has not written about, with the report of the rules."""
-    found = await rows.read(
-        "SELECT i.body, r.body, i.updated_at FROM incidents i JOIN reports r ON r.incident = i.id "
-        "WHERE i.status = 'firing' AND r.writer = ? AND r.revision = i.revision AND NOT EXISTS "
-        "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision)",
-        (RULES, model),
-    )
-    return [(unpack(Incident, body), unpack(Report, report), moment(at)) for body, report, at in found]
+    found = [readable(rows, "reports", identity, Report, body) for (body,) in await rows.read(query, (identity, RULES))]
+    return tuple(report for report in found if report is not None)
 
 
 def near_miss_row(found: NearMiss) -> Write:
@@ -120,8 +117,9 @@ def near_miss_row(found: NearMiss) -> Write:
 
 async def near_misses(rows: Rows, limit: int) -> list[NearMiss]:
     """What became no incident, that which came nearest first."""
-    query = "SELECT body FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT ?"
-    return [unpack(NearMiss, body) for (body,) in await rows.read(query, (limit,))]
+    query = "SELECT id, body FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT ?"
+    found = [readable(rows, "near_misses", key, NearMiss, body) for key, body in await rows.read(query, (limit,))]
+    return [miss for miss in found if miss is not None]
 
 
 @dataclass(frozen=True)

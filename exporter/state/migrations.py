@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -68,10 +69,53 @@ CREATE INDEX deliveries_at_their_time ON deliveries (sink, next_attempt) WHERE n
 """News have numbers, so that a sink finds what is new without reading what it has been told for a month; and what came
 near to an incident is kept."""
 
+BY_PLACE = """
+CREATE TABLE deliveries_by_peer (
+    sink TEXT NOT NULL, peer TEXT NOT NULL, incident TEXT NOT NULL, revision INTEGER NOT NULL, part INTEGER NOT NULL,
+    receipt TEXT, attempts INTEGER NOT NULL, next_attempt INTEGER NOT NULL, delivered_at INTEGER NOT NULL,
+    error TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (sink, peer, incident)
+) STRICT, WITHOUT ROWID;
+INSERT INTO deliveries_by_peer
+    SELECT sink, '', incident, revision, part, receipt, attempts, next_attempt, delivered_at, error, ''
+    FROM deliveries;
+DROP TABLE deliveries;
+ALTER TABLE deliveries_by_peer RENAME TO deliveries;
+CREATE INDEX deliveries_at_their_time ON deliveries (sink, peer, next_attempt) WHERE next_attempt > 0;
+CREATE INDEX deliveries_by_digest ON deliveries (sink, peer, digest) WHERE digest != '';
+CREATE TABLE digests (
+    sink TEXT NOT NULL, peer TEXT NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, made_at INTEGER NOT NULL,
+    told_at INTEGER NOT NULL, times INTEGER NOT NULL, receipt TEXT, PRIMARY KEY (sink, peer, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE questions (
+    incident TEXT NOT NULL, model TEXT NOT NULL, revision INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    next_attempt INTEGER NOT NULL, error TEXT NOT NULL, PRIMARY KEY (incident, model)
+) STRICT, WITHOUT ROWID;
+"""
+"""Each instance of a sink is told for itself, many incidents at once are told as one digest, and a question to a model
+that failed is remembered as that."""
+
+
+def _each_place_for_itself(connection: sqlite3.Connection) -> None:
+    for statement in _statements(BY_PLACE):
+        connection.execute(statement)
+    # A question that failed was kept as a copy of the report of the rules, which then stood before newer ones.
+    for incident, writer, body in connection.execute("SELECT incident, writer, body FROM reports").fetchall():
+        if _writer(body) not in (None, writer):
+            connection.execute("DELETE FROM reports WHERE incident = ? AND writer = ?", (incident, writer))
+
+
+def _writer(body: str) -> str | None:
+    """None where it cannot be read: such a row is told apart where it is used."""
+    try:
+        return str(json.loads(body)["writer"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES)
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from exporter.model import Write
 from exporter.model.questions import AlertTrigger
 from exporter.model.times import moment, seconds
-from exporter.state.bodies import pack, unpack
+from exporter.state.aside import readable
+from exporter.state.bodies import pack
 from exporter.state.file import Rows
 
 
@@ -30,5 +31,8 @@ async def waiting_count(rows: Rows) -> int:
 
 async def waiting(rows: Rows) -> list[tuple[AlertTrigger, datetime]]:
     """Alerts that wait, and when each was received, the longest waiting first."""
-    found = await rows.read("SELECT body, received_at FROM triggers WHERE done = 0 ORDER BY received_at")
-    return [(unpack(AlertTrigger, body), moment(at)) for body, at in found]
+    query = "SELECT fingerprint, body, received_at FROM triggers WHERE done = 0 ORDER BY received_at"
+    found = [
+        (readable(rows, "triggers", key, AlertTrigger, body), moment(at)) for key, body, at in await rows.read(query)
+    ]
+    return [(alert, at) for alert, at in found if alert is not None]

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import IO, TYPE_CHECKING
 
-from exporter.model import Claim, Incident, Report
-from exporter.wording import words
+from exporter.model import Claim, Digest, Incident, Report
+from exporter.wording import digests, words
 from exporter.wording.text import brief, day, link, listed, number, percent, span, time_of_day
 
 if TYPE_CHECKING:
@@ -61,10 +61,20 @@ def render(
     for line in _foot(incident, report, url):
         console.print(line)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    # A terminal of another century gets question marks, not a crash.
-    lines = "\n".join(line.rstrip() for line in str(text).splitlines())
-    return lines.encode(encoding, "replace").decode(encoding)
+    return _printable("\n".join(line.rstrip() for line in str(text).splitlines()), stream)
+
+
+def render_digest(digest: Digest, output: IO[str]) -> str:
+    """A digest as text: each incident on a line; only what changed where the digest was printed before."""
+    lines = tuple(line for line in digest.lines if line.changed or not digest.again)
+    rows = [digests.title(digest, lines), *(f"  {digests.line(line)}" for line in lines)]
+    return _printable("\n".join([*rows, *filter(None, [link(digest.url)])]), output)
+
+
+def _printable(text: str, output: IO[str]) -> str:
+    """A terminal of another century gets question marks, not a crash."""
+    encoding = getattr(output, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def incident_line(incident: Incident) -> str:

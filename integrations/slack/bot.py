@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.model import Check, Context, ExporterError, Notification, TransientError, from_json, to_json
+from exporter.model import (
+    Check,
+    Context,
+    Digest,
+    ExporterError,
+    Notification,
+    NotYetError,
+    PermanentError,
+    TransientError,
+    from_json,
+    to_json,
+)
 from exporter.wording.text import brief, fill
 from integrations._http import Client, join
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, GONE, Pace, SlackError, failure, hold
-from integrations.slack.message import MAX_SECTION, changes, inert, markdown, message, plain, state
+from integrations.slack.message import MAX_SECTION, changes, digest_message, inert, markdown, message, plain, state
 
 if TYPE_CHECKING:
     from integrations.slack.settings import SlackSettings
@@ -39,16 +50,20 @@ class SlackBot:
 
     wants: Literal["latest"] = "latest"
     resend = None
+    peer = ""
+    concurrency = 1
+    digest_every = timedelta(minutes=1)
 
     def __init__(self, settings: SlackSettings, context: Context) -> None:
         self.name = settings.name
         self._settings = settings
-        self._clock = context.clock
         self._pace = Pace(context.clock)
         self._client = Client(settings, f"sink {settings.name}")
 
     async def deliver(self, notification: Notification) -> str | None:
-        posted = read_receipt(notification.receipt) or await self._find(notification)
+        posted = read_receipt(notification.receipt)
+        if posted is None and (notification.in_doubt or notification.receipt):
+            posted = await self._find(notification.incident.id, notification.now)
         if posted is None:
             return write_receipt(await self._open(notification))
         known = posted.said.keys() == state(notification.incident).keys()
@@ -74,10 +89,7 @@ class SlackBot:
             answer = await self._say("chat.postMessage", notification, {"channel": self._settings.channel})
         except SlackError as refused:
             raise failure(self.name, refused.error) from refused
-        if not answer.get("channel") or not answer.get("ts"):
-            # It may be in the channel: the next attempt looks for it there.
-            raise TransientError(f"sink {self.name}: Slack answers without saying where the message is")
-        return Posted(str(answer["channel"]), str(answer["ts"]), notification.now, state(notification.incident))
+        return self._where(answer, notification.now, state(notification.incident))
 
     async def _edit(self, notification: Notification, posted: Posted) -> None:
         await self._say("chat.update", notification, {"channel": posted.channel, "ts": posted.ts})
@@ -95,13 +107,17 @@ class SlackBot:
                 "blocks": [markdown(text)],
                 "unfurl_links": False,
                 "unfurl_media": False,
-                "metadata": _metadata(notification),
+                "metadata": _metadata_of(notification),
             },
         )
 
     async def _say(self, method: str, notification: Notification, where: Mapping[str, Any]) -> dict[str, Any]:
         """The message in blocks; as plain text when Slack cannot take them."""
-        whole = {**message(notification, self._settings.samples), "metadata": _metadata(notification), **where}
+        whole = {
+            **message(notification, self._settings.samples),
+            "metadata": _metadata_of(notification),
+            **where,
+        }
         try:
             return await self._call(method, whole)
         except SlackError as refused:
@@ -111,21 +127,52 @@ class SlackBot:
         bare = {"text": plain(notification), "blocks": [], "unfurl_links": False, "unfurl_media": False, **where}
         return await self._call(method, bare)
 
-    async def _find(self, notification: Notification) -> Posted | None:
-        """Our message of this incident in the channel, where we may read it: an answer may have been lost."""
+    async def _find(self, identity: str, now: datetime) -> Posted | None:
+        """Our message of an incident or digest in the channel; None when it is not there, or nobody may look.
+
+        Raises TransientError while it cannot be known: a message too many would be told for ever.
+        """
         params = [("channel", str(self._settings.channel)), ("include_all_metadata", "true"), ("limit", "100")]
         try:
             answer = await self._call("conversations.history", None, params)
-            for item in answer.get("messages", ()):
-                metadata = item.get("metadata") or {}
-                mine = metadata.get("event_type") == EVENT_TYPE
-                if mine and metadata.get("event_payload", {}).get("incident_id") == notification.incident.id:
-                    edited = notification.now - EDIT_EVERY
-                    return Posted(str(self._settings.channel), str(item["ts"]), edited, {})
-        except (SlackError, ExporterError, AttributeError, TypeError, KeyError):
-            # Without the scope we may tell it twice, with the same event id; not telling it would be worse.
+        except SlackError as refused:
+            said = failure(self.name, refused.error)
+            if isinstance(said, TransientError):
+                raise said from refused
             return None
+        except PermanentError:
+            # Without the scope it may be told twice, with the same event id; not telling it would be worse.
+            return None
+        except TransientError as error:
+            # Reading has a limit of its own, which holds up only what has to be looked for.
+            raise NotYetError(str(error), error.retry_after or EDIT_EVERY) from error
+        for item in answer.get("messages") or ():
+            if _identity(item) == identity:
+                return Posted(str(self._settings.channel), str(item["ts"]), now - EDIT_EVERY, {})
         return None
+
+    async def deliver_digest(self, digest: Digest) -> str | None:
+        """One message, edited as the digest changes."""
+        posted = read_receipt(digest.receipt)
+        if posted is None and digest.in_doubt:
+            posted = await self._find(digest.id, digest.now)
+        told = {**digest_message(digest), "metadata": _metadata(digest.id, digest.event_id)}
+        try:
+            if posted is not None:
+                await self._call("chat.update", {**told, "channel": posted.channel, "ts": posted.ts})
+                return digest.receipt or write_receipt(posted)
+            hold(self.name, self._pace.wait())
+            self._pace.took()
+            answer = await self._call("chat.postMessage", {**told, "channel": self._settings.channel})
+        except SlackError as refused:
+            raise failure(self.name, refused.error) from refused
+        return write_receipt(self._where(answer, digest.now, {}))
+
+    def _where(self, answer: Mapping[str, Any], now: datetime, said: Mapping[str, Any]) -> Posted:
+        if not answer.get("channel") or not answer.get("ts"):
+            # It may be in the channel: the next attempt looks for it there.
+            raise TransientError(f"sink {self.name}: Slack answers without saying where the message is")
+        return Posted(str(answer["channel"]), str(answer["ts"]), now, said)
 
     async def _call(
         self, method: str, body: Mapping[str, Any] | None, params: Sequence[tuple[str, str]] = ()
@@ -174,10 +221,19 @@ def write_receipt(posted: Posted) -> str:
     return pack(to_json(posted))
 
 
-def _metadata(notification: Notification) -> dict[str, Any]:
-    payload = {
-        "incident_id": notification.incident.id,
-        "revision": notification.incident.revision,
-        "event_id": notification.event_id,
-    }
-    return {"event_type": EVENT_TYPE, "event_payload": payload}
+def _metadata(identity: str, event_id: str) -> dict[str, Any]:
+    """By which a message is found again: that of an incident, or of a digest."""
+    return {"event_type": EVENT_TYPE, "event_payload": {"incident_id": identity, "event_id": event_id}}
+
+
+def _metadata_of(notification: Notification) -> dict[str, Any]:
+    return _metadata(notification.incident.id, notification.event_id)
+
+
+def _identity(message: object) -> str | None:
+    """Whose message it is; None for those of others, whatever they are."""
+    try:
+        metadata = message["metadata"]  # type: ignore[index]
+        return str(metadata["event_payload"]["incident_id"]) if metadata["event_type"] == EVENT_TYPE else None
+    except (KeyError, TypeError):
+        return None

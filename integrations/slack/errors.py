@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from exporter.model import Clock, PermanentError, TransientError
+from exporter.model import Clock, NotYetError, PermanentError, TransientError
 from exporter.wording.text import brief
 
 POST_EVERY = timedelta(seconds=1)
@@ -99,4 +99,4 @@ class Pace:
 
 def hold(name: str, wait: timedelta) -> None:
     if wait > timedelta():
-        raise TransientError(f"sink {name}: Slack's pace asks for {wait.total_seconds():g} s more", wait)
+        raise NotYetError(f"sink {name}: Slack's pace asks for {wait.total_seconds():g} s more", wait)

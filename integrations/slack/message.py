@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from exporter.model import Incident, Notification
-from exporter.wording import words
+from exporter.model import Digest, DigestLine, Incident, Notification
+from exporter.wording import digests, words
 from exporter.wording.text import brief, fill, link, one_line, shorten, span, time_of_day
 
 MAX_BLOCKS_BYTES = 12_000
@@ -22,6 +23,9 @@ MAX_PLAIN = 3_000
 
 MAX_LINK = 700
 """Characters of an address at the foot: three of the longest leave room for what the message is about."""
+
+DIGEST_LINES = 8
+"""Incidents of a digest in one section."""
 
 SIGNS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
@@ -45,6 +49,44 @@ def plain(notification: Notification, limit: int = MAX_PLAIN) -> str:
     address = link(notification.url)
     tail = f"\n{address}" if address else ""
     return fill("\n".join(lines), limit - len(escape(tail)), unlinked) + escape(tail)
+
+
+def digest_message(digest: Digest, only_changed: bool = False) -> dict[str, Any]:
+    """A digest: how many of which kind, then as many lines as Slack takes, and how many more there are."""
+    lines = tuple(line for line in digest.lines if line.changed or not only_changed)
+    said = digests.title(replace(digest, again=only_changed), lines)
+    links = f"<{url}|All incidents>" if (url := _link(digest.url or "")) else ""
+    head = {"type": "header", "text": {"type": "plain_text", "text": shorten(f"📋 {said}", MAX_HEADER), "emoji": False}}
+    shown = [_linked(one) for one in lines]
+    kept: list[dict[str, Any]] = [head]
+    for count in range(0, len(shown), DIGEST_LINES):
+        block = markdown("\n".join(shown[count : count + DIGEST_LINES]))
+        left = len(shown) - count - DIGEST_LINES
+        foot = [_digest_foot(links, left)]
+        if size([*kept, block, *foot]) > MAX_BLOCKS_BYTES:
+            break
+        kept.append(block)
+    left = max(len(shown) - DIGEST_LINES * (len(kept) - 1), 0)
+    text = fill("\n".join([said, *(digests.line(one) for one in lines[:5])]), 300, unlinked)
+    return {
+        "text": text,
+        "blocks": [*kept, _digest_foot(links, left)],
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "parse": "none",
+    }
+
+
+def _linked(one: DigestLine) -> str:
+    text = fill(digests.line(one, 120), 220, inert)
+    address = _link(one.url or "")
+    sign = "✅" if one.status == "resolved" else SIGNS[one.severity]
+    return f"{sign} {text}" + (f" <{address}|open>" if address else "")
+
+
+def _digest_foot(links: str, left: int) -> dict[str, Any]:
+    parts = [*([digests.more(left)] if left > 0 else []), *([links] if links else [])] or ["that is all of them"]
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": " · ".join(parts), "verbatim": True}]}
 
 
 def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = ()) -> list[dict[str, Any]]:

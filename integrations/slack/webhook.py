@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.model import Check, ConfigError, Context, Notification, PermanentError, TransientError, read_secret
+from exporter.model import (
+    Check,
+    ConfigError,
+    Context,
+    Digest,
+    Notification,
+    PermanentError,
+    TransientError,
+    read_secret,
+)
 from exporter.wording.text import brief, conceal
 from integrations._http import Answer, Client, Refused
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, Pace, SlackError, failure, hold
-from integrations.slack.message import changes, message, plain, state
+from integrations.slack.message import changes, digest_message, message, plain, state
 
 if TYPE_CHECKING:
     from integrations.slack.settings import SlackSettings
@@ -23,6 +32,9 @@ class SlackWebhook:
 
     wants: Literal["every"] = "every"
     resend = None
+    peer = ""
+    concurrency = 1
+    digest_every = timedelta(minutes=5)
 
     def __init__(self, settings: SlackSettings, context: Context) -> None:
         self.name = settings.name
@@ -47,6 +59,16 @@ class SlackWebhook:
                 raise failure(self.name, refused.error) from refused
             await self._post_plain(notification)
         return pack(state(notification.incident))
+
+    async def deliver_digest(self, digest: Digest) -> str | None:
+        """A message with all lines, then one for what has changed: it cannot be edited."""
+        hold(self.name, self._pace.wait())
+        self._pace.took()
+        try:
+            await self._post(digest_message(digest, only_changed=digest.again))
+        except SlackError as refused:
+            raise failure(self.name, refused.error) from refused
+        return None
 
     async def _post_plain(self, notification: Notification) -> None:
         try:

@@ -43,6 +43,9 @@ class StepClock:
 class RecordingSink:
     """Remembers what it was told, and fails as often as it is asked to."""
 
+    peer = ""
+    concurrency = 4
+
     def __init__(self, wants: Literal["latest", "every"] = "latest", resend: timedelta | None = None) -> None:
         self.name = f"recording {wants}"
         self.wants: Literal["latest", "every"] = wants

@@ -182,7 +182,7 @@ async def run(tmp_path: Path, order: Sequence[int], sources: Sequence[MemorySour
     async with running(warmed(tmp_path, *names, alarm_budget="10/day"), clock, *sources) as daemon:
         while clock.moment < START + MINUTES * MINUTE:
             for number in order:
-                await daemon.poll(daemon.pollings[number])
+                await daemon.pollings[number].poll()
                 await daemon.group()
             clock.moment += MINUTE
         return await incident_list(daemon.assembly.state)
@@ -270,9 +270,9 @@ async def test_a_source_whose_pages_break_us_stalls_as_one_that_does_not_answer(
         broken.lines = broken.lines.rename({"body": "text"})
         while clock.moment < START + WARM + 15 * MINUTE:
             clock.moment += MINUTE
-            await daemon.poll(daemon.pollings[0])
+            await daemon.pollings[0].poll()
             with pytest.raises(pl.exceptions.PolarsError):
-                await daemon.poll(daemon.pollings[1])
+                await daemon.pollings[1].poll()
             await daemon.group()
         assert await grouped_through(daemon.assembly.state) == clock.moment
         assert any("unexpectedly" in reason for reason in (await daemon.readiness()).reasons)

@@ -337,10 +337,20 @@ async def test_slacks_own_pace_holds_for_every_incident(slack: Slack) -> None:
     assert await slack.tell(samples.incident(id="another"), None, step=20)
 
 
-async def test_a_limit_on_reading_holds_no_message_up(slack: Slack) -> None:
-    slack.fake.mishaps = ["429"]
-    assert await slack.tell(samples.incident(), None)
-    assert slack.fake.calls == ["conversations.history", "chat.postMessage"]
+async def test_what_cannot_have_been_posted_is_not_looked_for(slack: Slack) -> None:
+    assert await slack.tell(samples.incident(), None, in_doubt=False)
+    assert slack.fake.calls == ["chat.postMessage"]
+
+
+@pytest.mark.parametrize("mishap", ["429", "500", "html", "ratelimited", "internal_error"])
+async def test_a_look_up_that_fails_in_passing_is_no_answer(slack: Slack, mishap: str) -> None:
+    await slack.tell(samples.incident(), None)
+    slack.fake.mishaps = [mishap]
+    with pytest.raises(TransientError):
+        await slack.tell(samples.incident(revision=5), None)
+    await slack.tell(samples.incident(revision=5), None, step=60)
+    assert len(slack.fake.parents) == 1
+    assert slack.fake.parents[0].edits == 1
 
 
 async def test_posts_are_a_second_apart_and_nobody_sleeps(slack: Slack) -> None:

@@ -24,8 +24,10 @@ from exporter.model.times import seconds
 from exporter.run import daemon as daemons
 from exporter.run.assembly import assemble
 from exporter.run.backtest import backtest
-from exporter.run.daemon import ATTEMPTS, GIVE_UP_AFTER, Daemon
+from exporter.run.daemon import Daemon
 from exporter.run.operations import MAX_ALERTS_AT_ONCE
+from exporter.run.polling import ATTEMPTS, GIVE_UP_AFTER
+from exporter.state.deliveries import Delivery, DigestRow, delivery_row, digest_row
 from exporter.state.file import meta_row
 from exporter.state.incidents import grouped_through, incident_list
 from exporter.telemetry import PrometheusTelemetry
@@ -130,12 +132,12 @@ async def test_what_a_source_learns_from_is_told_by_nobody_also_when_others_are_
     clock = StepClock(START + HOUR)
     warm, late = MemorySource(lines(100), "warm"), MemorySource(lines(100, range(62, 68), "payments"), "late")
     async with running(config(tmp_path, "warm", "late"), clock, warm, late) as daemon:
-        await daemon.poll(daemon.pollings[0])
+        await daemon.pollings[0].poll()
         daemon.pollings[1].pipeline.stalled = True
         clock.moment = START + 80 * MINUTE
         await daemon.pollings[1].pipeline.enter(clock.moment)
         clock.moment += MINUTE
-        await daemon.poll(daemon.pollings[0])
+        await daemon.pollings[0].poll()
         await daemon.group()
         assert await grouped_through(daemon.assembly.state) == clock.moment
         await daemon.once()
@@ -168,7 +170,7 @@ async def test_after_a_rebuild_the_threshold_waits_until_every_source_is_warm(tm
     again = config(tmp_path, "one", "two", detection={"min_windows": 30, "max_sessions": 99_999})
     async with running(again, clock, *sources) as daemon:
         for polling, threshold in zip(daemon.pollings, (False, True), strict=True):
-            await daemon.poll(polling)
+            await polling.poll()
             await daemon.group()
             assert (await daemon.assembly.state.meta("alarm_threshold") is not None) == threshold
 
@@ -274,11 +276,12 @@ async def test_what_is_known_of_an_incident_goes_with_it(tmp_path: Path) -> None
         clock.moment = START + 75 * MINUTE
         await daemon.once()
         await daemon.change("orders", "2.1", clock.moment)
-        tables = ("incidents", "reports", "deliveries", "changes")
+        tables = ("incidents", "reports", "deliveries", "digests", "questions", "changes")
         state = daemon.assembly.state
         [incident] = await incident_list(state)
-        names = ("sink", "incident", "revision", "part", "attempts", "next_attempt", "delivered_at", "error")
-        await state.write([Write("deliveries", names, (("console", incident.id, 1, 0, 1, 0, 0, ""),))])
+        told = delivery_row(Delivery("console", incident.id, revision=1, part=0, digest="d1"))
+        digest = digest_row(DigestRow("console", "", "d1", "burst", 0))
+        await state.write([told, digest, question_row(Question(incident.id, "a model", 1))])
         assert all([await state.read(f"SELECT 1 FROM {table}") for table in tables])
         clock.moment += timedelta(days=31)
         await daemon.housekeep()
@@ -402,9 +405,9 @@ async def test_an_outage_of_hours_costs_no_window_before_its_own_hour_and_none_w
             source.fail_next = 1000
             for _ in range(360):
                 clock.moment += MINUTE / 2
-                await daemon.poll(daemon.pollings[0])
+                await daemon.pollings[0].poll()
         source.fail_next = 0
-        await daemon.poll(daemon.pollings[0])
+        await daemon.pollings[0].poll()
         rows = await daemon.assembly.state.read("SELECT MAX(end) FROM decisions WHERE kind = 'gap'")
         lost_until = seconds(clock.moment - GIVE_UP_AFTER) if counts else None
         assert rows == [(lost_until,)]

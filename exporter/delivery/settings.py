@@ -1,0 +1,16 @@
+"""When incidents are told as a digest instead of one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class DigestRules:
+    """At most `above` incidents a minute are told one by one to people; `after` is how long an outage of ours may last
+    before what came and went in it pages nobody.
+    """
+
+    above: int = 10
+    after: timedelta = timedelta(hours=6)

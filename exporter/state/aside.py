@@ -1,0 +1,20 @@
+"""Read the bodies of given rows one by one: a bad one costs itself and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exporter.state.bodies import unpack
+from exporter.state.file import Rows
+
+REMEDY = "put it right in the state file or restore a copy of that, or leave it: it goes with what is as old"
+
+
+def readable(rows: Rows, table: str, key: str, kind: Any, body: str) -> Any:
+    """The value of `kind` that the body of a row holds; None, and noted as set aside, where it cannot be read."""
+    try:
+        return unpack(kind, body)
+    except Exception as error:
+        # Whatever is wrong with it: the other rows are read.
+        rows.aside.note(table, key, error, REMEDY)
+        return None
