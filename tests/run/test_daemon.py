@@ -30,6 +30,7 @@ from exporter.run.polling import ATTEMPTS, GIVE_UP_AFTER
 from exporter.state.deliveries import Delivery, DigestRow, delivery_row, digest_row
 from exporter.state.file import meta_row
 from exporter.state.incidents import grouped_through, incident_list
+from exporter.state.questions import Question, question_row
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 
