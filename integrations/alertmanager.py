@@ -119,9 +119,10 @@ def tell(notification: Notification, before: Told | None) -> Told:
     Alertmanager takes every other end for another alert.
     """
     incident, now = notification.incident, notification.now
-    keys = list(map(_key, _retired(incident)))
     ends = (before.retired if before else None) or {}
-    retired = {key: ends.get(key, min(incident.updated_at, now)) for key in keys}
+    keys = [_key(labels) for labels, _ in _retired(incident)]
+    unknown = before.starts if before else incident.starts_at
+    retired = {_key(labels): ends.get(_key(labels), min(at or unknown, now)) for labels, at in _retired(incident)}
     # A release that knew no `left` had the time of its first attempt for an end.
     first = {**ends, **((before.left if before else None) or {})}
     left = {key: first.get(key, now) for key in keys}
@@ -141,7 +142,7 @@ def alerts(notification: Notification, told: Told, resend: timedelta, samples: i
     if url := link(notification.url):
         common["generatorURL"] = url
     posts = []
-    for labels in _retired(incident):
+    for labels, _ in _retired(incident):
         end, first = ((each or {}).get(_key(labels), now) for each in (told.retired, told.left))
         if now - first <= RESOLVED_FOR:
             posts.append({"labels": labels, **_lasted(told.starts, end, incident), **common})
@@ -152,7 +153,7 @@ def alerts(notification: Notification, told: Told, resend: timedelta, samples: i
 
 def _lasted(told: datetime, end: datetime, incident: Incident) -> dict[str, str]:
     """Of what ended before it was told, the start is the incident's own: none may be after its end."""
-    start = told if told < end else min(incident.starts_at, end)
+    start = told if told <= end else min(incident.starts_at, end)
     return {"startsAt": rfc3339(start), "endsAt": rfc3339(end)}
 
 
@@ -205,10 +206,12 @@ def description(incident: Incident, report: Report, samples: int) -> str:
     return shorten("\n".join(lines), MAX_DESCRIPTION)
 
 
-def _retired(incident: Incident) -> list[dict[str, str]]:
-    """Label sets that the incident has left, each once, and never the one that it has."""
+def _retired(incident: Incident) -> list[tuple[dict[str, str], datetime | None]]:
+    """Label sets that the incident has left, and when, if that is known: each once, and never the one that it has."""
     own = label_set(incident.labels)
-    sets = {_key(labels): labels for labels in map(label_set, incident.retired_labels) if labels and labels != own}
+    unknown = (None,) * (len(incident.retired_labels) - len(incident.retired_at))
+    left = zip(map(label_set, incident.retired_labels), (*unknown, *incident.retired_at), strict=False)
+    sets = {_key(labels): (labels, at) for labels, at in left if labels and labels != own}
     return list(sets.values())
 
 

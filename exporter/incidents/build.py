@@ -63,9 +63,9 @@ def incident_of(
         "source": OWN_NAME,
         "incident_id": cluster.id,
     }
-    retired = before.retired_labels if before else ()
+    retired, retired_at = (before.retired_labels, before.retired_at) if before else ((), ())
     if before and before.severity != severity:
-        retired = (*retired, before.labels)
+        retired, retired_at = (*retired, before.labels), (*retired_at, at)
     return Incident(
         id=cluster.id,
         fingerprint=before.fingerprint if before else fingerprint(cause, contributions),
@@ -85,6 +85,7 @@ def incident_of(
         suspects=suspects[:MAX_SUSPECTS],
         timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)),
         retired_labels=retired,
+        retired_at=retired_at,
         reopened=(before.reopened if before else 0) + (change == "reopened"),
         merged_into=before.merged_into if before else None,
         fix=before.fix if before else None,

@@ -228,6 +228,8 @@ class Incident:
     suspects: tuple[Suspect, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
     retired_labels: tuple[Mapping[str, str], ...] = ()
+    retired_at: tuple[datetime, ...] = ()
+    """When each of the newest `retired_labels` was left, in event time; a release that did not keep it left none."""
     reopened: int = 0
     merged_into: str | None = None
     fix: str | None = None

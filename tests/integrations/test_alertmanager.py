@@ -195,12 +195,14 @@ def test_a_reopened_incident_starts_again() -> None:
 
 
 def test_left_label_sets_are_resolved_for_five_minutes() -> None:
-    escalated = samples.incident(retired_labels=(samples.labels(severity="warning"), samples.labels()))
+    escalated = samples.incident(
+        retired_labels=(samples.labels(severity="warning"), samples.labels()), retired_at=(samples.at(5), samples.at(6))
+    )
     first = samples.notification(escalated)
     told = tell(first, Told(samples.NOW - timedelta(minutes=3)))
     retired, own = alerts(first, told, RESEND)
     assert retired["labels"]["severity"] == "warning"
-    assert retired["endsAt"] == "2026-03-14T09:33:00.000Z", "when it was left, in event time, in each attempt"
+    assert retired["endsAt"] == "2026-03-14T09:31:00.000Z", "when it was left, in event time, in each attempt"
     assert own["labels"]["severity"] == "critical"
     later = samples.notification(escalated, now=samples.NOW + timedelta(minutes=4))
     again, _ = alerts(later, tell(later, told), RESEND)
