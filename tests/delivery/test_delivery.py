@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from exporter.delivery.deliver import ABANDON_AFTER, Deliverer
-from exporter.incidents.settings import IncidentSettings
-from exporter.incidents.tracker import Told, advance
+from exporter.delivery.deliver import ABANDON_AFTER
 from exporter.model import (
-    Anomaly,
-    Check,
-    Contribution,
     Notification,
     PermanentError,
-    Report,
     TransientError,
-    Write,
 )
 from exporter.state.file import Connection, State
 from exporter.state.news import news_row
-
-START = datetime(2026, 3, 1, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-
-
-class StepClock:
-    """A clock that moves when a test says so."""
-
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> datetime:
-        return self.moment
-
-
-class RecordingSink:
-    """Remembers what it was told, and fails as often as it is asked to."""
-
-    peer = ""
-    concurrency = 4
-
-    def __init__(self, wants: Literal["latest", "every"] = "latest", resend: timedelta | None = None) -> None:
-        self.name = f"recording {wants}"
-        self.wants: Literal["latest", "every"] = wants
-        self.resend = resend
-        self.told: list[Notification] = []
-        self.errors: list[Exception] = []
-
-    async def deliver(self, notification: Notification) -> str | None:
-        if self.errors:
-            raise self.errors.pop(0)
-        self.told.append(notification)
-        return f"receipt {len(self.told)}"
-
-    async def check(self) -> Sequence[Check]:
-        return []
-
-    async def close(self) -> None:
-        pass
-
-
-def story() -> list[Told]:
-    """Opened, escalated, resolved."""
-    anomalies = [
-        Anomaly("shop", service, window, MINUTE, "window", 0.9999, 0.99, 17, (contribution,), window + MINUTE)
-        for window, service in ((START, "a"), (START + MINUTE, "b"))
-        for contribution in [Contribution("template", f"{service} failed", 9, 0, share=1.0)]
-    ]
-    told = advance((), anomalies, START + 60 * MINUTE, IncidentSettings(), 2.0, {})[1]
-    assert [item.change for item in told] == ["opened", "updated", "resolved"]
-    return told
-
-
-def reported(told: Told) -> Write:
-    report = Report(told.incident.id, told.incident.revision, "rules", "headline", ())
-    return news_row(told.incident, told.change, told.at, report=report)
+from tests.delivery.parts import MINUTE, RecordingSink, StepClock, deliverer, reported, story
 
 
 @pytest.fixture
@@ -88,10 +25,6 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
     state = State(tmp_path / "state.db")
     yield state
     state.close()
-
-
-def deliverer(sink: RecordingSink, state: State, clock: StepClock) -> Deliverer:
-    return Deliverer(sink, state, clock, lambda incident: (), "https://anomalies.example.org")
 
 
 async def test_a_sink_of_the_latest_state_is_told_the_newest_revision_once(state: State) -> None:
