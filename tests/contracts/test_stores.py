@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from exporter.model import ConfigError, Context, IncidentDocument, IncidentStore, PermanentError, TransientError
+from exporter.model import Aside, ConfigError, Context, IncidentDocument, IncidentStore, PermanentError, TransientError
 from exporter.telemetry import PrometheusTelemetry
 from integrations.elasticsearch_incidents import (
     ElasticsearchIncidents,
@@ -213,6 +213,45 @@ async def test_hostile_text_is_only_text(store: IncidentStore) -> None:
 
 async def test_check_says_that_it_works(store: IncidentStore) -> None:
     assert all(check.ok for check in await store.check())
+
+
+SPOILED: tuple[dict[str, Any], ...] = (
+    {"headline": None},
+    {"starts_at": None},
+    {"starts_at": "2026-01-05T12:00:00"},
+    {"ends_at": "2026-01-05T12:00:00"},
+    {"revision": "many"},
+    {"severity": {"is": "odd"}},
+)
+"""What somebody else wrote, or a hand: a null, a time without its zone, another form."""
+
+
+@pytest.mark.parametrize("spoiled", SPOILED, ids=str)
+async def test_a_document_of_another_form_in_the_state_file_costs_itself_alone(spoiled: dict[str, Any]) -> None:
+    documents, aside = KeptDocuments(), Aside()
+    good, _ = to_row(document("good"))
+    await documents.put_document("good", good, to_row(document("good"))[1])
+    await documents.put_document("bad", {**good, "id": "bad", **spoiled}, None)
+    store = LocalIncidentsSettings().build(Context(documents=documents, aside=aside))
+    assert ids(await store.matching("broke", 5, "none")) == ["good"]
+    assert [(one.kind, one.key) for one in aside.all()] == [("documents", "bad")]
+
+
+async def test_documents_of_another_form_in_a_shared_index_cost_themselves_alone(
+    elasticsearch_url: str, unique_name: str
+) -> None:
+    aside = Aside()
+    store = elasticsearch_settings(elasticsearch_url, unique_name).build(Context(aside=aside))
+    await store.put(document("good"))
+    spoiled = [change for change in SPOILED if change.keys().isdisjoint({"revision", "severity"})]
+    for number, change in enumerate((*spoiled, {"id": None}, {"services": [None]})):
+        source = {**to_source(document(f"bad{number}")), **change}
+        await store._client().index(index=unique_name, id=f"bad{number}", document=source, refresh="wait_for")
+    assert ids(await store.matching("broke", 9, "none")) == ["good"]
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 9, "none")) == ["good"]
+    await store.close()
+    assert aside.counts() == {"documents": len(spoiled) + 2}
+    assert unique_name in aside.all()[0].remedy
 
 
 # --- The local one ------------------------------------------------------------------------------------
