@@ -16,8 +16,9 @@ from exporter.model import (
     to_json,
 )
 from exporter.run.assembly import assemble
-from exporter.state.file import Rows, StateInUse
+from exporter.state.file import Rows
 from exporter.state.incidents import incident_list, incident_of, near_misses, reports_of
+from exporter.state.place import StateInUse
 from exporter.wording.terminal import incident_line, render
 from exporter.wording.text import brief, listed, one_line, span
 from exporter.wording.why import why_it_did_not_open, why_it_opened

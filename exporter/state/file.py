@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
+import logging
+import re
 import secrets
 import sqlite3
 import threading
@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TextIO, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from exporter.model import Aside, SqlValue, StateError, Write
 from exporter.state.bodies import VERSION
+from exporter.state.explained import StateDamagedError, explained
 from exporter.state.migrations import known_version, migrate
+from exporter.state.place import Held, make_private
+from exporter.state.salvage import salvage
+from exporter.state.soundness import columns_of, examine, given_as_made, has_columns, plausible
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,10 +45,6 @@ READERS = 4
 
 STEPS_UNHEEDING = 100_000
 """Steps of SQLite's machine, a few milliseconds, after which a read looks whether the file is being closed."""
-
-
-class StateInUse(StateError):
-    """Another process holds the state file."""
 
 
 class Connection:
@@ -93,7 +95,7 @@ class Rows:
             raise StateError(f"state file {self.path}: is closed") from error
 
     def _read(self, query: str, parameters: Sequence[SqlValue]) -> list[tuple[Any, ...]]:
-        with _explained(self.path), self._reader().use() as connection:
+        with explained(self.path), self._reader().use() as connection:
             return connection.execute(query, parameters).fetchall()
 
     def _reader(self) -> Connection:
@@ -134,7 +136,8 @@ class State(Rows):
     def __init__(self, path: Path, derived: Sequence[str] = (), fingerprint: str = "") -> None:
         super().__init__(path)
         self.rebuilt = False
-        self._lock = _lock(path)
+        with explained(path):
+            self._held = Held(path)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
         try:
             self._connection = self._writer.submit(self._open, (DERIVED, *derived), fingerprint).result()
@@ -143,7 +146,18 @@ class State(Rows):
             raise
 
     def _open(self, derived: Sequence[str], fingerprint: str) -> Connection:
-        with _explained(self.path):
+        try:
+            return self._opened(derived, fingerprint)
+        except StateDamagedError as error:
+            with explained(self.path):
+                salvaged = salvage(self.path)
+                self._held.again()
+            self.aside.note("state file", str(self.path), StateDamagedError(str(salvaged)), "look what was lost")
+            log.error("%s; %s", error, salvaged)
+        return self._opened(derived, fingerprint)
+
+    def _opened(self, derived: Sequence[str], fingerprint: str) -> Connection:
+        with explained(self.path):
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(connection, derived, fingerprint)
@@ -152,16 +166,24 @@ class State(Rows):
                 raise
             return Connection(connection)
 
+    def in_place(self) -> bool:
+        """Whether the file still is where it was opened: false once it was deleted or replaced."""
+        return self._held.in_place()
+
     def _prepare(self, connection: sqlite3.Connection, derived: Sequence[str], fingerprint: str) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        examine(connection)
         migrate(connection, self.path)
-        tables = _tables(derived)
+        make_private(self.path)
+        given_as_made(connection, self.path)
+        tables = columns_of(derived)
         meta = dict(connection.execute("SELECT key, value FROM meta"))
-        known = json.loads(meta.get("derived", "[]"))
-        if meta.get("fingerprint") != fingerprint or set(known) != set(tables):
+        known = _names(meta.get("derived", "[]"))
+        same = meta.get("fingerprint") == fingerprint and set(known) == set(tables)
+        if not same or not has_columns(connection, tables) or not plausible(connection):
             self.rebuilt = "fingerprint" in meta
-            _rebuild(connection, known, derived, tables, fingerprint)
+            _rebuild(connection, known, derived, list(tables), fingerprint)
 
     def close(self) -> None:
         """Finish what was handed over, then let go of the file."""
@@ -169,7 +191,7 @@ class State(Rows):
         super().close()
         if hasattr(self, "_connection"):
             self._connection.close()
-        self._lock.close()
+        self._held.close()
 
     async def write(self, writes: Iterable[Write]) -> None:
         """Commit all the rows in one transaction, or none. Raises StateError."""
@@ -180,7 +202,7 @@ class State(Rows):
         self._hand_over(self._writer, self._write, tuple(writes)).result()
 
     def _write(self, writes: Sequence[Write]) -> None:
-        with _explained(self.path), self._connection.use() as connection:
+        with explained(self.path), self._connection.use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 for write in writes:
@@ -198,7 +220,7 @@ class State(Rows):
 
     def _prune(self, table: str, column: str | None, before: int, only: str) -> None:
         old = f'"{column}" < {before:d}' if column else "TRUE"
-        with _explained(self.path), self._connection.use() as connection:
+        with explained(self.path), self._connection.use() as connection:
             connection.execute(f"DELETE FROM {table} WHERE {old} AND {only}")
 
     async def derived_rows(self, source: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -214,7 +236,11 @@ class State(Rows):
         """The key of this installation, made at first use, so that equal secrets keep equal placeholders."""
         rows = self.read_now("SELECT value FROM meta WHERE key = 'redaction_key'")
         if rows:
-            return bytes.fromhex(rows[0][0])
+            try:
+                return bytes.fromhex(rows[0][0])
+            except (ValueError, TypeError) as error:
+                remedy = "a new one was made: placeholders of equal secrets differ from those of before"
+                self.aside.note("meta", "redaction_key", error, remedy)
         key = secrets.token_hex(16)
         self.write_now([meta_row("redaction_key", key)])
         return bytes.fromhex(key)
@@ -258,14 +284,12 @@ def _statement(write: Write) -> str:
     return f"INSERT OR REPLACE INTO {write.table} ({', '.join(write.columns)}) VALUES ({marks})"
 
 
-def _tables(definitions: Iterable[str]) -> list[str]:
-    """Names of the tables that the definitions make."""
-    scratch = sqlite3.connect(":memory:")
-    for definition in definitions:
-        scratch.executescript(definition)
-    names = [row[0] for row in scratch.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-    scratch.close()
-    return names
+def _names(text: str) -> list[str]:
+    """Names of the tables that a file says to have; none where what it says cannot be read."""
+    try:
+        return [name for name in json.loads(text) if re.fullmatch(r"[a-z_]+", name)]
+    except (ValueError, TypeError):
+        return []
 
 
 def _rebuild(
@@ -282,52 +306,3 @@ def _rebuild(
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _lock(path: Path) -> TextIO:
-    """Hold the lock beside the file; the kernel releases it with the process."""
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(path.name + ".lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise StateInUse(
-            f"state file {path} is in use by process {holder or 'unknown'}: stop it, or give another `state:` path"
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-class _explained:
-    """Turns errors of the disk and of SQLite into a StateError that names the remedy."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (sqlite3.Error, OSError)):
-            raise StateError(f"state file {self.path}: {_reason(error)}") from error
-
-
-def _reason(error: sqlite3.Error | OSError) -> str:
-    text = str(error).lower()
-    if "interrupted" in text:
-        return "was closed while it was read"
-    if "closed database" in text:
-        return "is closed"
-    if "full" in text or "no space" in text:
-        return "the disk is full; free some space, nothing already accepted is lost"
-    if "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
-        return f"cannot be written ({error}); make its directory writable by user {os.getuid()}"
-    if "malformed" in text or "not a database" in text:
-        return "is damaged or no state file; move it away and start again, or restore a copy"
-    return f"{error}; give a `state:` path in a directory that this process may write"

@@ -151,7 +151,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     if 0 < version < len(MIGRATIONS):
         _copy(connection, copy_of(path, version))
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-        _take(connection, step, number)
+        take(connection, step, number)
 
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:
@@ -167,7 +167,7 @@ def _copy(connection: sqlite3.Connection, target: Path) -> None:
     part.replace(target)
 
 
-def _take(connection: sqlite3.Connection, step: Step, number: int) -> None:
+def take(connection: sqlite3.Connection, step: Step, number: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if callable(step):

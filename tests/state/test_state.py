@@ -15,8 +15,9 @@ import pytest
 from exporter.model import Claim, StateError, Write
 from exporter.state import migrations
 from exporter.state.bodies import pack, unpack
-from exporter.state.file import READERS, Rows, State, StateInUse, meta_row
+from exporter.state.file import READERS, Rows, State, meta_row
 from exporter.state.migrations import MIGRATIONS
+from exporter.state.place import StateInUse
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
 
