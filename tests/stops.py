@@ -291,7 +291,7 @@ def unexpected_error(place: Place) -> tuple[str, str]:
     busy, over = Busy(place), threading.Event()
 
     async def main(at_work: Condition) -> None:
-        running = asyncio.ensure_future(cli._daemon(load(busy.path), False, threading.Event()))
+        running = asyncio.ensure_future(cli._daemon(load(busy.path), False))
         await asyncio.to_thread(seen, at_work, place.moment, over)
         running.cancel()
         await asyncio.wait([running])

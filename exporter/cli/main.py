@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli import early
+
 if TYPE_CHECKING:
     from exporter.config import Config
 
@@ -72,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_run, _analyze, _backtest, _check, _configuration, _incidents, _templates, _redact, _simulate, _demo):
+    everyday = (_run, _analyze, _backtest, _check, _configuration, _incidents, _state, _templates)
+    for add in (*everyday, _redact, _simulate, _demo):
         add(commands)
     return parser
 
@@ -182,24 +185,21 @@ def _run_command(options: argparse.Namespace) -> int:
     for library in ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "urllib3"):
         # What matters of their failures is said by whoever called them, once and without addresses.
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    asked = threading.Event()
     # Only the main thread may; whoever runs a command in another one decides what signals do.
     if threading.current_thread() is threading.main_thread():
-        _heed_signals(options.once, asked)
-    code = asyncio.run(_daemon(_load(options), options.once, asked))
+        _heed_signals(options.once)
+    code = asyncio.run(_daemon(_load(options), options.once))
     return _left(code)
 
 
-def _heed_signals(once: bool, asked: threading.Event) -> None:
-    """Every job once is interrupted as any command.
-
-    That a daemon is to stop is remembered until it can obey: what it is made of takes seconds to load.
-    """
+def _heed_signals(once: bool) -> None:
+    """Every job once is interrupted as any command; of a daemon it is remembered that it is to stop."""
+    early.heed()
     if once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
+        if early.asked():
+            raise KeyboardInterrupt
 
 
 def _left(code: int) -> int:
@@ -216,7 +216,7 @@ def _left(code: int) -> int:
     return code
 
 
-async def _daemon(config: Config, once: bool, asked: threading.Event) -> int:
+async def _daemon(config: Config, once: bool) -> int:
     from exporter.model import SystemClock
     from exporter.run.assembly import assemble
     from exporter.run.daemon import Daemon
@@ -231,14 +231,14 @@ async def _daemon(config: Config, once: bool, asked: threading.Event) -> int:
             await daemon.once()
             return 1 if any(polling.detail for polling in daemon.pollings) else 0
         daemon.obey_signals()
-        if asked.is_set():
+        if early.asked():
             return 0
         async with serve(config.web, daemon, telemetry):
             await daemon.run()
+        return 1 if daemon.failed else 0
     finally:
         await assembly.close()
         await asyncio.to_thread(telemetry.close)
-    return 0
 
 
 # --- analyze --------------------------------------------------------------------------------------
@@ -457,6 +457,49 @@ def _incidents_resolve(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import resolve_incident
 
     return asyncio.run(resolve_incident(_load(options), options.id, options.fix))
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def _state(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "state",
+        "copy the state file, look whether it is whole, put a copy back",
+        "The state file that the configuration names. Before an upgrade: `state backup FILE`; to go back: the older\n"
+        "release, and `state restore FILE`.",
+        lambda options: _helpless(parser),
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    backup = _add(verbs, "backup", "copy it", "Copy it, also while the daemon runs.", _state_backup)
+    backup.add_argument("file", type=Path, metavar="FILE", help="the copy; one that is there is replaced")
+    check = _add(verbs, "check", "look whether it is whole", "Read all of it, and say what is wrong.", _state_check)
+    check.add_argument("--format", choices=("text", "json"), default="text")
+    back = _add(
+        verbs, "restore", "put a copy back", "Put a copy back; what was there is kept beside it.", _state_restore
+    )
+    back.add_argument("file", type=Path, metavar="FILE", help="a copy of `backup`, or of a release at its start")
+    for verb in (backup, check, back):
+        _config_option(verb)
+
+
+def _state_backup(options: argparse.Namespace) -> int:
+    from exporter.cli.state import back_up_state
+
+    return back_up_state(_load(options), options.file)
+
+
+def _state_check(options: argparse.Namespace) -> int:
+    from exporter.cli.state import check_state
+
+    return check_state(_load(options), options.format)
+
+
+def _state_restore(options: argparse.Namespace) -> int:
+    from exporter.cli.state import restore_state
+
+    return restore_state(_load(options), options.file)
 
 
 # --- templates ------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ SILENT_FOR = timedelta(minutes=10)
 """Jobs tick every second, and the longest is bounded: after this the process hangs."""
 
 TICK = timedelta(seconds=1)
+WATCH = timedelta(seconds=2)
+MEASURE = timedelta(seconds=5)
 HOUSEKEEPING = timedelta(minutes=10)
 
 
@@ -52,13 +54,16 @@ class Daemon(Operations):
         self._idle = asyncio.Event()
         self._idle.set()
         self._beat = time.monotonic()
+        self._state_errors: dict[str, str] = {}
+        """What the state file refuses, by the job that met it last and has not gone well since."""
+        self.failed = False
+        """Whether it stopped by itself, for it could not go on."""
 
     # --- Jobs ---
 
     async def group(self) -> None:
         """Group what has become known."""
         await flow.group(self.assembly.flow)
-        await self._measure_standing()
 
     async def enrich(self) -> None:
         """Report what is new."""
@@ -68,8 +73,11 @@ class Daemon(Operations):
         """What memory knew only later."""
         await flow.recall(self.assembly.flow)
 
-    async def _measure_standing(self) -> None:
-        """What stands now, whichever run brought it about."""
+    async def measure(self) -> None:
+        """What stands now, whichever run brought it about, and also where nothing can be written."""
+        now = self.assembly.clock.now()
+        for polling in self.pollings:
+            await polling.measure(now)
         self.telemetry.gauge("incidents_open", await firing_count(self.assembly.state))
         known = await calibration(self.assembly.state)
         if known:
@@ -77,6 +85,14 @@ class Daemon(Operations):
         for kind, amount in self.assembly.state.aside.counts().items():
             self.telemetry.gauge("rows_set_aside", amount, kind=kind)
         await self.readiness()
+
+    async def watch(self) -> None:
+        """Stop where the state file was deleted or replaced: what is written would be lost."""
+        if not self.assembly.state.in_place():
+            path = self.assembly.state.path.absolute()
+            log.error("state file %s was deleted or replaced while it was in use: stopping, nothing more is kept", path)
+            self.failed = True
+            self.stop()
 
     async def narrate(self) -> None:
         """The model's version follows the deterministic one."""
@@ -109,6 +125,7 @@ class Daemon(Operations):
             for s in sources
             if s.state != "ready"
         )
+        reasons += tuple(dict.fromkeys(self._state_errors.values()))
         self.telemetry.gauge("ready", float(not reasons))
         return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all())
 
@@ -140,7 +157,7 @@ class Daemon(Operations):
         """Every job once, in the order of the flow: for tests that step the clock, and for `run --once`."""
         pollings = {polling.pipeline: polling for polling in self.pollings}
         await flow.once(self.assembly.flow, lambda _, source: pollings[source].poll())
-        await self._measure_standing()
+        await self.measure()
         await self.analyze_waiting()
 
     async def run(self) -> None:
@@ -199,6 +216,8 @@ class Daemon(Operations):
             ("recall", self.recall, TICK),
             ("narrate", self.narrate, TICK),
             ("analyze", self.analyze_waiting, TICK),
+            ("measure", self.measure, MEASURE),
+            ("watch", self.watch, WATCH),
             ("housekeep", self.housekeep, HOUSEKEEPING),
         ]
 
@@ -218,8 +237,10 @@ class Daemon(Operations):
         try:
             await job()
             outcome = "ok"
+            self._state_errors.pop(name, None)
         except StateError as error:
             self.telemetry.count("state_errors")
+            self._state_errors[name] = str(error)
             log.error("%s", error)
         except ExporterError as error:
             log.error("%s: %s", name, error)

@@ -63,7 +63,6 @@ class Polling:
             raise
         self._telemetry.count("source_polls", source=pipeline.name, outcome=outcome)
         self._telemetry.observe("source_poll_seconds", time.monotonic() - started, source=pipeline.name)
-        await self._measure(now)
 
     async def _answered(self, now: datetime) -> None:
         self.answered_at = now
@@ -102,7 +101,8 @@ class Polling:
             return False
         return True
 
-    async def _measure(self, now: datetime) -> None:
+    async def measure(self, now: datetime) -> None:
+        """How far the source is, whether it is polled or not."""
         checkpoint = await self.pipeline.checkpoint()
         if checkpoint is None:
             return

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from exporter.model import Clock, ConfigError, IncidentStatus, NoTelemetry, SystemClock, Telemetry, to_json
+from exporter.model import Clock, ConfigError, IncidentStatus, NoTelemetry, StateError, SystemClock, Telemetry, to_json
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, pages
 from exporter.web.settings import WebSettings, split_listen
@@ -186,6 +186,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         plain = not error.text or error.text == f"{error.status}: {error.reason}"
         text = _PLAIN.get(error.status, error.reason) if plain else error.text
         return _error(request, error.status, text or error.reason, headers)
+    except StateError as error:
+        # Nothing was accepted: whoever sent it sends it again.
+        log.error("answering %s %s: %s", request.method, request.rel_url.path, error)
+        return _error(request, 503, "The state file cannot be used now; try again.", {"Retry-After": "30"})
     except Exception:
         log.exception("Answering %s %s failed.", request.method, request.rel_url.path)
         return _error(request, 500, "Something went wrong here; the log of the exporter says what.", {})

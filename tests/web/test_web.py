@@ -176,12 +176,17 @@ async def test_when_overloaded_the_sender_is_told_to_try_again_and_nothing_is_lo
     assert Counter(trigger.labels["alertname"] for trigger in backend.alerts) == {"First": 1, "Number2": 1}
 
 
-async def test_a_failure_of_ours_is_a_5xx_that_is_tried_again_and_says_nothing_of_the_inside() -> None:
+@pytest.mark.parametrize(
+    ("error", "expected"), [(StateError("/secret/path/state.db: disk full"), 503), (KeyError("secret"), 500)]
+)
+async def test_a_failure_of_ours_is_a_5xx_that_is_tried_again_and_says_nothing_of_the_inside(
+    error: Exception, expected: int
+) -> None:
     backend = MemoryBackend()
-    backend.broken = StateError("/secret/path/state.db: disk full")
+    backend.broken = error
     async with serving(backend) as site:
         status, answer = await site.post("/webhooks/alertmanager", alertmanager(alert()), BEARER)
-        assert status == 500
+        assert status == expected
         assert "secret" not in str(answer)
         assert site.requests("failed") == 1
 
