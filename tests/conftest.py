@@ -37,6 +37,7 @@ BUILT_FOR = {
     "elasticsearch_server": "elasticsearch",
     "alertmanager_url": "alertmanager",
     "alertmanager_pair": "alertmanager",
+    "alertmanager_program": "alertmanager",
     "collector": "collector",
     "promtool": "promtool",
 }
@@ -136,6 +137,15 @@ def alertmanager_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
         for url in urls:
             wait_until(partial(running.clustered, url), "the meeting of the two Alertmanagers")
         yield urls
+
+
+@pytest.fixture(scope="session")
+def alertmanager_program() -> Path:
+    """The program, for tests that start Alertmanagers of their own."""
+    try:
+        return provision("alertmanager")
+    except Unavailable as error:
+        missing(error)
 
 
 # --- OpenTelemetry collector --------------------------------------------------------------------------

@@ -178,6 +178,50 @@ def stops(data: Path) -> Iterator[Figure]:
         yield Figure(f"stop: {way}", "no model")
 
 
+def delivery(data: Path) -> Iterator[Figure]:
+    from tests.fakes.faulty import FAULTS
+    from tests.matrix.places import SINKS
+    from tests.matrix.play import played, setting
+
+    for told, checkout in _checkouts():
+        # The first story is the one that delivery was tuned on; the second is only reported.
+        for seed, seconds, patience, judged in ((1, 60, 90, not told), (2, 30, 60, False)):
+            found, calm = played(FAULTS, setting(seed, seconds, 3, patience), checkout)
+            cells = f"bad cells of {len(SINKS)}, story {seed}"
+            for one in (calm, *found):
+                bad = one.bad(None if one is calm else calm)
+                value = f"{len(bad)} ({', '.join(bad)})" if bad else "0"
+                floor, reached = ("<= 0", not bad) if judged else ("", None)
+                yield Figure(f"{told}delivery, {one.fault}: {cells}", value, floor, reached)
+            times = ", ".join("never" if one.settled is None else f"{one.settled:.0f}" for one in (calm, *found))
+            yield Figure(f"{told}delivery, seconds after each fault until all was right", times)
+
+
+def burst(data: Path) -> Iterator[Figure]:
+    from tests.matrix.burst import burst as measure
+    from tests.matrix.places import SINKS
+
+    for told, checkout in _checkouts():
+        found = measure(1000, 300, checkout)
+        value = f"{len(found.bad)} ({', '.join(found.bad)})" if found.bad else "0"
+        floor, reached = ("<= 0", not found.bad) if not told else ("", None)
+        yield Figure(f"{told}burst of 1,000 incidents: bad places of {len(SINKS)}", value, floor, reached)
+        yield Figure(
+            f"{told}  seconds until all was right", "never" if found.settled is None else f"{found.settled:.0f}"
+        )
+        grown = figure(f"{told}  memory of the daemon grew by, MB", found.grown / 1e6, 32, at_most=True, form=".0f")
+        yield Figure(grown.name, grown.value) if told else grown
+
+
+def _checkouts() -> Iterator[tuple[str, Path]]:
+    """This checkout, and an old one beside it if LAE_OLD_CHECKOUT names it; with what its lines begin with."""
+    from tests.matrix.daemon import REPOSITORY
+
+    yield "", REPOSITORY
+    if old := os.environ.get("LAE_OLD_CHECKOUT"):
+        yield "  old: ", Path(old).resolve()
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -192,8 +236,13 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "size": size,
     "end-to-end": end_to_end,
     "stops": stops,
+    "delivery": delivery,
+    "burst": burst,
 }
-WITHOUT_DATA = ("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops")
+WITHOUT_DATA = (
+    *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
+    *("delivery", "burst"),
+)
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
 times as long."""

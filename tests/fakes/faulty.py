@@ -59,6 +59,7 @@ class FaultProxy:
         self._target = target.rstrip("/")
         self._fault: Fault = "calm"
         self._seen = 0
+        self._over = asyncio.Event()
         # It has the port for as long as the proxy lives, also while nobody listens there.
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -88,6 +89,7 @@ class FaultProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._over.set()
         await self._runner.cleanup()
         if self._session:
             await self._session.close()
@@ -128,7 +130,7 @@ class FaultProxy:
             case "HTML page":
                 return web.Response(status=200, text=PAGE, content_type="text/html")
             case "hanging" | "stored, then silent":
-                await asyncio.Event().wait()
+                await self._over.wait()
             case "down":
                 # A connection from before it went down.
                 if request.transport:

@@ -24,6 +24,8 @@ KILLED_WITHIN = 3.0
 NOW = 2.0
 """Seconds that an end may lie ahead of the request that says it: later is the term of a firing alert."""
 
+REVISION = r"revision {}\b"
+
 
 @dataclass
 class Account:
@@ -39,11 +41,22 @@ class Account:
     def unlike(self, calm: Account) -> list[str]:
         """Where it differs from what a calm run leaves."""
         keys = sorted(self.holds.keys() | calm.holds.keys())
-        return [f"{key} is not what a calm run leaves" for key in keys if self.holds.get(key) != calm.holds.get(key)]
+        return [
+            f"{key} is not what a calm run leaves: {_difference(self.holds.get(key), calm.holds.get(key))}"
+            for key in keys
+            if self.holds.get(key) != calm.holds.get(key)
+        ]
 
     def against(self, calm: Account | None) -> list[str]:
         """All that is to be said."""
         return [*self.lacks, *self.wrong, *(self.unlike(calm) if calm and not self.lacks else ())]
+
+
+def _difference(left: Any, right: Any) -> str:
+    """Where two values begin to differ."""
+    one, other = (json.dumps(value, ensure_ascii=False, sort_keys=True) for value in (left, right))
+    same = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    return f"{one[max(same - 20, 0) : same + 60]!r}, not {other[max(same - 20, 0) : same + 60]!r}"
 
 
 async def accounts(places: Places, told: Story, console: str, kills: Sequence[float]) -> dict[str, Account]:
@@ -150,7 +163,7 @@ def slack_bot(slack: SlackFake, told: Story, exchanges: Exchanges) -> Account:
     """One message an incident; no answer in its thread twice."""
     found = Account()
     for message in slack.parents:
-        found.holds.setdefault(_about(message, told), []).append({"text": message.text, "blocks": message.blocks})
+        found.holds.setdefault(_about(message), []).append({"text": message.text, "blocks": message.blocks})
     found = _once_in_last_state(found, told)
     found.wrong += exchanges.repeated("chat.postMessage", lambda body: "thread_ts" in body)
     return found
@@ -169,19 +182,21 @@ def _once_in_last_state(found: Account, told: Story) -> Account:
 def slack_webhook(slack: SlackFake, told: Story, exchanges: Exchanges) -> Account:
     """What was said last of each incident is its last state; nothing was said twice that was known to have come."""
     found = Account()
-    for message in slack.messages:
-        found.holds[_about(message, told)] = {"text": message.text}
+    last = {_about(message): message for message in slack.messages}
+    # The second report of a revision is no message of its own: how the last one cites memory is not asked.
+    found.holds = {identity: {"text": message.text} for identity, message in last.items()}
     for identity, step in told.ends.items():
-        text = found.holds.get(identity, {"text": ""})["text"]
-        if not text or text.startswith("Resolved") != (step.incident.status == "resolved"):
+        said = last.get(identity)
+        if said is None or not _of_revision(said.blocks, step):
             found.lacks.append(f"what was said last of {identity} is not its last state")
     found.wrong += exchanges.repeated(slack.webhook_path)
     return found
 
 
-def _about(message: Message, told: Story) -> str:
-    whole = json.dumps([message.text, message.blocks])
-    return next((identity for identity in told.ids if identity in whole), whole)
+def _about(message: Message) -> str:
+    """The incident that a message leads to."""
+    found = re.search(r"/incidents/(\w+)", f"{message.text} {message.blocks}")
+    return found[1] if found else message.text
 
 
 @dataclass(frozen=True)
@@ -211,11 +226,15 @@ class Exchanges:
         )
 
 
-def shows(kept: Any, step: Step, revision: str = r"revision {}\b") -> bool:
+def shows(kept: Any, step: Step, revision: str = REVISION) -> bool:
     """Whether a text shows a state: its revision, and of the two reports of one the second by what it alone cites."""
+    cites = SEEN_BEFORE.headline in json.dumps(kept, ensure_ascii=False)
+    return _of_revision(kept, step, revision) and cites == (step.part > 0)
+
+
+def _of_revision(kept: Any, step: Step, revision: str = REVISION) -> bool:
     text = json.dumps(kept, ensure_ascii=False)
-    newest = re.search(revision.format(step.incident.revision), text) is not None
-    return newest and (SEEN_BEFORE.headline in text) == (step.part > 0)
+    return re.search(revision.format(step.incident.revision), text) is not None
 
 
 # --- Places that hold changes -----------------------------------------------------------------------------
@@ -253,15 +272,14 @@ def _record(record: Any) -> Any:
 
 def printed(console: str, told: Story) -> Account:
     """As `every_change`; a terminal shows incident and revision, and by what it cites which report it is."""
-    blocks = list(_blocks(console, told))
-    return every_change(blocks, told)
+    return every_change(blocks(console, told), told)
 
 
 FOOT = re.compile(r"^incident (?P<id>\S+) · revision (?P<revision>\d+)")
 HEAD = re.compile(r"^ (RESOLVED|CRITICAL|WARNING|INFO) ")
 
 
-def _blocks(console: str, told: Story) -> Iterable[tuple[str, Any]]:
+def blocks(console: str, told: Story) -> Iterable[tuple[str, Any]]:
     """Each incident as it was printed, whole; what a kill cut off has no foot."""
     parts = Counter((step.incident.id, step.incident.revision) for step in told.steps)
     block: list[str] = []

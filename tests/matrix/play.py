@@ -25,6 +25,8 @@ LOOKS_EVERY = 0.25
 LINGER = RESEND + 1.0
 """Seconds for which nothing more may go wrong once all is right: what is repeated comes at least once in them."""
 
+SHORT_LINGER = 2.0
+
 AT_ONCE = 4
 """Daemons that run side by side: most of the time they wait."""
 
@@ -116,8 +118,8 @@ async def _play(fault: Fault, of: Setting, told: Places, daemon: Daemon) -> Play
     async def look() -> dict[str, Account]:
         return await accounts(told, of.story, daemon.printed, kills)
 
-    settled = await _right(look, over + of.patience)
-    await asyncio.sleep(LINGER)
+    settled = await right(look, over + of.patience)
+    await asyncio.sleep(SHORT_LINGER if of.short else LINGER)
     return Played(fault, await look(), settled - over if settled else None)
 
 
@@ -155,12 +157,14 @@ async def _until(moment: float) -> None:
     await asyncio.sleep(max(moment - time.monotonic(), 0))
 
 
-async def _right(look: Callable[[], Awaitable[Mapping[str, Account]]], deadline: float) -> float | None:
+async def right(
+    look: Callable[[], Awaitable[Mapping[str, Account]]], deadline: float, every: float = LOOKS_EVERY
+) -> float | None:
     """When no place lacked anything any more."""
     while time.monotonic() < deadline:
         if not any(account.lacks for account in (await look()).values()):
             return time.monotonic()
-        await asyncio.sleep(LOOKS_EVERY)
+        await asyncio.sleep(every)
     return None
 
 

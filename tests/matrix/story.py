@@ -16,7 +16,7 @@ from tests import samples
 
 Kind = Literal["open", "severity", "services", "report", "resolve", "reopen"]
 
-LEAD = 3.0
+LEAD = 2.5
 """Seconds of calm at the beginning, in which some incidents open."""
 
 AFTERWARDS = 2.0
