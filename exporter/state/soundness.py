@@ -79,7 +79,7 @@ def plausible(connection: sqlite3.Connection) -> bool:
 def _columns(connection: sqlite3.Connection) -> Columns:
     query = (
         "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c "
-        "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.cid"
+        "WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.cid"
     )
     found: dict[str, tuple[str, ...]] = {}
     for table, column in connection.execute(query):
