@@ -114,7 +114,7 @@ async def hdfs(data: Path, servers: Servers, folder: Path, blocks: int | None = 
     clock, record = StepClock(begin), Record()
     async with daemon(settings, clock) as running:
         pipeline = running.assembly.pipelines[0]
-        pipeline.watch = lambda window, judgement: record.add(window, pipeline.window, judgement)
+        pipeline.watch = record.add
         while clock.moment < end:
             await running.once()
             clock.moment += timedelta(hours=4)

@@ -13,8 +13,9 @@ from exporter.detection.past import index as base
 from exporter.detection.past.comparison import Compared, Now, compare
 from exporter.detection.past.history import RECENT
 from exporter.detection.past.index import Bools, Ints, Placed
-from exporter.detection.past.source import Past, moment
+from exporter.detection.past.source import Past
 from exporter.model import Severity, failure_in
+from exporter.model.times import moment
 
 
 class Look:

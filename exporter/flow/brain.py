@@ -12,6 +12,7 @@ from exporter.detection import Detection, Detector
 from exporter.detection.observation import observe
 from exporter.mining.miner import Miner
 from exporter.model import Anomaly, Reduced, SqlValue, Write
+from exporter.model.times import Window, rounded_up, seconds
 from exporter.state.file import State
 
 
@@ -35,33 +36,32 @@ class Brain:
         self.source = source
         self.miner = miner
         self.detector = detector
-        self.window = window
-        self.settling = -(-late_window // window) * (window // timedelta(seconds=1))
-        """Seconds after which a window is settled: `late_window`, rounded up to whole windows."""
+        self.settling = rounded_up(late_window, window)
+        """After so long a window is settled."""
 
-    def judge(self, window: int, reduced: Reduced, late: bool = False) -> Judgement:
+    def judge(self, window: Window, reduced: Reduced, late: bool = False) -> Judgement:
         """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
-        mined = self.miner.mine(window, reduced)
-        observation = observe(self.source, window, self.window, reduced, mined)
+        mined = self.miner.mine(window.key, reduced)
+        observation = observe(self.source, window.key, window.length, reduced, mined)
         detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
         writes, new = (*mined.writes, *detection.writes), len(mined.new)
         own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
         return own if late else _together(own, self.settle(window))
 
-    def settle(self, window: int) -> Judgement:
+    def settle(self, window: Window) -> Judgement:
         """What follows from event time alone when `window` has passed, with or without lines."""
-        detection = self.detector.settle(window - self.settling)
-        return Judgement((*detection.writes, *self.miner.retire(window)), detection.anomalies, (detection,))
+        detection = self.detector.settle(seconds(window.start - self.settling))
+        return Judgement((*detection.writes, *self.miner.retire(window.key)), detection.anomalies, (detection,))
 
     def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
         """Learn again, exactly, what the rows hold."""
         self.miner.load(rows)
         self.detector.load(rows, self.miner.texts())
 
-    def preview(self, window: int, reduced: Reduced) -> Judgement:
+    def preview(self, window: Window, reduced: Reduced) -> Judgement:
         """Judge without learning: nothing changes, a shape without a template is simply new."""
-        mined = self.miner.mine(window, reduced, learn=False)
-        observation = observe(self.source, window, self.window, reduced, mined)
+        mined = self.miner.mine(window.key, reduced, learn=False)
+        observation = observe(self.source, window.key, window.length, reduced, mined)
         detection = self.detector.judge(observation, mined, reduced.exemplars, late=False, learn=False)
         return Judgement((), detection.anomalies, (detection,), mined.dropped)
 

@@ -17,7 +17,7 @@ from exporter.ingest import reduction
 from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
-from exporter.model.times import moment, seconds
+from exporter.model.times import Window, rounded_up
 from exporter.state import checkpoints
 from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
@@ -66,7 +66,7 @@ class SourcePipeline:
         self.name = source.name
         self.window = settings.window
         self.stopping = False
-        self.watch: Callable[[int, Judgement], None] | None = None
+        self.watch: Callable[[Window, Judgement], None] | None = None
         """Called with each window that was judged and committed: progress, and what a backtest collects."""
         self._state = state
         self.settings = settings
@@ -152,12 +152,11 @@ class SourcePipeline:
             return await self._learn_from(brain, time_range, by_window, checkpoint)
 
     async def _learn_from(
-        self, brain: Brain, time_range: TimeRange, by_window: dict[int, Reduced], checkpoint: Checkpoint
+        self, brain: Brain, time_range: TimeRange, by_window: dict[Window, Reduced], checkpoint: Checkpoint
     ) -> int:
         """Judge and commit the windows of a range that was read. Returns their lines."""
-        judged: list[tuple[int, Reduced, Judgement]] = []
-        for start in time_range.windows(self.window):
-            window = seconds(start)
+        judged: list[tuple[Window, Reduced, Judgement]] = []
+        for window in time_range.windows(self.window):
             reduced = by_window.pop(window, None) or reduction.empty()
             began = time.monotonic()
             judgement = await asyncio.to_thread(brain.judge, window, reduced)
@@ -165,13 +164,12 @@ class SourcePipeline:
             judged.append((window, reduced, judgement))
             if self.stopping:
                 break
-        read_through = moment(judged[-1][0]) + self.window
-        await self._commit(judged, replace(checkpoint, read_through=read_through))
+        await self._commit(judged, replace(checkpoint, read_through=judged[-1][0].end))
         return sum(reduced.lines.height for _, reduced, _ in judged)
 
     async def _commit(
         self,
-        judged: Sequence[tuple[int, Reduced, Judgement]],
+        judged: Sequence[tuple[Window, Reduced, Judgement]],
         checkpoint: Checkpoint,
         reads: int = 1,
         late: bool = False,
@@ -179,16 +177,16 @@ class SourcePipeline:
         async with self._lock:
             writes = [self._checkpoint(checkpoint.read_through, checkpoint.started_at, checkpoint.warm_until)]
             for window, reduced, judgement in judged:
-                reached = checkpoint.read_through if late else moment(window) + self.window
+                reached = checkpoint.read_through if late else window.end
                 writes += judgement.writes
                 # What the sweep compares with.
-                lines = reduced.exact.get(window, reduced.lines.height)
+                lines = reduced.exact.get(window.key, reduced.lines.height)
                 writes.append(window_row(self.name, window, lines, reads))
                 writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
             await self._state.write(writes)
         for window, reduced, judgement in judged:
             self._count(judgement)
-            self._lately.remember(window, reduced.lateness)
+            self._lately.remember(window.key, reduced.lateness)
             if self.watch:
                 self.watch(window, judgement)
 
@@ -221,10 +219,10 @@ class SourcePipeline:
         unsettled = TimeRange(checkpoint.settled_through, checkpoint.read_through)
         counts = await self.source.count(unsettled, self.window)
         known = await windows_from(self._state, self.name, unsettled.start)
-        changed = [row for row in known if counts.get(moment(row[0]), 0) != row[1]]
-        for window, lines, reads in changed:
-            counted = counts.get(moment(window), 0)
-            await self._replace(window, reads, counted, checkpoint)
+        changed = [row for row in known if counts.get(row[0], 0) != row[1]]
+        for start, lines, reads in changed:
+            counted = counts.get(start, 0)
+            await self._replace(Window(start, self.window), reads, counted, checkpoint)
             self._telemetry.count("source_lines_late", max(counted - lines, 0), source=self.name)
         await self._compare_again(checkpoint)
         return len(changed)
@@ -233,23 +231,22 @@ class SourcePipeline:
         """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
         old = checkpoint.read_through - COMPARED_AGAIN * self.settling
         due = await lines_before(self._state, self.name, old)
-        live = [window for window in due if window >= seconds(checkpoint.warm_until)]
+        live = [start for start in due if start >= checkpoint.warm_until]
         if live:
-            span = TimeRange(moment(live[0]), moment(live[-1]) + self.window)
+            span = TimeRange(live[0], live[-1] + self.window)
             counts = await self.source.count(span, self.window)
-            late = sum(max(counts.get(moment(window), 0) - due[window], 0) for window in live)
+            late = sum(max(counts.get(start, 0) - due[start], 0) for start in live)
             self._telemetry.count("source_lines_too_late", late, source=self.name)
         if due:
             await self._state.write([without_windows(self.name, due)])
 
-    async def _replace(self, window: int, reads: int, counted: int, checkpoint: Checkpoint) -> None:
+    async def _replace(self, window: Window, reads: int, counted: int, checkpoint: Checkpoint) -> None:
         """A window's last read is its truth.
 
         What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
         """
-        time_range = TimeRange(moment(window), moment(window) + self.window)
-        reduced = (await self._reader.read(time_range, {moment(window): counted})).get(window) or reduction.empty()
-        reduced = replace(reduced, exact={**reduced.exact, window: counted})
+        reduced = (await self._reader.read(window.span, {window.start: counted})).get(window) or reduction.empty()
+        reduced = replace(reduced, exact={**reduced.exact, window.key: counted})
         async with self._keeper.held() as brain:
             judgement = await asyncio.to_thread(brain.judge, window, reduced, late=True)
             await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
@@ -278,8 +275,7 @@ class SourcePipeline:
         """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
         async with self._keeper.held() as brain:
             judged = [
-                (start + self.window, await asyncio.to_thread(brain.settle, seconds(start)))
-                for start in span.windows(self.window)
+                (window.end, await asyncio.to_thread(brain.settle, window)) for window in span.windows(self.window)
             ]
             async with self._lock:
                 writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
@@ -305,7 +301,7 @@ class SourcePipeline:
     @property
     def settling(self) -> timedelta:
         """After so long a window is settled: `late_window`, rounded up to whole windows."""
-        return -(-self.pace.late_window // self.window) * self.window
+        return rounded_up(self.pace.late_window, self.window)
 
     @property
     def learning(self) -> str:

@@ -107,7 +107,7 @@ async def plan(
     if not counts:
         return Plan((), 0, 0, settings.history, settings.budget, timedelta(0))
     span = TimeRange(min(counts), until)
-    lines = np.array([counts.get(at, 0) for at in span.windows(piece)], np.int64)
+    lines = np.array([counts.get(window.start, 0) for window in span.windows(piece)], np.int64)
     rate = await _lines_per_second(source, reduction, lines, span, piece)
     read = lines if most is None else np.minimum(lines, windows * most)
     judged = np.minimum(lines, windows)

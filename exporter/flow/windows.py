@@ -11,7 +11,7 @@ from exporter.ingest import reduction, sampling
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Reduced, Source, Telemetry, TimeRange
-from exporter.model.times import seconds
+from exporter.model.times import Window
 
 
 class WindowReader:
@@ -41,32 +41,29 @@ class WindowReader:
             return time_range
         return sampling.at_once(time_range, self._settings.window, counts, self.limit, most)
 
-    async def read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[int, Reduced]:
-        """What the windows of a range hold, by their start in seconds since the epoch; one without lines is absent."""
+    async def read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[Window, Reduced]:
+        """What the windows of a range hold; one without lines is absent."""
         samples = await self._samples(time_range, counts)
         merged = await asyncio.to_thread(reduction.merge, await self._parts(time_range, samples))
         self._telemetry.count("source_lines_read", merged.lines.height, source=self._source.name)
         for reason, amount in merged.dropped.items():
             self._telemetry.count("source_lines_dropped", amount, source=self._source.name, reason=reason)
-        exact = {seconds(sample.window): sample.exact for sample in samples}
-        shares = {seconds(sample.window): sample.share for sample in samples}
-        marked = replace(merged, exact=exact, sampled=shares)
-        found = await asyncio.to_thread(reduction.windows, marked, self._settings.window)
-        unread = {
-            window: replace(reduction.empty(), exact={window: exact[window]}, sampled={window: shares[window]})
-            for window in exact.keys() - found.keys()
-        }
-        return {**found, **unread}
+        split = await asyncio.to_thread(reduction.windows, merged, self._settings.window)
+        found = {Window.at(key, self._settings.window): part for key, part in split.items()}
+        for sample in samples:
+            part, key = found.get(sample.window, reduction.empty()), sample.window.key
+            found[sample.window] = replace(part, exact={key: sample.exact}, sampled={key: sample.share})
+        return found
 
     async def _samples(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> list[sampling.Sample]:
         """What is read of the windows that have too many lines."""
         samples = []
         for start in sampling.over(counts, self.limit):
-            span = TimeRange(start, start + self._settings.window)
+            window = Window(start, self._settings.window)
             if self.limit is None or start not in time_range:
                 continue
-            by_second = await self._source.count(span, sampling.SECOND)
-            sample = sampling.choose(self._source.name, start, by_second, self.limit)
+            by_second = await self._source.count(window.span, sampling.SECOND)
+            sample = sampling.choose(self._source.name, window, by_second, self.limit)
             if sample:
                 samples.append(sample)
                 self._telemetry.count("source_windows_sampled", source=self._source.name)
@@ -75,12 +72,12 @@ class WindowReader:
 
     async def _parts(self, time_range: TimeRange, samples: Sequence[sampling.Sample]) -> list[Reduced]:
         """The range in pieces, side by side, except of sampled windows, of which their seconds are read."""
-        window = self._settings.window
-        step = -(-(time_range.duration // window) // self._readers) * window
+        length = self._settings.window
+        step = -(-(time_range.duration // length) // self._readers) * length
         sampled = {sample.window for sample in samples}
-        starts = [start for start in time_range.windows(window) if start not in sampled]
+        whole = (window for window in time_range.windows(length) if window not in sampled)
         parts: list[Reduced] = []
-        for span in sampling.joined(TimeRange(start, start + window) for start in starts):
+        for span in sampling.joined(window.span for window in whole):
             parts += await asyncio.gather(*(self._reduced(part) for part in span.split(step)))
         for sample in samples:
             parts += [await self._reduced(part, sample.lines) for part in sample.ranges]

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from exporter.model import Check, Source, SourceSettings, TimeRange, floor, format_duration
+from exporter.model.times import rounded_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -111,7 +112,7 @@ async def check(settings: SourceSettings, source: Source, now: datetime) -> Chec
     if median is None or most is None:
         untold = "lines carry no time of ingestion (`fields.ingested_at`)"
         return Check("lateness", True, f"unknown: {untold}; late ones are counted as they come{skewed}")
-    offset = -(-timedelta(seconds=most) // _PROPOSED) * _PROPOSED
+    offset = rounded_up(timedelta(seconds=most), _PROPOSED)
     detail = f"half of the lines can be read after {median:.1f} s, 99 % after {most:.1f} s{skewed}"
     if offset <= settings.query_offset:
         return Check("lateness", True, f"{detail}; `query_offset: {format_duration(settings.query_offset)}` is enough")

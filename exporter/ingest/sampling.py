@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.model import EPOCH, TimeRange, stable_key
+from exporter.model.times import Window
 
 SECOND = timedelta(seconds=1)
 
@@ -24,7 +25,7 @@ class Sample:
     lines: lines of it that are read at most; fewer than `ranges` hold only where one second is more than the limit.
     """
 
-    window: datetime
+    window: Window
     exact: int
     lines: int
     ranges: tuple[TimeRange, ...]
@@ -43,7 +44,7 @@ def over(counts: Mapping[datetime, int], limit: int | None) -> list[datetime]:
     return sorted(window for window, lines in counts.items() if limit is not None and lines > limit)
 
 
-def choose(source: str, window: datetime, counts: Mapping[datetime, int], limit: int) -> Sample | None:
+def choose(source: str, window: Window, counts: Mapping[datetime, int], limit: int) -> Sample | None:
     """The seconds that are read of a window, by the lines of each; None when there are none or all can be read.
 
     Where not even one second fits, one is read up to the limit: which of its lines is then up to the source.
@@ -80,12 +81,12 @@ def joined(ranges: Iterable[TimeRange]) -> tuple[TimeRange, ...]:
 
 
 def at_once(
-    time_range: TimeRange, window: timedelta, counts: Mapping[datetime, int], limit: int, most: int
+    time_range: TimeRange, length: timedelta, counts: Mapping[datetime, int], limit: int, most: int
 ) -> TimeRange:
     """As many windows from the start of a range as have at most `most` lines to read together; one at least."""
     lines = 0
-    for start in time_range.windows(window):
-        lines += min(counts.get(start, 0), limit)
-        if lines > most and start > time_range.start:
-            return TimeRange(time_range.start, start)
+    for window in time_range.windows(length):
+        lines += min(counts.get(window.start, 0), limit)
+        if lines > most and window.start > time_range.start:
+            return TimeRange(time_range.start, window.start)
     return time_range

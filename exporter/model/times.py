@@ -47,12 +47,12 @@ class TimeRange:
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
 
-    def windows(self, window: timedelta) -> Iterator[datetime]:
-        """The starts of the windows of the epoch-aligned grid that lie in the range."""
-        start = floor(self.start, window)
-        while start < self.end:
-            yield start
-            start += window
+    def windows(self, length: timedelta) -> Iterator[Window]:
+        """The windows of the epoch-aligned grid that begin before the end of the range, from the one it begins in."""
+        window = Window(floor(self.start, length), length)
+        while window.start < self.end:
+            yield window
+            window = window.next
 
     def split(self, step: timedelta) -> Iterator[TimeRange]:
         """Consecutive pieces of at most `step`."""
@@ -63,9 +63,49 @@ class TimeRange:
             start = end
 
 
+@dataclass(frozen=True, order=True)
+class Window:
+    """What is judged at once: a piece of the epoch-aligned grid.
+
+    >>> window = Window.at(60, timedelta(minutes=1))
+    >>> window.key, window.end == window.next.start == EPOCH + timedelta(minutes=2)
+    (60, True)
+    """
+
+    start: datetime
+    length: timedelta
+
+    @classmethod
+    def at(cls, key: int, length: timedelta) -> Window:
+        """The window that has this key."""
+        return cls(moment(key), length)
+
+    @property
+    def key(self) -> int:
+        """Its start in seconds since the epoch: how rows, and numbers of what was learnt, name a window."""
+        return seconds(self.start)
+
+    @property
+    def end(self) -> datetime:
+        return self.start + self.length
+
+    @property
+    def next(self) -> Window:
+        return Window(self.end, self.length)
+
+    @property
+    def span(self) -> TimeRange:
+        return TimeRange(self.start, self.end)
+
+
 def floor(moment: datetime, step: timedelta) -> datetime:
     """The last point of the epoch-aligned grid of `step` that is not after `moment`."""
     return EPOCH + (moment - EPOCH) // step * step
+
+
+def rounded_up(value: timedelta, step: timedelta) -> timedelta:
+    """The least whole number of steps that is not less."""
+    return -(-value // step) * step
 
 
 def nanoseconds(moment: datetime) -> int:

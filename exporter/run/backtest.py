@@ -18,7 +18,7 @@ from exporter.flow.source import SourcePipeline
 from exporter.incidents.suspects import merged_suspects
 from exporter.incidents.tracker import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
-from exporter.model.times import moment
+from exporter.model.times import Window
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.run.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
 from exporter.state.incidents import incident_list
@@ -40,15 +40,14 @@ class Record:
     learning: tuple[datetime, str] | None = None
     """The end of the last window at which too little was known to call any anomalous, and what was missing."""
 
-    def add(self, window: int, step: timedelta, judgement: Judgement) -> None:
+    def add(self, window: Window, judgement: Judgement) -> None:
         """Keep the scores of a window and the newest verdict of each session."""
-        span = TimeRange(moment(window), moment(window) + step)
         for detection in judgement.detections:
             if detection.learning:
-                self.learning = span.end, detection.learning
+                self.learning = window.end, detection.learning
             if detection.scores.height:
-                self.scores += frame_scores(detection.scores, span)
-                self.frames.append((span.start, detection.scores))
+                self.scores += frame_scores(detection.scores, window.span)
+                self.frames.append((window.start, detection.scores))
             for row in detection.sessions.iter_rows(named=True):
                 self.sessions[row["session"]] = (row["score"], bool(row["anomalous"]))
 
@@ -126,7 +125,7 @@ async def _run(
     told = await flow.once(Flow(StoppedClock(end), assembly.pipelines, assembly.grouper, alarm_budget=budget))
     for pipeline, record in zip(assembly.pipelines, records, strict=True):
         finished = (await pipeline.brain()).detector.finish()
-        record.add(0, pipeline.window, Judgement(detections=(finished,)))
+        record.add(Window(end, pipeline.window), Judgement(detections=(finished,)))
     found = await incident_list(assembly.state, limit=1_000_000)
     sessions = {key: verdict for record in records for key, verdict in record.sessions.items()}
     metrics = _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
@@ -144,11 +143,11 @@ async def _prepare(
     warm_until = floor(judged.start, pipeline.window)
     until = _grid_end(judged.end, pipeline.window)
 
-    def watch(window: int, judgement: Judgement) -> None:
-        if moment(window) >= warm_until:
-            record.add(window, pipeline.window, judgement)
+    def watch(window: Window, judgement: Judgement) -> None:
+        if window.start >= warm_until:
+            record.add(window, judgement)
         if progress:
-            progress(pipeline.name, (moment(window) + pipeline.window - first) / (until - first))
+            progress(pipeline.name, (window.end - first) / (until - first))
 
     pipeline.watch = watch
     # All of it has arrived long ago, and all of it is read.

@@ -10,29 +10,30 @@ from datetime import datetime
 from typing import Any
 
 from exporter.model import Anomaly, TimeRange, Write, dumps, loads
-from exporter.model.times import seconds
+from exporter.model.times import Window, moment, seconds
 from exporter.state.file import Rows
 
 
-def window_row(source: str, window: int, lines: int, reads: int) -> Write:
-    """A window (its start in seconds since the epoch), the lines that the source counts, and how often it was read."""
-    return Write("windows", ("source", "window", "lines", "reads"), ((source, window, lines, reads),))
+def window_row(source: str, window: Window, lines: int, reads: int) -> Write:
+    """A window, the lines that the source counts, and how often it was read."""
+    return Write("windows", ("source", "window", "lines", "reads"), ((source, window.key, lines, reads),))
 
 
-def without_windows(source: str, windows: Iterable[int]) -> Write:
-    return Write("windows", ("source", "window"), tuple((source, window) for window in windows), delete=True)
+def without_windows(source: str, starts: Iterable[datetime]) -> Write:
+    return Write("windows", ("source", "window"), tuple((source, seconds(start)) for start in starts), delete=True)
 
 
-async def windows_from(rows: Rows, source: str, start: datetime) -> list[tuple[int, int, int]]:
+async def windows_from(rows: Rows, source: str, start: datetime) -> list[tuple[datetime, int, int]]:
     """Windows from `start` on: their start, lines and reads, in order."""
     query = "SELECT window, lines, reads FROM windows WHERE source = ? AND window >= ? ORDER BY window"
-    return [(window, lines, reads) for window, lines, reads in await rows.read(query, (source, seconds(start)))]
+    found = await rows.read(query, (source, seconds(start)))
+    return [(moment(window), lines, reads) for window, lines, reads in found]
 
 
-async def lines_before(rows: Rows, source: str, end: datetime) -> dict[int, int]:
+async def lines_before(rows: Rows, source: str, end: datetime) -> dict[datetime, int]:
     """Lines of the windows that began before `end`, by their start, in order."""
     query = "SELECT window, lines FROM windows WHERE source = ? AND window < ? ORDER BY window"
-    return dict(await rows.read(query, (source, seconds(end))))
+    return {moment(window): lines for window, lines in await rows.read(query, (source, seconds(end)))}
 
 
 def anomaly_rows(source: str, anomalies: Iterable[Anomaly], quiet: bool) -> Write:

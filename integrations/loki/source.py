@@ -224,10 +224,9 @@ class LokiSource:
             parts = TimeRange(time_range.start, half), TimeRange(half, time_range.end)
             return {key: n for part in parts for key, n in (await self._on_grid(part, window)).items()}
         counts = {}
-        for start in time_range.windows(window):
-            end = start + window
-            if n := counted.get(end, 0) - borders.get(end, 0) + borders.get(start, 0):
-                counts[start] = n
+        for one in time_range.windows(window):
+            if n := counted.get(one.end, 0) - borders.get(one.end, 0) + borders.get(one.start, 0):
+                counts[one.start] = n
         return counts
 
     async def _matrix(self, query: str, form: Mapping[str, Any]) -> dict[datetime, int]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from exporter.config import Config
 from exporter.demo.shop import Shop, SimulatorSettings
+from exporter.model.times import Window
 from exporter.run import backtest
 from exporter.run.evaluation import Interval, Labels
 from tests.evaluate.data import (
@@ -47,10 +48,10 @@ def collected() -> Iterator[list[float]]:
     scores: list[float] = []
     add = backtest.Record.add
 
-    def listen(self: backtest.Record, window: int, step: timedelta, judgement: Any) -> None:
+    def listen(self: backtest.Record, window: Window, judgement: Any) -> None:
         for detection in judgement.detections:
             scores.extend(detection.scores["score"].to_list())
-        add(self, window, step, judgement)
+        add(self, window, judgement)
 
     backtest.Record.add = listen  # type: ignore[method-assign]
     try:

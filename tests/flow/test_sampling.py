@@ -18,8 +18,8 @@ from exporter.config import SOURCES, parse, resolve
 from exporter.flow.windows import WindowReader
 from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
-from exporter.model import Anomaly, Context, NoTelemetry, Reduced, Report, Source, SystemClock, TimeRange, floor, loads
-from exporter.model.times import seconds
+from exporter.model import Anomaly, Context, NoTelemetry, Report, Source, SystemClock, TimeRange, floor, loads
+from exporter.model.times import Window, seconds
 from exporter.run.assembly import Assembly, assemble, open_state
 from exporter.state.checkpoints import decision_row
 from exporter.state.incidents import incident_list
@@ -28,6 +28,7 @@ from tests.memory_source import START, MemorySource, at, page
 from tests.servers.process import request as ask
 
 MINUTE = timedelta(minutes=1)
+FIRST = Window(START, MINUTE)
 LIMIT = 100
 
 by_second = st.dictionaries(st.integers(0, 59), st.integers(0, 50), min_size=1)
@@ -38,7 +39,7 @@ def counted(lines: Mapping[int, int]) -> dict[datetime, int]:
 
 
 def read_seconds(sample: sampling.Sample | None) -> set[datetime]:
-    return {second for span in (sample.ranges if sample else ()) for second in span.windows(SECOND)}
+    return {second.start for span in (sample.ranges if sample else ()) for second in span.windows(SECOND)}
 
 
 # --- The choice ---------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def read_seconds(sample: sampling.Sample | None) -> set[datetime]:
 @given(by_second, st.integers(1, 300))
 def test_what_is_chosen_fits_and_is_never_nothing(lines: dict[int, int], limit: int) -> None:
     counts = counted(lines)
-    sample = choose("shop", START, counts, limit)
+    sample = choose("shop", FIRST, counts, limit)
     if sum(lines.values()) <= limit:
         assert sample is None
         return
@@ -60,7 +61,7 @@ def test_what_is_chosen_fits_and_is_never_nothing(lines: dict[int, int], limit: 
 
 @given(by_second, st.integers(50, 300), st.integers(1, 300))
 def test_a_smaller_limit_chooses_among_what_a_larger_one_does(lines: dict[int, int], limit: int, more: int) -> None:
-    wide, narrow = (choose("shop", START, counted(lines), n) for n in (limit + more, limit))
+    wide, narrow = (choose("shop", FIRST, counted(lines), n) for n in (limit + more, limit))
     if wide and narrow:
         assert read_seconds(narrow) <= read_seconds(wide)
 
@@ -69,18 +70,18 @@ def test_a_smaller_limit_chooses_among_what_a_larger_one_does(lines: dict[int, i
 def test_the_order_in_which_counts_come_decides_nothing(lines: dict[int, int], chance: Any) -> None:
     shuffled = list(lines.items())
     chance.shuffle(shuffled)
-    assert choose("shop", START, counted(lines), 100) == choose("shop", START, counted(dict(shuffled)), 100)
+    assert choose("shop", FIRST, counted(lines), 100) == choose("shop", FIRST, counted(dict(shuffled)), 100)
 
 
 def test_another_source_reads_other_seconds() -> None:
     counts = counted(dict.fromkeys(range(60), 10))
-    chosen = [read_seconds(choose(name, START, counts, LIMIT)) for name in ("shop", "bank")]
+    chosen = [read_seconds(choose(name, FIRST, counts, LIMIT)) for name in ("shop", "bank")]
     assert len(chosen[0]) == len(chosen[1]) == 10
     assert chosen[0] != chosen[1]
 
 
 def test_the_choice_never_changes_between_versions() -> None:
-    sample = choose("shop", START, counted(dict.fromkeys(range(60), 50)), LIMIT)
+    sample = choose("shop", FIRST, counted(dict.fromkeys(range(60), 50)), LIMIT)
     assert sample is not None
     assert read_seconds(sample) == {START + 4 * SECOND, START + 51 * SECOND}
 
@@ -191,10 +192,6 @@ async def test_an_unchanged_sample_is_not_read_again_and_a_changed_one_is(tmp_pa
     assert await world.pipeline.sweep() == 0
 
 
-def reduced_of(by_window: Mapping[int, Reduced], start: datetime) -> Reduced:
-    return by_window[seconds(start)]
-
-
 async def test_however_a_range_is_divided_the_same_lines_are_read(tmp_path: Path, worlds: list[World]) -> None:
     world = World(tmp_path, steady(0, 180, 10))
     worlds.append(world)
@@ -203,10 +200,11 @@ async def test_however_a_range_is_divided_the_same_lines_are_read(tmp_path: Path
     together = await read(whole, await world.source.count(whole, MINUTE))
     for part in whole.split(MINUTE):
         alone = await read(part, await world.source.count(part, MINUTE))
-        one, other = reduced_of(alone, part.start), reduced_of(together, part.start)
+        window = Window(part.start, MINUTE)
+        one, other = alone[window], together[window]
         assert one.lines.equals(other.lines)
-        assert one.sampled == other.sampled == {seconds(part.start): LIMIT / 600}
-        assert one.exact == {seconds(part.start): 600}
+        assert one.sampled == other.sampled == {window.key: LIMIT / 600}
+        assert one.exact == {window.key: 600}
 
 
 async def test_a_new_message_in_a_sampled_window_is_found_and_said_to_rest_on_a_sample(
@@ -269,12 +267,12 @@ async def read_sample(source: Source, folder: Path) -> None:
         reader = WindowReader(source, world.pipeline.settings, NoTelemetry(), limit=LIMIT)
         span = TimeRange(NOW, NOW + MINUTE)
         by_window = await reader.read(span, await reader.counts(span))
-        reduced = by_window[seconds(NOW)]
+        reduced = by_window[Window(NOW, MINUTE)]
         assert reduced.exact == {seconds(NOW): 600}
         assert reduced.lines.height == LIMIT
         read = set(reduced.lines["timestamp"] // 10**9)
         counts = {NOW + n * SECOND: 10 for n in range(60)}
-        assert read == {seconds(second) for second in read_seconds(choose("shop", NOW, counts, LIMIT))}
+        assert read == {seconds(second) for second in read_seconds(choose("shop", Window(NOW, MINUTE), counts, LIMIT))}
     finally:
         await source.close()
         await world.assembly.close()

@@ -510,8 +510,8 @@ async def test_a_person_resolves_an_incident_and_the_fix_is_remembered(tmp_path:
 async def test_a_stop_ends_the_jobs_cleanly_and_soon(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     async with running(config(tmp_path, "shop"), clock, MemorySource(lines(80))) as daemon:
-        warm, last = asyncio.Event(), seconds(START + HOUR - MINUTE)
-        daemon.assembly.pipelines[0].watch = lambda window, judgement: warm.set() if window == last else None
+        warm, last = asyncio.Event(), START + HOUR - MINUTE
+        daemon.assembly.pipelines[0].watch = lambda window, judgement: warm.set() if window.start == last else None
         task = asyncio.create_task(daemon.run())
         await warm.wait()
         daemon.stop()

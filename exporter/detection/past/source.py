@@ -14,7 +14,8 @@ from exporter.detection.past.index import Number, Placed, Seen
 from exporter.detection.past.services import Services
 from exporter.detection.rows import BLOCKS, OBSERVATIONS, PROGRESS, RENAMES, SERVICES, Rows, binary, integer
 from exporter.detection.settings import DetectionSettings
-from exporter.model import EPOCH, Write
+from exporter.model import Write
+from exporter.model.times import moment, rounded_up
 
 Numbers = Mapping[str, int]
 """The few numbers of the views that are kept in the row of progress."""
@@ -177,14 +178,8 @@ class Past:
 
     def settles_at(self, window: int) -> datetime:
         """When a window is settled, in event time."""
-        late = -(-self.late_window // self.duration) * self.duration
-        return moment(window) + self.duration + late
+        return moment(window) + self.duration + rounded_up(self.late_window, self.duration)
 
     def _observation_row(self, observation: Observation) -> tuple[Write, ...]:
         body = b"" if observation.services.is_empty() else observation.to_bytes()
         return OBSERVATIONS.put(self.source, [(observation.window, body)])
-
-
-def moment(seconds: int) -> datetime:
-    """The start of a window, given in seconds."""
-    return EPOCH + timedelta(seconds=seconds)

@@ -8,10 +8,11 @@ from datetime import datetime
 from exporter.detection.observation import Observation
 from exporter.detection.past.history import Volume
 from exporter.detection.past.services import Known
-from exporter.detection.past.source import Numbers, Past, Settled, moment
+from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import Rows
 from exporter.detection.view import Detection, View
 from exporter.model import Anomaly, AnomalyKind, Contribution, ContributionKind, Severity
+from exporter.model.times import moment
 
 MIN_GAP = 2
 """Windows without a line from a source that always had some, before that is told."""

@@ -12,10 +12,11 @@ from exporter.detection.explanation import explain_session
 from exporter.detection.look import Look
 from exporter.detection.observation import pack, unpack
 from exporter.detection.past.sessions import SESSIONS, VECTORS, SessionBook, Verdict, dump, parse
-from exporter.detection.past.source import Numbers, Past, Settled, moment
+from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import MODELS, Rows, binary
 from exporter.detection.view import NO_SESSIONS, SESSION_FRAME, Detection, Sight, View
 from exporter.model import Anomaly, Severity, Write, failure_in, from_nanoseconds
+from exporter.model.times import moment
 
 MAX_TOLD_SESSIONS = 50
 """Sessions that are told of one window, the strangest first."""
