@@ -43,6 +43,9 @@ CREATE TABLE anomalies (
 READERS = 4
 """Threads that read, each on a connection of its own: jobs and pages do not wait for one long read."""
 
+KEY_BYTES = 16
+"""Of the key that placeholders are made with."""
+
 STEPS_UNHEEDING = 100_000
 """Steps of SQLite's machine, a few milliseconds, after which a read looks whether the file is being closed."""
 
@@ -237,11 +240,11 @@ class State(Rows):
         rows = self.read_now("SELECT value FROM meta WHERE key = 'redaction_key'")
         if rows:
             try:
-                return bytes.fromhex(rows[0][0])
+                return key_of(rows[0][0])
             except (ValueError, TypeError) as error:
                 remedy = "a new one was made: placeholders of equal secrets differ from those of before"
                 self.aside.note("meta", "redaction_key", error, remedy)
-        key = secrets.token_hex(16)
+        key = secrets.token_hex(KEY_BYTES)
         self.write_now([meta_row("redaction_key", key)])
         return bytes.fromhex(key)
 
@@ -270,6 +273,14 @@ class State(Rows):
         """Bytes on disk, the write-ahead log included."""
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
+
+
+def key_of(text: str) -> bytes:
+    """The key that the table meta holds. Raises ValueError for what is none."""
+    key = bytes.fromhex(text)
+    if len(key) < KEY_BYTES:
+        raise ValueError(f"a key has at least {KEY_BYTES} bytes")
+    return key
 
 
 def meta_row(key: str, value: str) -> Write:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.model import StateError
-from exporter.state.migrations import MIGRATIONS, take
+from exporter.state import migrations
 from exporter.state.place import BESIDE, PRIVATE, without_companions
 
 DERIVED_MARKS = ("derived", "fingerprint", "alarm_threshold", "alarm_services", "alarm_budget")
@@ -41,8 +41,8 @@ def salvage(path: Path) -> Salvaged:
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(new, isolation_level=None)) as target:
         source.text_factory = lambda text: text.decode("utf-8", "replace")
         version = _version(source, path)
-        for number, step in enumerate(MIGRATIONS[:version], start=1):
-            take(target, step, number)
+        for number, step in enumerate(migrations.MIGRATIONS[:version], start=1):
+            migrations.take(target, step, number)
         saved, broken = {}, []
         for table in _tables(target):
             saved[table], whole = _copy(source, target, table)
@@ -67,7 +67,7 @@ def _version(source: sqlite3.Connection, path: Path) -> int:
             f"state file {path}: nothing of it can be read ({error}); restore a copy (`state restore FILE`), or move "
             "it away and start again"
         ) from error
-    if not 0 < version <= len(MIGRATIONS):
+    if not 0 < version <= len(migrations.MIGRATIONS):
         raise StateError(f"state file {path}: is damaged, and of no version that this program knows ({version})")
     return version
 

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from exporter.model import StateError
+from exporter.state import migrations
 from exporter.state.explained import StateDamagedError
-from exporter.state.migrations import MIGRATIONS, take
 
 LOOK_FOR = 10.0
 """Seconds that looking through a file may take at a start: what is damaged beyond shows when it is read."""
@@ -58,8 +58,8 @@ def has_columns(connection: sqlite3.Connection, tables: Columns) -> bool:
 def given_as_made(connection: sqlite3.Connection, path: Path) -> None:
     """Raises StateError where a given table, or a column of it, is missing: somebody changed the file."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
-        for number, step in enumerate(MIGRATIONS, start=1):
-            take(scratch, step, number)
+        for number, step in enumerate(migrations.MIGRATIONS, start=1):
+            migrations.take(scratch, step, number)
         given = _columns(scratch)
     found = _columns(connection)
     for name, columns in given.items():

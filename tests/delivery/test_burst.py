@@ -23,7 +23,6 @@ def test_each_incident_of_a_burst_is_there_once_in_its_last_state(many_at_once: 
     assert many_at_once.bad.get(sink, []) == []
 
 
-@pytest.mark.xfail(strict=False, reason="until delivery gathers a burst into a digest")
 @pytest.mark.parametrize("sink", DIGESTS)
 def test_people_get_one_digest_of_a_burst(many_at_once: Burst, sink: str) -> None:
     assert many_at_once.bad.get(sink, []) == []

@@ -13,11 +13,6 @@ from tests.servers.process import PATIENCE
 
 FAULTS: tuple[Fault, ...] = ("stored, then 500", "hanging")
 
-TODAY = ("alertmanager 1", "alertmanager 2", "slack bot", "slack webhook")
-"""Where something is told twice, or at different times, until delivery remembers what it may have told."""
-
-expected_to_fail = pytest.mark.xfail(strict=False, reason="until delivery remembers what it may have told")
-
 
 @pytest.fixture(scope="module")
 def slice_of_the_matrix(alertmanager_program: Path) -> tuple[dict[Fault, Played], Played]:
@@ -30,17 +25,7 @@ def test_a_calm_run_leaves_what_it_should(slice_of_the_matrix: tuple[dict[Fault,
     assert slice_of_the_matrix[1].bad(None) == {}
 
 
-@pytest.mark.parametrize(
-    "sink",
-    [
-        pytest.param(
-            sink, marks=pytest.mark.xfail(strict=False, reason="until delivery remembers what it may have told")
-        )
-        if sink in TODAY
-        else sink
-        for sink in SINKS
-    ],
-)
+@pytest.mark.parametrize("sink", SINKS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_after_a_fault_and_a_kill_all_is_told_once_and_as_it_stands(
     slice_of_the_matrix: tuple[dict[Fault, Played], Played], fault: Fault, sink: str

@@ -7,8 +7,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from tests.matrix.daemon import Daemon
 from tests.matrix.places import PEERS, RESEND, Places, places
 from tests.matrix.play import configuration, listening
@@ -21,7 +19,6 @@ AT_ONCE = 5.0
 """Seconds in which all of them fire, on a machine that is not busy."""
 
 
-@pytest.mark.xfail(strict=False, reason="until delivery has rows for each peer")
 async def test_a_peer_that_hangs_delays_no_other_and_catches_up(alertmanager_program: Path, tmp_path: Path) -> None:
     healthy, hanging = PEERS
     async with places(tmp_path) as told:

@@ -92,13 +92,14 @@ def alertmanager(firing: Sequence[Any], told: Story, places: Places, peer: str) 
         elif not shows(alerts[0]["annotations"], named[identity], revision=r'"revision": "{}"'):
             found.lacks.append(f"{identity} fires in an older state")
     found.lacks += [f"{identity} is open, but does not fire" for identity in named.keys() - found.holds.keys()]
-    found.wrong += _moved_ends(places.proxies[peer].exchanges)
+    found.wrong += _moved_ends(places.proxies[peer].exchanges, told)
     found.wrong += _flickers(places.pager.requests, told)
     return found
 
 
-def _moved_ends(exchanges: Iterable[Exchange]) -> list[str]:
-    """Ends of one alert that were said anew, without its having fired in between."""
+def _moved_ends(exchanges: Iterable[Exchange], told: Story) -> list[str]:
+    """Ends of one alert that were said anew, though it neither fired in between nor ended so often."""
+    ended = Counter(step.incident.id for step in told.steps if step.change == "resolved")
     ends: dict[str, set[str]] = defaultdict(set)
     wrong = []
     for exchange in exchanges:
@@ -112,7 +113,7 @@ def _moved_ends(exchanges: Iterable[Exchange]) -> list[str]:
             if alert["endsAt"] in ends[key]:
                 continue
             ends[key].add(alert["endsAt"])
-            if len(ends[key]) > 1:
+            if len(ends[key]) > max(ended[alert["labels"]["incident_id"]], 1):
                 wrong.append(f"{alert['labels']['incident_id']} was ended again, at another time")
     return wrong
 
