@@ -17,6 +17,7 @@ from exporter.model import Check, Notification, Sink, to_json
 from exporter.model.questions import IncidentRecord
 from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
+from exporter.state.place import make_directory, write_private
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.terminal import render
 from exporter.wording.text import minute, percent, shorten
@@ -83,7 +84,7 @@ async def demo(directory: Path, serve: bool) -> int:
 
 
 def _config(directory: Path, shop: Shop) -> Config:
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     for old in directory.glob("state.db*"):
         old.unlink()
     config = parse(
@@ -98,9 +99,11 @@ def _config(directory: Path, shop: Shop) -> Config:
         },
         "the demo's configuration",
     )
-    (directory / "exporter.yml").write_text(
+    write_private(
+        directory / "exporter.yml",
         "# To look at what the demo left behind: log-anomaly-exporter incidents list -c exporter.yml\n"
-        f"state: {directory.resolve() / 'state.db'}\nsources:\n  - {{type: simulator, name: shop}}\n"
+        f"state: {directory.resolve() / 'state.db'}\nsources:\n"
+        "  - {type: simulator, name: shop, window: 5m}\n",
     )
     return config
 
@@ -153,7 +156,7 @@ def _show(record: IncidentRecord, told: Sequence[Notification], directory: Path,
     print("\nWhat each place would have been sent (the full messages are in the files)\n")
     for name, payload in _payloads(last[0]).items():
         text = json.dumps(to_json(payload), ensure_ascii=False, indent=1)
-        (directory / f"{name}.json").write_text(text)
+        write_private(directory / f"{name}.json", text)
         print(f"--- {name}: {directory / name}.json")
         print(shorten(text, SAMPLE_CHARS))
     changes = ", ".join(n.change for n in last)

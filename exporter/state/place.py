@@ -81,6 +81,13 @@ def make_private(path: Path) -> None:
                 name.chmod(PRIVATE)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner may read."""
+    path.touch(mode=PRIVATE)
+    path.chmod(PRIVATE)
+    path.write_text(text)
+
+
 def without_companions(path: Path) -> None:
     """Remove what SQLite left beside a file that is replaced: it belongs to the old one."""
     for ending in BESIDE:
