@@ -30,6 +30,7 @@ from exporter.config.retired import without_retired
 from exporter.model import Incident, to_json
 from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
+from exporter.state.migrations import MIGRATIONS
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import WebSettings
 from exporter.web.app import create_app, start
@@ -372,3 +373,21 @@ def found_nowhere(host: Any, *arguments: Any, **options: Any) -> Any:
     if host in ("127.0.0.1", "localhost"):
         return look_up(host, *arguments, **options)
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+# --- Going back ---------------------------------------------------------------------------------------
+
+
+async def test_a_copy_before_an_upgrade_is_the_way_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configuration, copy = str(folder / "exporter.yml"), folder / "before.db"
+    everything = "SELECT sql FROM sqlite_master WHERE type = 'table' ORDER BY name"
+    before = rows(folder, everything), rows(folder, "SELECT * FROM news ORDER BY incident, revision, part")
+    assert main(["state", "backup", str(copy), "-c", configuration]) == 0
+    async with upgraded(folder, SteppedClock(KILLED_AT)) as daemon:
+        await daemon.once()
+    assert rows(folder, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert main(["state", "check", "-c", configuration]) == 0
+    assert main(["state", "restore", str(copy), "-c", configuration]) == 0
+    assert rows(folder, "PRAGMA user_version") == [(1,)]
+    assert before == (rows(folder, everything), rows(folder, "SELECT * FROM news ORDER BY incident, revision, part"))
+    assert "it is whole" in capsys.readouterr().out
