@@ -11,7 +11,7 @@ from datetime import timedelta
 from exporter.detection import Detection, Detector
 from exporter.detection.observation import observe
 from exporter.mining.miner import Miner
-from exporter.model import Anomaly, Reduced, SqlValue, Write
+from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
 from exporter.state.file import State
 
@@ -101,7 +101,14 @@ class BrainKeeper:
     async def brain(self) -> Brain:
         if self._brain is None:
             brain = self._make_brain()
-            await asyncio.to_thread(brain.load, await self._state.derived_rows(self._source))
+            rows = await self._state.derived_rows(self._source)
+            try:
+                await asyncio.to_thread(brain.load, rows)
+            except Exception as error:
+                # Whatever is wrong with a row: what was learnt can be learnt again.
+                await self._state.forget(self._source)
+                self._state.aside.note("learnt", self._source, error, "nothing is to be done: it is learnt anew")
+                raise TransientError(f"{self._source}: what was learnt cannot be read, and is learnt anew") from error
             self._brain = brain
         return self._brain
 

@@ -235,6 +235,11 @@ class State(Rows):
             if table not in ("windows", "anomalies")
         }
 
+    async def forget(self, source: str) -> None:
+        """Drop all that was learnt of a source: it begins anew."""
+        tables = [*json.loads(await self.meta("derived") or "[]"), "checkpoints"]
+        await self.write([Write(table, ("source",), ((source,),), delete=True) for table in tables])
+
     def redaction_key(self) -> bytes:
         """The key of this installation, made at first use, so that equal secrets keep equal placeholders."""
         rows = self.read_now("SELECT value FROM meta WHERE key = 'redaction_key'")

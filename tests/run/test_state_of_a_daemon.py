@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -200,3 +200,44 @@ def test_a_stop_that_comes_before_anything_is_loaded_is_remembered() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+JUNK = ("'no JSON'", "x'ff00ff'", "''", "'[1, 2'")
+
+
+@pytest.mark.parametrize("junk", JUNK)
+async def test_junk_in_what_was_learnt_is_learnt_anew_and_incidents_stay(tmp_path: Path, junk: str) -> None:
+    source = MemorySource(lines(150, failing=range(65, 70)))
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        clock.moment = START + 80 * MINUTE
+        await daemon.once()
+        before = await incident_list(daemon.assembly.state)
+        derived = await spoilt(daemon, junk)
+    assert before
+    assert derived, "something was spoilt"
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        clock.moment += 30 * MINUTE
+        for _ in range(3):
+            await run_jobs(daemon)
+        readiness = await daemon.readiness()
+        assert readiness.ok, readiness.reasons
+        assert await incident_list(daemon.assembly.state) == before
+        assert daemon.assembly.state.aside.counts()
+
+
+async def spoilt(daemon: Daemon, junk: str) -> int:
+    """Put something odd into every body of what was learnt; how many columns took it."""
+    spoilt = 0
+    with daemon.assembly.state._connection.use() as connection:
+        query = (
+            "SELECT t.value, c.name FROM json_each((SELECT value FROM meta WHERE key = 'derived')) t "
+            "JOIN pragma_table_info(t.value) c WHERE c.name IN ('body', 'counts', 'template')"
+        )
+        for table, column in connection.execute(query).fetchall():
+            # A table may be strict on what a column holds.
+            with suppress(sqlite3.IntegrityError):
+                connection.execute(f"UPDATE {table} SET {column} = {junk}")
+                spoilt += 1
+    return spoilt
