@@ -33,7 +33,7 @@ demo: $(VENV)/.installed ## see it work, with no server and nothing to configure
 bench: $(TESTABLE) ## measure speed and memory
 	$(BIN)/python -m tests.bench $(ARGS)
 
-evaluate: $(TESTABLE) ## measure detection on labelled logs
+evaluate: $(TESTABLE) ## measure detection on labelled logs, and delivery while places fail
 	$(BIN)/python -m tests.evaluate $(ARGS)
 
 servers: $(TESTABLE) ## build all test servers, the slow one too (about three minutes, once)

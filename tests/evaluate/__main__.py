@@ -209,7 +209,7 @@ def burst(data: Path) -> Iterator[Figure]:
         yield Figure(
             f"{told}  seconds until all was right", "never" if found.settled is None else f"{found.settled:.0f}"
         )
-        grown = figure(f"{told}  memory of the daemon grew by, MB", found.grown / 1e6, 32, at_most=True, form=".0f")
+        grown = figure(f"{told}  memory of the daemon grew by, MB", found.grown / 1e6, 64, at_most=True, form=".0f")
         yield Figure(grown.name, grown.value) if told else grown
 
 

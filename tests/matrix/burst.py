@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from tests.matrix.daemon import REPOSITORY, Daemon
@@ -75,7 +76,9 @@ def _configuration(told: Places, folder: Path) -> dict[str, Any]:
 
 def _one(index: int, at: datetime) -> Life:
     kinds: tuple[Kind, ...] = ("open", "resolve") if index % 3 == 0 else ("open",)
-    return life(1, f"service-{index:04}", kinds, range(len(kinds)), at)
+    # Names that only differ in a number are alike to memory.
+    name = "".join(ascii_lowercase[index // 26**place % 26] for place in range(3))
+    return life(1, f"service-{name}", kinds, range(len(kinds)), at)
 
 
 async def _measured(told: Places, daemon: Daemon, first: Story, lives: Sequence[Life], patience: float) -> Burst:
@@ -116,7 +119,7 @@ def digest(texts: Sequence[str], lives: Sequence[Life]) -> Account:
     """One text that lists the incidents, as many as fit, and says how many more there are."""
     found = Account()
     services = {of[0].incident.service for of in lives}
-    listed = [services.intersection(re.findall(r"service-\d{4}", text)) for text in texts]
+    listed = [services.intersection(re.findall(r"service-[a-z]{3}", text)) for text in texts]
     if len(texts) > 1:
         found.wrong.append(f"{len(texts)} messages, not one digest")
     elif not texts or not listed[0]:

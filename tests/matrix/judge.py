@@ -92,12 +92,12 @@ def alertmanager(firing: Sequence[Any], told: Story, places: Places, peer: str) 
         elif not shows(alerts[0]["annotations"], named[identity], revision=r'"revision": "{}"'):
             found.lacks.append(f"{identity} fires in an older state")
     found.lacks += [f"{identity} is open, but does not fire" for identity in named.keys() - found.holds.keys()]
-    found.wrong += _moved_ends(places.proxies[peer].exchanges, told)
-    found.wrong += _flickers(places.pager.requests, told)
+    found.wrong += ends_moved(places.proxies[peer].exchanges, told)
+    found.wrong += flickers(places.pager.requests, told)
     return found
 
 
-def _moved_ends(exchanges: Iterable[Exchange], told: Story) -> list[str]:
+def ends_moved(exchanges: Iterable[Exchange], told: Story) -> list[str]:
     """Ends of one alert that were said anew, though it neither fired in between nor ended so often."""
     ended = Counter(step.incident.id for step in told.steps if step.change == "resolved")
     ends: dict[str, set[str]] = defaultdict(set)
@@ -118,7 +118,7 @@ def _moved_ends(exchanges: Iterable[Exchange], told: Story) -> list[str]:
     return wrong
 
 
-def _flickers(notified: Iterable[Recorded], told: Story) -> list[str]:
+def flickers(notified: Iterable[Recorded], told: Story) -> list[str]:
     """Alerts that somebody was paged for after having been told of their last end."""
     over = _over(told)
     ended: set[str] = set()
