@@ -15,7 +15,7 @@ MANY = 60
 
 @pytest.fixture(scope="module")
 def many_at_once(alertmanager_program: Path) -> Burst:
-    return burst(MANY, PATIENCE / 10)
+    return burst(MANY, PATIENCE / 2)
 
 
 @pytest.mark.parametrize("sink", [sink for sink in SINKS if sink not in DIGESTS])
