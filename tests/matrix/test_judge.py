@@ -104,18 +104,29 @@ def test_a_message_whose_answer_may_have_been_lost_may_come_again(first: Exchang
 
 def posted(at: float, ends: float) -> Exchange:
     """A post of the incident's alert, which ends so many seconds after the beginning."""
-    labels = dict(TOLD.lives[0][-1].incident.labels)
+    return posted_of(TOLD, at, ends)
+
+
+def posted_of(told: Story, at: float, ends: float) -> Exchange:
+    labels = dict(told.lives[0][-1].incident.labels)
     alert = {"labels": labels, "endsAt": (BASE + timedelta(seconds=ends)).isoformat()}
     return exchange(BASE.timestamp() + at, [alert])
 
 
 def test_an_end_that_is_said_again_is_right_and_one_that_moves_is_wrong() -> None:
-    assert not ends_moved([posted(0, 20), posted(5, 5), posted(10, 5)])
-    assert ends_moved([posted(0, 20), posted(5, 5), posted(10, 10)])
+    assert not ends_moved([posted(0, 20), posted(5, 5), posted(10, 5)], TOLD)
+    assert ends_moved([posted(0, 20), posted(5, 5), posted(10, 10)], TOLD)
+
+
+def test_an_incident_that_came_back_unseen_has_a_second_end_and_no_third() -> None:
+    came_back = Story((life(1, "search", ("open", "resolve", "reopen", "resolve"), (0, 5, 9, 10), BASE),), 60)
+    ends = [posted_of(came_back, at, at) for at in (5, 10, 15)]
+    assert not ends_moved(ends[:2], came_back)
+    assert ends_moved(ends, came_back)
 
 
 def test_an_incident_that_came_back_has_a_second_end() -> None:
-    assert not ends_moved([posted(5, 5), posted(10, 30), posted(15, 15)])
+    assert not ends_moved([posted(5, 5), posted(10, 30), posted(15, 15)], TOLD)
 
 
 def notified(status: str, revision: int) -> Recorded:
