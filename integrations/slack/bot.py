@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from exporter.model import (
     Check,
@@ -24,10 +24,7 @@ from integrations._http import Client, join
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, GONE, Pace, SlackError, failure, hold
 from integrations.slack.message import MAX_SECTION, changes, digest_message, inert, markdown, message, plain, state
-
-if TYPE_CHECKING:
-    from integrations.slack.settings import SlackSettings
-
+from integrations.slack.settings import SlackOptions
 
 EVENT_TYPE = "log_anomaly_incident"
 
@@ -54,7 +51,7 @@ class SlackBot:
     concurrency = 1
     digest_every = timedelta(minutes=1)
 
-    def __init__(self, settings: SlackSettings, context: Context) -> None:
+    def __init__(self, settings: SlackOptions, context: Context) -> None:
         self.name = settings.name
         self._settings = settings
         self._pace = Pace(context.clock)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from exporter.model import Context, Duration, Notification, SinkSettings, Unit
+from exporter.model import Duration, Notification, SinkSettings, Unit
 from integrations._http import HttpSettings
 from integrations.slack.message import message
 
-if TYPE_CHECKING:
-    from integrations.slack.bot import SlackBot
-    from integrations.slack.webhook import SlackWebhook
 
-
-class SlackSettings(HttpSettings, SinkSettings):
-    """Messages to a channel: a bot token with its channel, or an incoming webhook.
-
-    `token` or `token_file` is the bot's (xoxb-…), with the scope chat:write; with channels:history too we find our
-    messages again after a crash.
-    """
+class SlackOptions(HttpSettings, SinkSettings):
+    """What exporter.yml says of a channel."""
 
     type: Literal["slack"]
     name: str = "slack"
@@ -41,7 +33,7 @@ class SlackSettings(HttpSettings, SinkSettings):
     timeout: Duration = timedelta(seconds=8)
 
     @model_validator(mode="after")
-    def _one_way(self) -> SlackSettings:
+    def _one_way(self) -> SlackOptions:
         bot, hook = bool(self.token or self.token_file), bool(self.webhook_url or self.webhook_url_file)
         if bot == hook:
             raise ValueError("give either token_file (or token) with channel, or webhook_url_file (or webhook_url)")
@@ -52,14 +44,6 @@ class SlackSettings(HttpSettings, SinkSettings):
         if self.username:
             raise ValueError("Slack takes no username and password")
         return self
-
-    def build(self, context: Context) -> SlackBot | SlackWebhook:
-        # Only what is built needs its client.
-        from integrations.slack.bot import SlackBot
-        from integrations.slack.webhook import SlackWebhook
-
-        bot = self.token or self.token_file
-        return SlackBot(self, context) if bot else SlackWebhook(self, context)
 
     @staticmethod
     def preview(notification: Notification) -> dict[str, Any]:

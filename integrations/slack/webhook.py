@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from exporter.model import (
     Check,
@@ -22,9 +22,7 @@ from integrations._http import Answer, Client, Refused
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, Pace, SlackError, failure, hold
 from integrations.slack.message import changes, digest_message, message, plain, state
-
-if TYPE_CHECKING:
-    from integrations.slack.settings import SlackSettings
+from integrations.slack.settings import SlackOptions
 
 
 class SlackWebhook:
@@ -36,7 +34,7 @@ class SlackWebhook:
     concurrency = 1
     digest_every = timedelta(minutes=5)
 
-    def __init__(self, settings: SlackSettings, context: Context) -> None:
+    def __init__(self, settings: SlackOptions, context: Context) -> None:
         self.name = settings.name
         self._settings = settings
         self._pace = Pace(context.clock)

@@ -19,7 +19,7 @@ from integrations.alertmanager import AlertmanagerSettings
 from integrations.console import ConsoleSettings
 from integrations.grafana import GrafanaSettings
 from integrations.otlp import OtlpSettings
-from integrations.slack.settings import SlackSettings
+from integrations.slack import SlackSettings
 from integrations.webhook import WebhookSettings
 from tests import samples
 from tests.fakes.serving import serving

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import Context, Incident, Notification, PermanentError, TransientError
+from integrations.slack import SlackSettings
 from integrations.slack.bot import SlackBot
 from integrations.slack.message import MAX_BLOCKS_BYTES, blocks, changes, inert, message, plain, size, state
-from integrations.slack.settings import SlackSettings
 from integrations.slack.webhook import SlackWebhook
 from tests import samples
 from tests.fakes.serving import serving
