@@ -19,6 +19,7 @@ from exporter.model import (
     ExporterError,
     Incident,
     Notification,
+    OneOrMore,
     PermanentError,
     Report,
     SinkSettings,
@@ -51,7 +52,7 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
 
     type: Literal["alertmanager"]
     name: str = "alertmanager"
-    urls: tuple[str, ...] = Field(min_length=1)
+    urls: OneOrMore
     """Every instance of the cluster, not a load balancer before it; with a path where there is one."""
     tenant: str | None = None
     """Sent as X-Scope-OrgID, which Mimir and Cortex want."""

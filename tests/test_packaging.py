@@ -14,6 +14,7 @@ import yaml
 
 from exporter.config import Config, parse
 from integrations.elasticsearch import ElasticsearchSettings
+from tests import samples
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: Mapping[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -257,3 +258,8 @@ def test_the_licence_is_the_plain_text_of_the_one_that_is_named() -> None:
     assert re.search(r"Apache License\s+Version 2\.0, January 2004", text)
     assert "END OF TERMS AND CONDITIONS" in text
     assert len(text.encode()) == 11358
+
+
+def test_compose_groups_alerts_by_a_label_that_they_have() -> None:
+    route = yaml.safe_load((ROOT / "deploy/compose/alertmanager.yml").read_text())["route"]
+    assert set(route["group_by"]) <= set(samples.incident().labels)

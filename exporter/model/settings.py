@@ -32,7 +32,7 @@ from exporter.model.logs import OWN_NAME
 from exporter.model.ports import LLM, Context, Embedder, IncidentStore, Sink, Source
 from exporter.model.times import Duration
 
-Paths = Annotated[
+OneOrMore = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1),
@@ -43,7 +43,7 @@ Paths = Annotated[
         }
     ),
 ]
-"""Paths of fields, or of files; one may stand without a list."""
+"""Paths of fields or files, or addresses; one may stand without a list."""
 
 
 class Settings(BaseModel):
@@ -86,7 +86,7 @@ class SessionSettings(Settings):
 
     pattern: str | None = None
     """A regular expression over the message; its first group is the key."""
-    field: Paths | None = None
+    field: OneOrMore | None = None
     """Or the field that holds the key."""
     idle: Duration = timedelta(minutes=10)
     """A session is judged when nothing has come for this long."""
@@ -107,7 +107,7 @@ class SourceSettings(Settings):
     """Which kind of source it is."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     """Stands in metrics and incidents; letters, digits, `_`, `.` and `-`."""
-    group_by: Paths = ("service",)
+    group_by: OneOrMore = ("service",)
     """What a window belongs to: `service`, or paths of fields whose values are joined."""
     sessions: SessionSettings | None = None
     """Judge all lines that share a key together, beside the windows."""
@@ -150,7 +150,7 @@ class SourceSettings(Settings):
 class FieldMap(Settings):
     """Where a document keeps what; of several paths, the first that is present."""
 
-    body: Paths = (
+    body: OneOrMore = (
         "message",
         "body.text",
         "body_text",
@@ -163,7 +163,7 @@ class FieldMap(Settings):
         "textPayload",
     )
     """What the line says: the message, without time and level where these stand elsewhere."""
-    timestamp: Paths = (
+    timestamp: OneOrMore = (
         "@timestamp",
         "timestamp",
         "time",
@@ -175,7 +175,7 @@ class FieldMap(Settings):
         "__REALTIME_TIMESTAMP",
     )
     """When it happened."""
-    service: Paths = (
+    service: OneOrMore = (
         "service.name",
         "resource.attributes.service.name",
         "kubernetes.labels.app",
@@ -198,7 +198,7 @@ class FieldMap(Settings):
         "PodName",
     )
     """Which service wrote it: what is judged, and named in incidents."""
-    severity: Paths = (
+    severity: OneOrMore = (
         "log.level",
         "severity_number",
         "severity_text",
@@ -211,11 +211,11 @@ class FieldMap(Settings):
         "PRIORITY",
     )
     """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's."""
-    trace: Paths = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
+    trace: OneOrMore = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
     """The trace that it belongs to: services that share one are of one incident."""
-    session: Paths | None = None
+    session: OneOrMore | None = None
     """Set through `sessions.field`."""
-    host: Paths = (
+    host: OneOrMore = (
         "kubernetes.pod.name",
         "kubernetes.pod_name",
         "host.name",
@@ -227,7 +227,7 @@ class FieldMap(Settings):
         "_HOSTNAME",
     )
     """Where it was written: a pod or a machine."""
-    stream: Paths = (
+    stream: OneOrMore = (
         "kubernetes.pod.uid",
         "container.id",
         "kubernetes.pod.name",
@@ -236,11 +236,11 @@ class FieldMap(Settings):
         "file",
     )
     """Which file, pod or container it comes from: only within one stream does a line follow another."""
-    sequence: Paths = ("log.offset", "event.sequence", "offset")
+    sequence: OneOrMore = ("log.offset", "event.sequence", "offset")
     """Its place in the stream, for lines of the same moment."""
-    ingested_at: Paths = ("event.ingested",)
+    ingested_at: OneOrMore = ("event.ingested",)
     """When the log store took it in: tells how late lines are."""
-    template: Paths = ("log.record.template", "attributes.log.record.template")
+    template: OneOrMore = ("log.record.template", "attributes.log.record.template")
     """The template that whoever wrote the line says it has."""
 
 

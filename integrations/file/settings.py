@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field, field_validator
 
-from exporter.model import Paths, RecordSourceSettings, Unit
+from exporter.model import OneOrMore, RecordSourceSettings, Unit
 
 GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
@@ -18,7 +18,7 @@ class FileOptions(RecordSourceSettings):
     """What can be said of files, and of lines that nobody has parsed yet."""
 
     type: Literal["file"] = "file"
-    path: Paths
+    path: OneOrMore
     """Files, directories (with all below them) or patterns such as /var/log/shop/*.log; what a file has been rotated to
     belongs to it."""
     exclude: tuple[str, ...] = ()

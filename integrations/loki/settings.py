@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter.model import FieldMap, Paths, RecordSourceSettings
+from exporter.model import FieldMap, OneOrMore, RecordSourceSettings
 from integrations._http import HttpSettings
 from integrations.loki.entries import LINE, STREAM
 from integrations.loki.logql import selector_end
@@ -16,8 +16,8 @@ from integrations.loki.logql import selector_end
 class LokiFields(FieldMap):
     """Which label, or key of the structured metadata, says what; `line` is the line itself."""
 
-    body: Paths = (LINE,)
-    service: Paths = (
+    body: OneOrMore = (LINE,)
+    service: OneOrMore = (
         "service_name",
         "service",
         "app",
@@ -33,7 +33,7 @@ class LokiFields(FieldMap):
         "unit",
         "job",
     )
-    severity: Paths = (
+    severity: OneOrMore = (
         "severity_number",
         "severity_text",
         "level",
@@ -44,8 +44,8 @@ class LokiFields(FieldMap):
         "levelname",
         "detected_level",
     )
-    trace: Paths = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
-    host: Paths = (
+    trace: OneOrMore = ("trace_id", "traceID", "traceId", "trace", "traceid", "TraceId", "dd_trace_id")
+    host: OneOrMore = (
         "pod",
         "k8s_pod_name",
         "pod_name",
@@ -57,8 +57,8 @@ class LokiFields(FieldMap):
         "node_name",
         "node",
     )
-    stream: Paths = (STREAM,)
-    template: Paths = ("log_record_template", "log.record.template")
+    stream: OneOrMore = (STREAM,)
+    template: OneOrMore = ("log_record_template", "log.record.template")
 
 
 class LokiOptions(RecordSourceSettings, HttpSettings):

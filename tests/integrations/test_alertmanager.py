@@ -313,6 +313,11 @@ async def test_every_instance_is_told(alertmanager_pair: list[str], unique_name:
         assert len(await listed(url, unique_name)) == 1
 
 
+def test_one_address_may_stand_without_a_list() -> None:
+    read = AlertmanagerSettings.model_validate({"type": "alertmanager", "urls": "http://am:9093/"})
+    assert read.urls == ("http://am:9093",)
+
+
 def test_an_only_instance_needs_no_name_and_several_have_theirs_without_what_is_secret() -> None:
     assert settings("http://am-1:9093").build(Context()).peer == ""
     peers = settings("http://user:secret@am-1:9093/am", "http://am-2:9093", "http://am-2:9093").places(Context())
