@@ -16,7 +16,7 @@ from typing import Any
 from tests.matrix.daemon import REPOSITORY, Daemon
 from tests.matrix.judge import Account, accounts, blocks
 from tests.matrix.places import Places, places
-from tests.matrix.play import LINGER, configuration, listening, right
+from tests.matrix.play import LINGER, begin, configuration, listening, right
 from tests.matrix.story import Kind, Life, Story, life
 
 WITHIN = 60.0
@@ -61,8 +61,7 @@ async def _burst(number: int, patience: float, folder: Path, checkout: Path) -> 
         daemon.start()
         try:
             await listening(daemon)
-            daemon.tell(row for step in first.steps for row in step.rows)
-            await right(lambda: accounts(told, first, daemon.printed, ()), time.monotonic() + patience)
+            await begin(first, told, daemon)
             return await _measured(told, daemon, first, lives, patience)
         finally:
             daemon.kill()

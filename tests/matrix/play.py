@@ -105,8 +105,9 @@ async def listening(daemon: Daemon) -> None:
 
 
 async def _play(fault: Fault, of: Setting, told: Places, daemon: Daemon) -> Played:
+    await begin(of.story.prologue, told, daemon)
     began = time.monotonic()
-    lives = [asyncio.create_task(_tell(life, daemon, began)) for life in of.story.lives]
+    lives = [asyncio.create_task(_tell(life, daemon, began)) for life in of.story.lives[1:]]
     await asyncio.sleep(LEAD)
     await told.become(fault)
     kills = await _kills(of, daemon, began) if fault != "calm" else []
@@ -121,6 +122,14 @@ async def _play(fault: Fault, of: Setting, told: Places, daemon: Daemon) -> Play
     settled = await right(look, over + of.patience)
     await asyncio.sleep(SHORT_LINGER if of.short else LINGER)
     return Played(fault, await look(), settled - over if settled else None)
+
+
+async def begin(prologue: Story, told: Places, daemon: Daemon) -> None:
+    """Until every place has been told by a daemon that was started for the first time."""
+    await asyncio.to_thread(daemon.tell, [row for step in prologue.steps for row in step.rows])
+    deadline = time.monotonic() + PATIENCE
+    if await right(lambda: accounts(told, prologue, daemon.printed, ()), deadline) is None:
+        raise RuntimeError(f"the daemon tells nobody:\n{daemon.log.read_text()[-2000:]}")
 
 
 async def _tell(life: Life, daemon: Daemon, began: float) -> None:

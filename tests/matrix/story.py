@@ -42,6 +42,9 @@ LATE: tuple[tuple[Kind, ...], ...] = (("open", "severity", "resolve"),)
 SHORT = (*EARLY[1:], *DURING[:1])
 """What is told where time is short: what a chat takes, one message a second, is what a story lasts."""
 
+PROLOGUE = "billing"
+"""The service of the one incident that is told before the story begins, so that it begins with a daemon at work."""
+
 SERVICES = ("payments", "checkout", "catalog", "search", "shipping", "identity", "mail", "ledger")
 
 SEEN_BEFORE = samples.similar("the pool of connections was too small")
@@ -90,6 +93,11 @@ class Story:
     seconds: float
 
     @property
+    def prologue(self) -> Story:
+        """What is told before all else."""
+        return Story(self.lives[:1], 0)
+
+    @property
     def ids(self) -> list[str]:
         return [life[0].incident.id for life in self.lives]
 
@@ -117,7 +125,7 @@ def story(seed: int, seconds: float, base: datetime, short: bool = False) -> Sto
         life(seed, service, kinds, _moments(chance, kinds, seconds), base)
         for service, kinds in zip(services, plans, strict=False)
     ]
-    return Story(tuple(lives), seconds)
+    return Story((life(seed, PROLOGUE, ("open",), (0,), base), *lives), seconds)
 
 
 def _moments(chance: Random, kinds: Sequence[Kind], seconds: float) -> list[float]:
