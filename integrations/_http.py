@@ -128,6 +128,11 @@ class Answer:
     def text(self) -> str:
         return self.body.decode("utf-8", "replace")
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a whole HTML document: what proxies and logins answer, whatever the status, and no API does."""
+        return self.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+
 
 class Client:
     """One server's connections; opened at first use, in the event loop that uses it."""
@@ -182,6 +187,8 @@ class Client:
             raise TransientError(f"{self._place}: {_reason(error)}") from error
         if answer.status >= 300:
             raise refusal(self._place, answer)
+        if answer.is_page:
+            raise TransientError(f"{self._place}: answers with a web page; is a proxy or a login in between?")
         return answer
 
     async def close(self) -> None:

@@ -233,6 +233,8 @@ def judge(place: str, taken: bool, attempt: Attempt) -> None:
         raise PermanentError(f"{place} refused {attempt.rejected} of our records: {detail or 'no reason given'}")
     if isinstance(status, int) and 300 <= status < 400:
         raise PermanentError(f"{place} answers {status}, a redirect: give the address where it leads")
+    if taken and attempt.foreign:
+        raise TransientError(f"{place} answers with something else than OTLP; is a proxy in between?")
     if taken:
         return
     if status in PERMANENT or (isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)):
@@ -257,6 +259,7 @@ class Attempt:
     detail: str = ""
     rejected: int = 0
     retry_after: timedelta | None = None
+    foreign: bool = False
     stopped: bool = False
     ends: list[Callable[[], object]] = field(default_factory=list)
 
@@ -376,9 +379,8 @@ def _note_rejected(content: bytes, attempt: Attempt) -> None:
     try:
         partial = ExportLogsServiceResponse.FromString(content).partial_success
     except DecodeError:
-        # A page of a proxy: it is no receiver, whatever its status.
-        attempt.answer(404, "the answer is not OTLP")
-        attempt.rejected = 1
+        # A page of a proxy, whatever its status: the receiver behind it has nothing.
+        attempt.foreign = True
         return
     attempt.rejected = partial.rejected_log_records
     attempt.detail = partial.error_message

@@ -193,6 +193,7 @@ class Deliverer:
         self._anyway.discard(incident)
         news = await self._next(incident, before) or await self._repeated(before, now)
         if news is None:
+            await self._nothing_at(before, now)
             return 0
         told = await self._tell(news, before)
         if told is None:
@@ -224,6 +225,13 @@ class Deliverer:
             # A row of a release that looked at all rows in every round.
             await self._state.write([delivery_row(replace(delivery, next_attempt=again_at))])
         return newest if 0 < again_at <= now else None
+
+    async def _nothing_at(self, delivery: Delivery, now: int) -> None:
+        """Its time has come, and there is nothing to tell any more: the news is gone, or cannot be read."""
+        current = await delivery_of(self._state, self.sink.name, self.sink.peer, delivery.incident)
+        if 0 < current.next_attempt <= now:
+            gone = replace(current, peer=self.sink.peer, attempts=0, next_attempt=0)
+            await self._state.write([delivery_row(gone)])
 
     def _again_at(self, status: IncidentStatus, first_told: int, delivered_at: int) -> int:
         """When it is to be told again: firing alerts always, resolved ones for a while after they were first told."""

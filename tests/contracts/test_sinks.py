@@ -298,3 +298,10 @@ async def test_a_secret_that_cannot_be_read_now_is_tried_again(make: Make, place
     with pytest.raises(TransientError, match="/nonexistent"):
         await sink.deliver(samples.notification())
     await sink.close()
+
+
+@over_http
+async def test_a_page_of_a_proxy_is_no_answer_whatever_its_status(make: Make, place: tuple[Place, str]) -> None:
+    place[0].body = b"\n<!DOCTYPE html><html><body>We are back soon</body></html>"
+    with pytest.raises(TransientError):
+        await deliver(make, place[1])

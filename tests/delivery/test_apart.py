@@ -13,7 +13,7 @@ import pytest
 
 from exporter.delivery.deliver import MAX_BACKOFF
 from exporter.model import Notification, NotYetError, PermanentError, TransientError, Write
-from exporter.state.deliveries import delivery_of
+from exporter.state.deliveries import Delivery, delivery_of, delivery_row
 from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
 from tests.delivery.parts import MINUTE, RecordingSink, StepClock, deliverer, many, reported, story
@@ -214,3 +214,13 @@ async def test_news_that_cannot_be_read_are_set_aside_and_the_others_told(
     assert told == sorted({("i0000", 3), ("i0001", 1), *([("i0000", 1)] if wants == "every" else [])})
     assert "i0009:1:0" in {one.key for one in state.aside.all()}
     assert state.aside.counts()["news"] >= 1
+
+
+@pytest.mark.parametrize("resend", [None, MINUTE])
+async def test_a_time_that_comes_with_nothing_left_to_tell_comes_once(state: State, resend: timedelta | None) -> None:
+    sink, clock = RecordingSink("latest", resend), StepClock()
+    due = Delivery(sink.name, "i0000", revision=1, part=0, attempts=1, next_attempt=1, delivered_at=1, error="503")
+    await state.write([delivery_row(due), delivery_row(replace(due, incident="i0001", revision=0, part=-1))])
+    async with asyncio.timeout(PATIENCE):
+        assert await deliverer(sink, state, clock).deliver() == 0
+    assert {(await delivery_of(state, sink.name, "", f"i000{n}")).next_attempt for n in (0, 1)} == {0}

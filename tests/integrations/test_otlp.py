@@ -241,7 +241,7 @@ async def test_a_redirect_to_a_login_page_is_no_success(receiver: tuple[Receiver
 async def test_a_page_with_status_200_is_no_success(receiver: tuple[Receiver, str]) -> None:
     fake, url = receiver
     fake.response = web.Response(text="<html>welcome</html>", content_type="text/html")
-    with pytest.raises(PermanentError, match="not OTLP"):
+    with pytest.raises(TransientError, match="something else than OTLP; is a proxy"):
         await deliver(url)
 
 
