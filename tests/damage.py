@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from unittest import mock
@@ -19,8 +21,10 @@ from unittest import mock
 import zstandard
 
 from exporter.cli.main import main
+from exporter.model import SystemClock
 
 LEFT = Path(__file__).parent / "data" / "82d5d22"
+LEFT_AT = datetime.fromisoformat(json.loads((LEFT / "expected.json").read_text())["at"])
 NOBODY = "http://127.0.0.1:9"
 SERVERS = ("LLM", "ALERTMANAGER", "GRAFANA", "SLACK", "WEBHOOK", "OTLP")
 
@@ -129,9 +133,16 @@ def opened(damage: str, seed: int, commands: Sequence[str] = tuple(COMMANDS)) ->
         place(folder)
         DAMAGES[damage](folder / "state.db", Random(seed))
         environment = {"FOLDER": name, **{f"{server}_URL": NOBODY for server in SERVERS}}
-        with mock.patch.dict(os.environ, environment):
+        # As if the release had just been installed: no months to catch up with.
+        now = mock.patch.object(SystemClock, "now", return_value=LEFT_AT)
+        with mock.patch.dict(os.environ, environment), now:
             for command in commands:
                 yield Opened(damage, seed, command, _run([*COMMANDS[command], "-c", str(folder / "exporter.yml")]))
+
+
+def everything_opened(cell: tuple[str, int]) -> list[Opened]:
+    """`opened`, for a pool of processes."""
+    return list(opened(*cell))
 
 
 def place(folder: Path) -> None:
