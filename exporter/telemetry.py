@@ -73,6 +73,11 @@ METRICS: Mapping[str, MetricSpec] = {
     "heartbeat_timestamp_seconds": _gauge("When the scheduler last ran its shortest job.", unit="s"),
     "job_runs": _counter("Runs of a job, by outcome.", "task", outcome=("ok", "failed")),
     "job_seconds": _seconds("How long a job ran.", "task"),
+    "clock_jumps": _counter(
+        "Times that the machine's clock was set: ahead, which is doubted at first; back from there, which is over; and "
+        "those that were followed.",
+        outcome=("doubted", "over", "followed"),
+    ),
     # Sources
     "source_lines_read": _counter("Log lines that a source returned.", "source"),
     "source_lines_dropped": _counter("Lines that were read but not judged, by reason.", "source", "reason"),

@@ -220,13 +220,15 @@ async def _daemon(config: Config, once: bool) -> int:
     from exporter.model import SystemClock
     from exporter.run.assembly import assemble
     from exporter.run.daemon import Daemon
+    from exporter.run.steady import SteadyClock
     from exporter.telemetry import PrometheusTelemetry
     from exporter.web.app import serve
 
     telemetry = PrometheusTelemetry(config.telemetry)
-    assembly = assemble(config, SystemClock(), telemetry)
+    clock = SteadyClock(SystemClock())
+    assembly = assemble(config, clock, telemetry)
     try:
-        daemon = Daemon(assembly, telemetry)
+        daemon = Daemon(assembly, telemetry, clock)
         if once:
             await daemon.once()
             return 1 if any(polling.detail for polling in daemon.pollings) else 0

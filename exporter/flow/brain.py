@@ -98,6 +98,13 @@ class BrainKeeper:
                 self._brain = None
                 raise
 
+    @asynccontextmanager
+    async def unlearning(self) -> AsyncIterator[None]:
+        """While its rows are taken away: it is made anew when it is needed next."""
+        async with self._lock:
+            yield
+            self._brain = None
+
     async def brain(self) -> Brain:
         if self._brain is None:
             brain = self._make_brain()

@@ -40,8 +40,9 @@ async def poll(flow: Flow, source: SourcePipeline) -> int:
     """
     now = flow.clock.now()
     await source.enter(now)
-    await source.sweep()
-    return await source.advance(source.due(now))
+    until = source.due(now)
+    await source.sweep(until)
+    return await source.advance(until)
 
 
 async def group(flow: Flow) -> list[Told]:
@@ -101,7 +102,10 @@ async def deliver_to_all(flow: Flow) -> None:
 
 
 async def judged_through(flow: Flow) -> datetime | None:
-    """Up to when every source that is not stalled has been judged; None while the first warm-up lasts."""
+    """Up to when every source that is not stalled has been judged; None while the first warm-up lasts.
+
+    What was read before it was complete, for the clock was ahead, counts when it was read again.
+    """
     # What was learnt may be learnt anew while incidents go on: the threshold waits for all sources then, too.
     first = not await flow.grouper.has_threshold()
     ends = []
@@ -110,7 +114,7 @@ async def judged_through(flow: Flow) -> datetime | None:
         warming = checkpoint is None or checkpoint.read_through < checkpoint.warm_until
         if source.stalled or (warming and not first):
             continue
-        if checkpoint is None or warming:
+        if checkpoint is None or warming or source.complete_through is None:
             return None
-        ends.append(checkpoint.read_through)
+        ends.append(min(checkpoint.read_through, source.complete_through))
     return min(ends) if ends else None

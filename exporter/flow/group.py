@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from exporter.incidents.ahead import taken_back
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.threshold import alarm_threshold
@@ -81,12 +82,13 @@ class Grouper:
                 return []
             anomalies = await anomalies_reached(self._state, since, horizon)
             clusters = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
-            first = min([horizon, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
+            begun, unreal = taken_back(clusters.values(), horizon)
+            first = min([horizon, *(c.starts_at for c in begun.values()), *(a.window for a in anomalies)])
             found = await calibration(self._state)
             missed: list[NearMiss] = []
             alive, told = await asyncio.to_thread(
                 advance,
-                clusters.values(),
+                begun.values(),
                 anomalies,
                 horizon,
                 self._settings,
@@ -98,6 +100,7 @@ class Grouper:
                 await self._pasts(),
                 missed.append,
             )
+            told = [*unreal, *told]
             news = [news_row(item.incident, item.change, item.at) for item in told]
             rows = [*cluster_rows(clusters, alive, told), *news, *map(near_miss_row, missed)]
             await self._state.write([*rows, grouped_row(horizon)])

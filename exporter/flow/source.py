@@ -16,12 +16,12 @@ from exporter.flow.windows import WindowReader
 from exporter.ingest import reduction
 from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
+from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor, format_duration
 from exporter.model.times import Window, rounded_up
 from exporter.state import checkpoints
-from exporter.state.checkpoints import Checkpoint
+from exporter.state.checkpoints import AHEAD, Checkpoint
 from exporter.state.file import State
-from exporter.state.incidents import grouped_through
+from exporter.state.incidents import grouped_row, grouped_through
 from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,10 @@ MAX_WINDOWS_PER_CHUNK = 240
 
 COMPARED_AGAIN = 4
 """Times `late_window` after which a window is compared for the last time, to count what came too late."""
+
+
+DOUBTED_FOR = timedelta(minutes=2)
+"""A clock that says that what was learnt has not been yet is believed after so long."""
 
 
 def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
@@ -73,6 +77,8 @@ class SourcePipeline:
         self.pace = pace
         self.stalled = False
         """Set by whoever polls: grouping waits no more for a source that has not answered for long."""
+        self.complete_through: datetime | None = None
+        """Up to where windows were complete when they were read last; not known before a sweep."""
         self._telemetry = telemetry or NoTelemetry()
         self._reader = WindowReader(source, settings, self._telemetry, readers, max_lines_per_window)
         self._lock = lock or asyncio.Lock()
@@ -93,6 +99,8 @@ class SourcePipeline:
         checkpoint = await self.checkpoint()
         if checkpoint is None:
             await self._begin(until, now)
+        elif checkpoint.settled_through > now:
+            await self._doubt(checkpoint, now)
         elif limit and until - checkpoint.read_through > limit and checkpoint.read_through >= checkpoint.warm_until:
             await self.skip(floor(until - limit, self.window), "gap", "longer than max_catch_up", now)
 
@@ -102,6 +110,26 @@ class SourcePipeline:
         planned = [checkpoints.decision_row(self.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
         await self.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
         log.info("%s: learning before the first alarm: %s", self.name, chosen)
+
+    async def _doubt(self, checkpoint: Checkpoint, now: datetime) -> None:
+        """More is learnt than has been: the clock was ahead. What was learnt of nothing is not known as such, and all
+        is learnt anew, unless the clock is back soon where it was: then it is now that it is wrong."""
+        span = TimeRange(now, checkpoint.settled_through)
+        detail = "learnt from time that has not come yet"
+        since = await checkpoints.decided_until(self._state, self.name, AHEAD, span.end, detail)
+        if since is None or since > now:
+            await self._state.write([checkpoints.decision_row(self.name, span, AHEAD, detail, now)])
+            told = "%s: learnt up to %s, which is ahead of now: waiting %s for the clock, then all is learnt anew"
+            log.warning(told, self.name, span.end, format_duration(DOUBTED_FOR))
+        elif now - since >= DOUBTED_FOR:
+            log.warning("%s: learnt up to %s, which is ahead of now: all is learnt anew", self.name, span.end)
+            until, grouped = self.due(now), await grouped_through(self._state)
+            async with self._keeper.unlearning(), self._lock:
+                writes = await checkpoints.unlearnt(self._state, self.name)
+                if grouped is not None:
+                    writes.append(grouped_row(min(grouped, until)))
+                await self._state.write(writes)
+            await self._begin(until, now)
 
     async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
         """Fix, once, where the source begins and up to when it only learns; both on the grid.
@@ -208,23 +236,27 @@ class SourcePipeline:
         ]
         return [anomaly_rows(self.name, found, quiet)] if found else []
 
-    async def sweep(self) -> int:
+    async def sweep(self, until: datetime) -> int:
         """Read again the unsettled windows whose count at the source has changed. Returns how many.
 
+        Those that end after `until` are not complete: a clock that was ahead made us read them, and they wait.
         Of windows that are settled for long, what has come too late is counted, once; what comes after is not seen.
         """
         checkpoint = await self.checkpoint()
         if checkpoint is None or checkpoint.settled_through >= checkpoint.read_through:
+            self.complete_through = until
             return 0
-        unsettled = TimeRange(checkpoint.settled_through, checkpoint.read_through)
+        end = min(checkpoint.read_through, until)
+        unsettled = TimeRange(checkpoint.settled_through, max(end, checkpoint.settled_through))
         counts = await self.source.count(unsettled, self.window)
         known = await windows_from(self._state, self.name, unsettled.start)
-        changed = [row for row in known if counts.get(row[0], 0) != row[1]]
+        changed = [row for row in known if row[0] in unsettled and counts.get(row[0], 0) != row[1]]
         for start, lines, reads in changed:
             counted = counts.get(start, 0)
             await self._replace(Window(start, self.window), reads, counted, checkpoint)
             self._telemetry.count("source_lines_late", max(counted - lines, 0), source=self.name)
         await self._compare_again(checkpoint)
+        self.complete_through = until
         return len(changed)
 
     async def _compare_again(self, checkpoint: Checkpoint) -> None:

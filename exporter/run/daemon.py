@@ -8,7 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,8 @@ from exporter.model.questions import Health, Readiness
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
 from exporter.run.polling import Polling
+from exporter.run.steady import TOLERANCE, SteadyClock
+from exporter.run.timekeeping import Timekeeper
 from exporter.state.incidents import calibration, firing_count, grouped_through
 from exporter.state.retention import drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
@@ -34,6 +36,8 @@ BREAK_OFF_WITHIN = timedelta(seconds=1)
 SILENT_FOR = timedelta(minutes=10)
 """Jobs tick every second, and the longest is bounded: after this the process hangs."""
 
+AHEAD = "has been read further than the time that it is: waiting for the clock"
+
 TICK = timedelta(seconds=1)
 WATCH = timedelta(seconds=2)
 MEASURE = timedelta(seconds=5)
@@ -43,12 +47,14 @@ HOUSEKEEPING = timedelta(minutes=10)
 class Daemon(Operations):
     """Runs the jobs of an assembly: polls, group, enrich, deliveries, analyses, housekeeping."""
 
-    def __init__(self, assembly: Assembly, telemetry: PrometheusTelemetry) -> None:
+    def __init__(self, assembly: Assembly, telemetry: PrometheusTelemetry, steady: SteadyClock | None = None) -> None:
+        """`steady` is the clock of the assembly, where that is one that knows when the machine's clock is set."""
         super().__init__(assembly)
         self.assembly = assembly
         self.telemetry = telemetry
         telemetry.announce([p.name for p in assembly.pipelines], [d.sink.name for d in assembly.deliverers])
-        self.pollings = [Polling(pipeline, assembly, telemetry) for pipeline in assembly.pipelines]
+        self.pollings = [Polling(pipeline, assembly, telemetry, steady) for pipeline in assembly.pipelines]
+        self.timekeeper = Timekeeper(steady, assembly, telemetry, self.pollings) if steady else None
         self._stop = asyncio.Event()
         self._running: set[str] = set()
         self._idle = asyncio.Event()
@@ -125,6 +131,7 @@ class Daemon(Operations):
             for s in sources
             if s.state != "ready"
         )
+        reasons += tuple(f"{s.source}: {AHEAD}" for s in sources if s.lag is not None and s.lag < -TOLERANCE)
         reasons += tuple(dict.fromkeys(self._state_errors.values()))
         self.telemetry.gauge("ready", float(not reasons))
         return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all())
@@ -162,26 +169,17 @@ class Daemon(Operations):
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT."""
-        from apscheduler.events import EVENT_JOB_MAX_INSTANCES
-        from apscheduler.schedulers.asyncio import AsyncIOScheduler
+        from exporter.run.schedule import EVENT_JOB_MAX_INSTANCES, Every, make_scheduler, plan_for_now
 
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        # Of a job it can only know that it was broken off: what fails in one is told where it fails.
-        logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
         self.obey_signals()
-        # A tick that finds its job running is not queued: jobs take all the work there is, so none is lost.
-        scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
+        scheduler = make_scheduler()
         scheduler.add_listener(self._overrun, EVENT_JOB_MAX_INSTANCES)
         for name, job, every in self._jobs():
-            scheduler.add_job(
-                self._guarded, "interval", (name, job), id=name, seconds=every.total_seconds(),
-                next_run_time=datetime.now().astimezone(),
-            )  # fmt: skip
+            scheduler.add_job(self._guarded, Every(every), (name, job), id=name)
         scheduler.start()
         # An embedding model takes long to load: now, not in the first incident.
         warming = asyncio.create_task(self._warm_memory())
+        keeping = asyncio.create_task(self._keep_time(partial(plan_for_now, scheduler)))
         try:
             await self._stop.wait()
         finally:
@@ -189,10 +187,19 @@ class Daemon(Operations):
             self.stop()
             scheduler.pause()
             warming.cancel()
+            keeping.cancel()
             await self._drain()
             scheduler.shutdown(wait=False)
             # What took too long is broken off there: it ends before what it uses is closed.
             await self._ended(BREAK_OFF_WITHIN)
+
+    async def _keep_time(self, plan_for_now: Callable[[], None]) -> None:
+        """No job of the scheduler: that plans by the clock which is looked at here."""
+        while self.timekeeper:
+            if self.timekeeper.look():
+                plan_for_now()
+            await self.timekeeper.record()
+            await asyncio.sleep(TICK.total_seconds())
 
     async def _warm_memory(self) -> None:
         try:

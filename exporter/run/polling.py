@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from datetime import datetime, timedelta
@@ -10,10 +11,11 @@ from typing import Literal
 from exporter.flow import flow
 from exporter.flow.source import SourcePipeline
 from exporter.ingest.lateness import QUANTILES
-from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError
+from exporter.model import ConfigError, ExporterError, PermanentError, StateError, TimeRange, TransientError, floor
 from exporter.model.questions import SourceProgress
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly
+from exporter.run.steady import SteadyClock
 from exporter.state.checkpoints import decision_row, gap_count
 from exporter.telemetry import PrometheusTelemetry
 
@@ -25,10 +27,20 @@ ATTEMPTS = 5
 as a gap: detection goes on."""
 
 
+LATELY = 10
+"""Windows in which a source has lines while it is in use: they tell whether a clock is right."""
+
+
 class Polling:
     """The polls of one source: whether it answers, since when it does not, and what is given up."""
 
-    def __init__(self, pipeline: SourcePipeline, assembly: Assembly, telemetry: PrometheusTelemetry) -> None:
+    def __init__(
+        self,
+        pipeline: SourcePipeline,
+        assembly: Assembly,
+        telemetry: PrometheusTelemetry,
+        steady: SteadyClock | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.state: Literal["warming_up", "ready", "stalled"] = "warming_up"
         self.answered_at: datetime | None = None
@@ -37,9 +49,11 @@ class Polling:
         self.detail = ""
         self._assembly = assembly
         self._telemetry = telemetry
+        self._steady = steady
 
     async def poll(self) -> None:
         """Bring one source up to now, less its settle delay: first what came late, then what is new."""
+        await self._hear_of_time()
         now = self._assembly.clock.now()
         pipeline = self.pipeline
         until = pipeline.due(now)
@@ -91,6 +105,24 @@ class Polling:
             window_end = checkpoint.read_through + self.pipeline.window
             if window_end <= until - GIVE_UP_AFTER and await self._answers(until):
                 await self.pipeline.skip(window_end, "gap", reason, now)
+
+    async def _hear_of_time(self) -> None:
+        """A machine's clock that went ahead is right where there are lines of that time: the machine had stopped."""
+        claimed = self._steady.claimed if self._steady else None
+        if self._steady is None or claimed is None:
+            return
+        window = self.pipeline.window
+        # What other machines' clocks stamp a little ahead of their time is no sign.
+        start, end = floor(self._steady.now(), window) + 2 * window, floor(claimed, window) + window
+        newest = TimeRange(min(max(start, end - LATELY * window), end), end)
+        with contextlib.suppress(ExporterError):
+            if newest.duration and any((await self.pipeline.source.count(newest, window)).values()):
+                self._steady.believe()
+
+    def shift(self, by: timedelta) -> None:
+        """The clock was set: what lasts since then lasts no longer for that."""
+        if self.failing_since:
+            self.failing_since += by
 
     async def _answers(self, until: datetime) -> bool:
         """Whether the source counts its newest window: else all of it is out of reach, and no window is to blame."""

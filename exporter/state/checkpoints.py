@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
 from exporter.model import Release, TimeRange, Write
 from exporter.model.times import moment, seconds
 from exporter.state.file import Rows
+
+CLOCK = "clock"
+AHEAD = "ahead"
+"""Decisions about the clock of the machine, and about what was read ahead of it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def checkpoint_row(source: str, reached: Checkpoint) -> Write:
 
 
 def decision_row(source: str, span: TimeRange, kind: str, detail: str, now: datetime) -> Write:
-    """Put on the record what wall time decided: `kind` is "warmup", "gap" or "stalled"."""
+    """Put on the record what wall time decided: `kind` is "warmup", "gap", "stalled", "clock" or "ahead"."""
     names = ("source", "start", "kind", "end", "at", "detail")
     return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))
 
@@ -51,6 +56,14 @@ def decision_row(source: str, span: TimeRange, kind: str, detail: str, now: date
 def without_decisions(source: str, kind: str) -> Write:
     """Forget the decisions of a kind."""
     return Write("decisions", ("source", "kind"), ((source, kind),), delete=True)
+
+
+async def unlearnt(rows: Rows, source: str) -> list[Write]:
+    """Forget all that was learnt of a source, and the threshold of incidents, which rests on that."""
+    tables = (*json.loads(await rows.meta("derived") or "[]"), "checkpoints")
+    learnt = [Write(table, ("source",), ((source,),), delete=True) for table in tables]
+    threshold = (("alarm_threshold",), ("alarm_services",), ("alarm_budget",))
+    return [*learnt, Write("meta", ("key",), threshold, delete=True)]
 
 
 async def planned(rows: Rows, source: str) -> list[TimeRange]:

@@ -151,8 +151,9 @@ class World:
             pipeline = self.assembly.pipelines[0]
             try:
                 await pipeline.start(START, START + WARM)
-                await pipeline.sweep()
-                await pipeline.advance(floor(self.clock.moment, MINUTE))
+                until = floor(self.clock.moment, MINUTE)
+                await pipeline.sweep(until)
+                await pipeline.advance(until)
                 return
             except Crash:
                 await self.assembly.close()

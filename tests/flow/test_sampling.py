@@ -184,12 +184,12 @@ async def test_an_unchanged_sample_is_not_read_again_and_a_changed_one_is(tmp_pa
     world = World(tmp_path, steady(0, 60, 10))
     worlds.append(world)
     await world.run(1)
-    assert await world.pipeline.sweep() == 0
+    assert await world.pipeline.sweep(START + MINUTE) == 0
     late = page([row(30.5, "order taken", 99_999)])
     world.source.lines = pl.concat([world.source.lines, late])
-    assert await world.pipeline.sweep() == 1
+    assert await world.pipeline.sweep(START + MINUTE) == 1
     assert await world.windows() == [601]
-    assert await world.pipeline.sweep() == 0
+    assert await world.pipeline.sweep(START + MINUTE) == 0
 
 
 async def test_however_a_range_is_divided_the_same_lines_are_read(tmp_path: Path, worlds: list[World]) -> None:
