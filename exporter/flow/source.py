@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from exporter.flow import ahead
 from exporter.flow.brain import Brain, BrainKeeper, Judgement
 from exporter.flow.settings import Pace
 from exporter.flow.warmup import plan
@@ -16,12 +17,12 @@ from exporter.flow.windows import WindowReader
 from exporter.ingest import reduction
 from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor, format_duration
+from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
 from exporter.model.times import Window, rounded_up
 from exporter.state import checkpoints
-from exporter.state.checkpoints import AHEAD, Checkpoint
+from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
-from exporter.state.incidents import grouped_row, grouped_through
+from exporter.state.incidents import grouped_through
 from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,6 @@ MAX_WINDOWS_PER_CHUNK = 240
 
 COMPARED_AGAIN = 4
 """Times `late_window` after which a window is compared for the last time, to count what came too late."""
-
-
-DOUBTED_FOR = timedelta(minutes=2)
-"""A clock that says that what was learnt has not been yet is believed after so long."""
 
 
 def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
@@ -99,8 +96,10 @@ class SourcePipeline:
         checkpoint = await self.checkpoint()
         if checkpoint is None:
             await self._begin(until, now)
-        elif checkpoint.settled_through > now:
-            await self._doubt(checkpoint, now)
+        elif checkpoint.learnt_through > now:
+            if await ahead.is_certain(self._state, self.name, checkpoint.learnt_through, now):
+                await ahead.forget(self._state, self.name, self._keeper, self._lock, until)
+                await self._begin(until, now)
         elif limit and until - checkpoint.read_through > limit and checkpoint.read_through >= checkpoint.warm_until:
             await self.skip(floor(until - limit, self.window), "gap", "longer than max_catch_up", now)
 
@@ -110,26 +109,6 @@ class SourcePipeline:
         planned = [checkpoints.decision_row(self.name, span, "warmup", str(chosen), now) for span in chosen.ranges]
         await self.start(chosen.ranges[0].start if chosen.ranges else until, until, planned)
         log.info("%s: learning before the first alarm: %s", self.name, chosen)
-
-    async def _doubt(self, checkpoint: Checkpoint, now: datetime) -> None:
-        """More is learnt than has been: the clock was ahead. What was learnt of nothing is not known as such, and all
-        is learnt anew, unless the clock is back soon where it was: then it is now that it is wrong."""
-        span = TimeRange(now, checkpoint.settled_through)
-        detail = "learnt from time that has not come yet"
-        since = await checkpoints.decided_until(self._state, self.name, AHEAD, span.end, detail)
-        if since is None or since > now:
-            await self._state.write([checkpoints.decision_row(self.name, span, AHEAD, detail, now)])
-            told = "%s: learnt up to %s, which is ahead of now: waiting %s for the clock, then all is learnt anew"
-            log.warning(told, self.name, span.end, format_duration(DOUBTED_FOR))
-        elif now - since >= DOUBTED_FOR:
-            log.warning("%s: learnt up to %s, which is ahead of now: all is learnt anew", self.name, span.end)
-            until, grouped = self.due(now), await grouped_through(self._state)
-            async with self._keeper.unlearning(), self._lock:
-                writes = await checkpoints.unlearnt(self._state, self.name)
-                if grouped is not None:
-                    writes.append(grouped_row(min(grouped, until)))
-                await self._state.write(writes)
-            await self._begin(until, now)
 
     async def start(self, started_at: datetime, warm_until: datetime, planned: Sequence[Write] = ()) -> None:
         """Fix, once, where the source begins and up to when it only learns; both on the grid.
@@ -162,11 +141,11 @@ class SourcePipeline:
             checkpoint = await self.checkpoint()
             if checkpoint is None or checkpoint.read_through >= until:
                 break
-            ahead, wanted = following(checkpoint, await self.planned(checkpoint), until)
+            coming, wanted = following(checkpoint, await self.planned(checkpoint), until)
             if not wanted:
-                await self._pass_over(next(ahead.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
+                await self._pass_over(next(coming.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
                 continue
-            lines = await self._take(next(ahead.split(chunk * self.window)), checkpoint)
+            lines = await self._take(next(coming.split(chunk * self.window)), checkpoint)
             total += lines
             chunk = max(1, min(LINES_PER_CHUNK * chunk // max(lines, 1), chunk * 4, MAX_WINDOWS_PER_CHUNK))
         return total

@@ -24,6 +24,11 @@ class Checkpoint:
     started_at: datetime
     warm_until: datetime
 
+    @property
+    def learnt_through(self) -> datetime:
+        """What was learnt from, or is to be learnt from and told to nobody."""
+        return max(self.settled_through, self.warm_until)
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from apscheduler.schedulers import base
 
-from exporter.flow.source import DOUBTED_FOR as DOUBTED_AHEAD_FOR
+from exporter.flow.ahead import DOUBTED_FOR as DOUBTED_AHEAD_FOR
 from exporter.model import nanoseconds
 from exporter.run import schedule
 from exporter.run.assembly import assemble
