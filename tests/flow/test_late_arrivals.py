@@ -54,21 +54,10 @@ class Line:
 
 
 class ArrivingSource(MemorySource):
-    """Lines that can be read from their arrival on; the clock says what has arrived."""
+    """Lines that can be read from when they were ingested on; the clock says what has been by now."""
 
-    def __init__(self, lines: Sequence[Line], clock: StepClock, seed: int | None = None) -> None:
-        rows = [
-            {
-                "timestamp": at(line.second),
-                "service": line.service,
-                "severity": line.severity,
-                "body": line.body,
-                "stream": line.service,
-                "ingested_at": at(line.second + line.delay),
-            }
-            for line in lines
-        ]
-        super().__init__(page(rows), page_size=7, seed=seed)
+    def __init__(self, lines: pl.DataFrame, clock: StepClock, page_size: int = 7, seed: int | None = None) -> None:
+        super().__init__(lines, page_size=page_size, seed=seed)
         self._all = self.lines
         self._clock = clock
         self.fail_counts = 0
@@ -88,6 +77,22 @@ class ArrivingSource(MemorySource):
             self.fail_counts -= 1
             raise TransientError("the server answers 503")
         return await super().count(time_range, window)
+
+
+def arriving(lines: Sequence[Line]) -> pl.DataFrame:
+    return page(
+        [
+            {
+                "timestamp": at(line.second),
+                "service": line.service,
+                "severity": line.severity,
+                "body": line.body,
+                "stream": line.service,
+                "ingested_at": at(line.second + line.delay),
+            }
+            for line in lines
+        ]
+    )
 
 
 def config(folder: Path) -> Config:
@@ -133,7 +138,7 @@ class World:
     def __init__(self, folder: Path, lines: Sequence[Line], seed: int | None = None, crashes: bool = False) -> None:
         self.clock = StepClock(START)
         self.telemetry = PrometheusTelemetry()
-        self.source = ArrivingSource(lines, self.clock, seed)
+        self.source = ArrivingSource(arriving(lines), self.clock, seed=seed)
         self._config = config(folder)
         self._chance = random.Random(seed) if crashes else None
         self.assembly = self._open()
