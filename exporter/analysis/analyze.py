@@ -153,7 +153,7 @@ class _Judge:
         if not self._enough:
             return
         seen = observation.observe("analyze", moment, self._window, part, mined)
-        self._anomalies += self._detector.judge(seen, mined, part.exemplars, late=False).anomalies
+        self._anomalies += self._detector.judge(seen, mined, part.exemplars).anomalies
         self._anomalies += self._detector.settle(moment - self._step).anomalies
 
     def finish(self) -> list[Anomaly]:

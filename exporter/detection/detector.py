@@ -78,7 +78,6 @@ class Detector:
         observation: Observation,
         mined: Mined,
         exemplars: pl.DataFrame,
-        late: bool,
         learn: bool = True,
     ) -> Detection:
         """What is unusual in a window, and in the sessions that are idle at its end."""
@@ -95,8 +94,7 @@ class Detector:
         own = Detection(writes=(*renamed, *kept), notes={"transitions": observation.limited})
         taken = [view.take(look, sight) for view, sight in zip(self.views, sights, strict=True)]
         found = joined([seen, own, *taken])
-        marked = tuple(replace(anomaly, late=late) for anomaly in found.anomalies)
-        return replace(found, anomalies=marked, learning=self.learning)
+        return replace(found, learning=self.learning)
 
     def _seen(self, look: Look, sights: Sequence[Sight]) -> list[Anomaly]:
         """The anomalies of a window, by service."""

@@ -34,7 +34,7 @@ async def is_certain(state: State, source: str, learnt_through: datetime, now: d
 async def forget(state: State, source: str, keeper: BrainKeeper, lock: asyncio.Lock, now: datetime) -> None:
     """What cannot be told from what it should be: all that was learnt of a source, as at another fingerprint."""
     log.warning("%s: it was learnt from time that has not come yet: all is learnt anew", source)
-    async with keeper.unlearning(), lock:
+    async with keeper.taken_back(), lock:
         writes = await unlearnt(state, source)
         grouped = await grouped_through(state)
         if grouped is not None:

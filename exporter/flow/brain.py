@@ -13,6 +13,7 @@ from exporter.detection.observation import observe
 from exporter.mining.miner import Miner
 from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
+from exporter.state.checkpoints import unlearnt
 from exporter.state.file import State
 
 
@@ -39,14 +40,14 @@ class Brain:
         self.settling = rounded_up(late_window, window)
         """After so long a window is settled."""
 
-    def judge(self, window: Window, reduced: Reduced, late: bool = False) -> Judgement:
-        """Mine, observe, detect; then learn from the window that is settled now, unless this one came late."""
+    def judge(self, window: Window, reduced: Reduced) -> Judgement:
+        """Mine, observe, detect; then learn from the window that is settled now."""
         mined = self.miner.mine(window.key, reduced)
         observation = observe(self.source, window.key, window.length, reduced, mined)
-        detection = self.detector.judge(observation, mined, reduced.exemplars, late=late)
+        detection = self.detector.judge(observation, mined, reduced.exemplars)
         writes, new = (*mined.writes, *detection.writes), len(mined.new)
         own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
-        return own if late else _together(own, self.settle(window))
+        return _together(own, self.settle(window))
 
     def settle(self, window: Window) -> Judgement:
         """What follows from event time alone when `window` has passed, with or without lines."""
@@ -62,7 +63,7 @@ class Brain:
         """Judge without learning: nothing changes, a shape without a template is simply new."""
         mined = self.miner.mine(window.key, reduced, learn=False)
         observation = observe(self.source, window.key, window.length, reduced, mined)
-        detection = self.detector.judge(observation, mined, reduced.exemplars, late=False, learn=False)
+        detection = self.detector.judge(observation, mined, reduced.exemplars, learn=False)
         return Judgement((), detection.anomalies, (detection,), mined.dropped)
 
 
@@ -99,11 +100,11 @@ class BrainKeeper:
                 raise
 
     @asynccontextmanager
-    async def unlearning(self) -> AsyncIterator[None]:
-        """While its rows are taken away: it is made anew when it is needed next."""
+    async def taken_back(self) -> AsyncIterator[None]:
+        """While its rows are taken away, or made what they were before: it is loaded when it is needed next."""
         async with self._lock:
-            yield
             self._brain = None
+            yield
 
     async def brain(self) -> Brain:
         if self._brain is None:
@@ -113,7 +114,7 @@ class BrainKeeper:
                 await asyncio.to_thread(brain.load, rows)
             except Exception as error:
                 # Whatever is wrong with a row: what was learnt can be learnt again.
-                await self._state.forget(self._source)
+                await self._state.write(await unlearnt(self._state, self._source))
                 self._state.aside.note("learnt", self._source, error, "nothing is to be done: it is learnt anew")
                 raise TransientError(f"{self._source}: what was learnt cannot be read, and is learnt anew") from error
             self._brain = brain

@@ -36,12 +36,14 @@ class Flow:
 async def poll(flow: Flow, source: SourcePipeline) -> int:
     """Bring one source up to now, less its delay: what came late first, then what is new. Returns the lines read.
 
+    Late lines are looked for once a window: what they change is grouped with the next.
     query -> reduce -> judge (mine, observe, detect) -> commit, window by window (`flow.source`, `flow.brain`).
     """
     now = flow.clock.now()
     await source.enter(now)
     until = source.due(now)
-    await source.sweep(until)
+    if not await source.is_swept(until):
+        await source.sweep(until)
     return await source.advance(until)
 
 
@@ -68,10 +70,7 @@ async def recall(flow: Flow) -> int:
 
 
 async def deliver(deliverer: Deliverer, gather: bool = True) -> int:
-    """What one place has not had yet, and what must be repeated. Returns how many deliveries succeeded.
-
-    With `gather`, a digest is kept open for incidents that may still come to it.
-    """
+    """What one place has not had yet, and what must be repeated; with `gather`, a digest stays open for a while."""
     return await deliverer.deliver(gather)
 
 

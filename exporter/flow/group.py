@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from exporter.incidents.ahead import taken_back
+from exporter.incidents.alerts import carried_on
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.settings import IncidentSettings
+from exporter.incidents.standing import Standing, names, renamed, standing
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Told, advance
-from exporter.model import EPOCH, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
+from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
+from exporter.state.aside import readable
 from exporter.state.checkpoints import learnt_from, releases, starts
 from exporter.state.file import State
 from exporter.state.incidents import (
@@ -22,13 +27,24 @@ from exporter.state.incidents import (
     clusters_of,
     grouped_row,
     grouped_through,
+    incident_of,
     incident_row,
     near_miss_row,
     pending_row,
     without_cluster,
+    without_near_misses,
 )
 from exporter.state.news import news_row
 from exporter.state.outages import last_outage, outage_row
+from exporter.state.regroup import (
+    Before,
+    grouping_before,
+    grouping_step_row,
+    regroup_from,
+    regrouped_row,
+    without_grouping_steps,
+    without_grouping_steps_from,
+)
 from exporter.state.windows import anomalies_of_warmup, anomalies_reached, services_known
 
 log = logging.getLogger(__name__)
@@ -41,6 +57,41 @@ COLD_SHARE = 1 / 3
 
 FEW_SERVICES = 10
 """Services that a source is taken to have until warm-up has seen more."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Clusters taken from one moment to another, and what came of it."""
+
+    since: datetime | None
+    before: Mapping[str, Cluster]
+    after: Mapping[str, Cluster]
+    told: tuple[Told, ...]
+    missed: tuple[NearMiss, ...]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What is grouped again since windows were read again: how it stood before, and what is to be told of it."""
+
+    before: Before
+    step: Step
+    told: tuple[Told, ...]
+
+
+def as_told(step: Step, now: Mapping[str, Incident], told: Collection[Incident]) -> tuple[Step, dict[str, Incident]]:
+    """A step, and the incidents at its end, by the ids that were told; what others said of them stays."""
+    ids = {key: one for key, one in names(now, told).items() if one not in step.after}
+    last = {one.id: one for one in told}
+    after: dict[str, Cluster] = {}
+    for key, cluster in step.after.items():
+        identity = ids.get(key, key)
+        named = renamed(cluster, identity)
+        after[identity] = carried_on(named, last[identity]) if identity in last else named
+    news = {ids.get(key, key): replace(one, id=ids.get(key, key)) for key, one in now.items()}
+    news |= {key: one.incident for key, one in after.items() if one.incident}
+    events = tuple(item for item in step.told if item.incident.id not in ids)
+    return replace(step, after=after, told=events), news
 
 
 class Grouper:
@@ -80,36 +131,99 @@ class Grouper:
             since = await grouped_through(self._state)
             if since is not None and horizon <= since:
                 return []
-            anomalies = await anomalies_reached(self._state, since, horizon)
-            clusters = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
-            begun, unreal = taken_back(clusters.values(), horizon)
-            first = min([horizon, *(c.starts_at for c in begun.values()), *(a.window for a in anomalies)])
-            found = await calibration(self._state)
-            missed: list[NearMiss] = []
-            alive, told = await asyncio.to_thread(
-                advance,
-                begun.values(),
-                anomalies,
-                horizon,
-                self._settings,
-                found.threshold if found else MIN_STRENGTH,
-                self._labels,
-                self._localise,
-                await releases(self._state, TimeRange(first - RELEASE_BEFORE, horizon)),
-                found.services if found else 1,
-                await self._pasts(),
-                missed.append,
-            )
-            told = [*unreal, *told]
-            news = [news_row(item.incident, item.change, item.at) for item in told]
-            rows = [*cluster_rows(clusters, alive, told), *news, *map(near_miss_row, missed)]
+            stored = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
+            begun, unreal = taken_back(stored.values(), horizon)
+            said = Standing()
+            again = await self._again(begun, since, said)
+            clusters, steps = (again.step.after if again else begun), []
+            for start, until in pairwise([since, *self._stops(since, horizon)]):
+                steps.append(await self._step(clusters, start, until or horizon))
+                clusters = steps[-1].after
+            await self._know(said, {*changed(stored, clusters), *(i.incident.id for s in steps for i in s.told)})
+            told = [
+                *map(said.tell, unreal),
+                *(again.told if again else ()),
+                *(said.tell(item) for step in steps for item in step.told),
+            ]
+            rows = [
+                *cluster_rows(stored, clusters, said.last),
+                *(news_row(item.incident, item.change, item.at) for item in told),
+                await without_grouping_steps(self._state, horizon - self._longest),
+                *(await again_rows(self._state, again) if again else ()),
+                *(row for step in ([again.step] if again else []) + steps for row in step_rows(step)),
+            ]
             await self._state.write([*rows, grouped_row(horizon)])
-        for near in missed:
+        for near in (miss for step in steps for miss in step.missed):
             self._telemetry.count("incidents_suppressed", reason=near.reason)
         for item in told:
             self._count(item.change, item.incident.severity)
             log.info("incident %s %s: %s", item.incident.id, item.change, item.incident.service)
         return told
+
+    @property
+    def _longest(self) -> timedelta:
+        """After so long the windows of all sources are settled."""
+        return max(self._settling.values(), default=timedelta(0))
+
+    def _stops(self, since: datetime | None, horizon: datetime) -> list[datetime]:
+        """Up to where windows are settled first: so what may be grouped again is no more than what may change."""
+        settled = horizon - self._longest
+        return [settled, horizon] if (since is None or since < settled) and settled < horizon else [horizon]
+
+    async def _step(self, clusters: Mapping[str, Cluster], since: datetime | None, until: datetime) -> Step:
+        """Take in what became known between two moments."""
+        anomalies = await anomalies_reached(self._state, since, until)
+        first = min([until, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
+        found = await calibration(self._state)
+        missed: list[NearMiss] = []
+        alive, told = await asyncio.to_thread(
+            advance,
+            clusters.values(),
+            anomalies,
+            until,
+            self._settings,
+            found.threshold if found else MIN_STRENGTH,
+            self._labels,
+            self._localise,
+            await releases(self._state, TimeRange(first - RELEASE_BEFORE, until)),
+            found.services if found else 1,
+            await self._pasts(),
+            missed.append,
+        )
+        return Step(since, clusters, alive, tuple(told), tuple(missed))
+
+    async def _again(self, stored: Mapping[str, Cluster], since: datetime | None, said: Standing) -> Again | None:
+        """Group again what windows that were read again have changed, up to where it was grouped and told before.
+
+        What it now says is told as changes of what was told then; what was not told then is told as it comes.
+        """
+        reached = await regroup_from(self._state)
+        if reached is None or since is None:
+            return None
+        before = await grouping_before(self._state, reached)
+        read = {key: self._cluster(key, body) for key, body in before.clusters.items()}
+        start = {key: one for key, one in {**stored, **read}.items() if one is not None}
+        step = await self._step(start, before.since, since)
+        now = {item.incident.id: item.incident for item in step.told}
+        now |= {key: one.incident for key, one in step.after.items() if one.incident}
+        await self._know(said, {*stored, *read, *now})
+        # What had ended before, and was only forgotten since, is as it was told.
+        over = {key for key, one in start.items() if one.incident and key not in now}
+        step, now = as_told(step, now, [one for key, one in said.last.items() if key not in over])
+        known = sorted(said.last.keys() - over)
+        told = [news for key in known if (news := said.correct(now.get(key), key, since))]
+        told += [said.tell(item) for item in step.told if item.incident.id not in known]
+        return Again(before, step, tuple(told))
+
+    def _cluster(self, identity: str, body: str) -> Cluster | None:
+        found: Cluster | None = readable(self._state, "undo", identity, Cluster, body) if body else None
+        return found
+
+    async def _know(self, said: Standing, ids: Iterable[str]) -> None:
+        for identity in sorted(set(ids) - said.last.keys()):
+            told = await incident_of(self._state, identity)
+            if told is not None:
+                said.last[identity] = told
 
     async def _pasts(self) -> Pasts:
         """What a source is compared with at a moment: from where it was begun to what had settled by then.
@@ -151,7 +265,9 @@ class Grouper:
         tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
         services = sum(known.values())
         threshold = alarm_threshold(quiet, days, budget, self._settings, tests, services)
-        await self._state.write(calibration_rows(Calibration(threshold, services, repr(budget))))
+        # What was grouped by another threshold stays as it was told.
+        kept = [await without_grouping_steps_from(self._state, None), regrouped_row()]
+        await self._state.write([*kept, *calibration_rows(Calibration(threshold, services, repr(budget)))])
         return threshold
 
     async def _representative(self) -> tuple[datetime, float]:
@@ -174,20 +290,40 @@ class Grouper:
         return {name: max(known.get(name, 0), FEW_SERVICES) for name in self._windows}
 
 
-def cluster_rows(before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Sequence[Told]) -> list[Write]:
+def changed(before: Mapping[str, Cluster], after: Mapping[str, Cluster]) -> list[str]:
+    """Clusters that are not what they were, or were not or are no more."""
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+
+
+def step_rows(step: Step) -> list[Write]:
+    """What a step missed, and what it has to be taken back to."""
+    before = {key: step.before.get(key) for key in changed(step.before, step.after)}
+    kept = grouping_step_row(step.since, before, (near.id for near in step.missed))
+    return [kept, *map(near_miss_row, step.missed)]
+
+
+async def again_rows(state: State, again: Again) -> list[Write]:
+    """What was noted of the steps that are done again is forgotten."""
+    steps = await without_grouping_steps_from(state, again.before.since)
+    return [regrouped_row(), steps, without_near_misses(again.before.missed)]
+
+
+def cluster_rows(
+    before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Mapping[str, Incident]
+) -> list[Write]:
     """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays.
 
     What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
     """
-    writes = [_cluster_row(cluster) for key, cluster in after.items() if before.get(key) != cluster]
-    last = {item.incident.id: item.incident for item in told}
-    for key in sorted((before.keys() | last.keys()) - after.keys()):
-        incident = last.get(key) or before[key].incident
+    writes = [_cluster_row(cluster, told.get(key)) for key, cluster in after.items() if before.get(key) != cluster]
+    for key in sorted((before.keys() | told.keys()) - after.keys()):
+        incident = told.get(key) or (before[key].incident if key in before else None)
         writes.append(incident_row(incident, incident.last_seen) if incident else without_cluster(key))
     return writes
 
 
-def _cluster_row(cluster: Cluster) -> Write:
-    if cluster.incident:
-        return incident_row(cluster.incident, cluster.last_seen, cluster)
+def _cluster_row(cluster: Cluster, told: Incident | None) -> Write:
+    incident = standing(cluster.incident, told, cluster.last_seen) if cluster.incident else told
+    if incident:
+        return incident_row(incident, cluster.last_seen, cluster)
     return pending_row(cluster.id, cluster.members[0].service, cluster.starts_at, cluster.last_seen, cluster)

@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exporter.flow import ahead
 from exporter.flow.brain import Brain, BrainKeeper, Judgement
 from exporter.flow.settings import Pace
+from exporter.flow.steps import Step, rows_of
 from exporter.flow.warmup import plan
 from exporter.flow.windows import WindowReader
-from exporter.ingest import reduction
 from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
-from exporter.model.times import Window, rounded_up
+from exporter.model.times import Window, moment, rounded_up, seconds
 from exporter.state import checkpoints
 from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
-from exporter.state.incidents import grouped_through
-from exporter.state.windows import anomaly_rows, knows_anomaly, lines_before, window_row, windows_from, without_windows
+from exporter.state.undo import kept_from, taken_back
+from exporter.state.windows import (
+    lines_before,
+    window_row,
+    windows_from,
+    without_windows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +41,18 @@ COMPARED_AGAIN = 4
 """Times `late_window` after which a window is compared for the last time, to count what came too late."""
 
 
-def following(checkpoint: Checkpoint, planned: Sequence[TimeRange], until: datetime) -> tuple[TimeRange, bool]:
-    """What comes next up to `until`, all of one kind, and whether it is read: in warm-up, only what is planned is."""
+def following(
+    checkpoint: Checkpoint, planned: Sequence[TimeRange], gaps: Sequence[TimeRange], until: datetime
+) -> tuple[TimeRange, bool]:
+    """What comes next up to `until`, all of one kind, and whether it is read: in warm-up, only what is planned is,
+    and later what was not given up as a gap before late lines led back to what was before it."""
     at = checkpoint.read_through
     if at >= checkpoint.warm_until:
-        return TimeRange(at, until), True
+        ahead = [gap for gap in gaps if gap.end > at]
+        if not ahead:
+            return TimeRange(at, until), True
+        inside = ahead[0].start <= at
+        return TimeRange(at, min(until, ahead[0].end if inside else ahead[0].start)), not inside
     begun = [span for span in planned if span.end > at]
     if not begun:
         return TimeRange(at, min(until, checkpoint.warm_until)), False
@@ -81,6 +93,8 @@ class SourcePipeline:
         self._lock = lock or asyncio.Lock()
         self._keeper = BrainKeeper(self.name, make_brain, state)
         self._lately = Lately()
+        self._changed: Mapping[Window, tuple[int, int]] = {}
+        """Of windows that are read again: what the source counts, and how often they had been read."""
 
     async def checkpoint(self) -> Checkpoint | None:
         """The committed checkpoint, or None before the first start."""
@@ -117,7 +131,8 @@ class SourcePipeline:
         """
         if await self.checkpoint() is None:
             before = checkpoints.without_decisions(self.name, "warmup")
-            await self._state.write([before, *planned, self._checkpoint(started_at, started_at, warm_until)])
+            begun = Checkpoint(started_at, started_at, started_at, warm_until)
+            await self._state.write([before, *planned, checkpoints.checkpoint_row(self.name, begun)])
 
     async def planned(self, checkpoint: Checkpoint) -> list[TimeRange]:
         """The ranges that warm-up learns from, in order."""
@@ -141,7 +156,8 @@ class SourcePipeline:
             checkpoint = await self.checkpoint()
             if checkpoint is None or checkpoint.read_through >= until:
                 break
-            coming, wanted = following(checkpoint, await self.planned(checkpoint), until)
+            gaps = await checkpoints.gaps_from(self._state, self.name, checkpoint.read_through)
+            coming, wanted = following(checkpoint, await self.planned(checkpoint), gaps, until)
             if not wanted:
                 await self._pass_over(next(coming.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
                 continue
@@ -154,69 +170,55 @@ class SourcePipeline:
         """One chunk: its parts are read side by side, its windows judged in order, all committed together."""
         counts = await self._reader.counts(time_range)
         time_range = self._reader.at_once(time_range, counts, LINES_PER_CHUNK)
-        by_window = await self._reader.read(time_range, counts)
+        changed = {window: counted for window, (counted, _) in self._changed.items()}
+        by_window = await self._reader.take(time_range, counts, changed)
         async with self._keeper.held() as brain:
-            return await self._learn_from(brain, time_range, by_window, checkpoint)
+            return await self._learn_from(brain, by_window, checkpoint)
 
-    async def _learn_from(
-        self, brain: Brain, time_range: TimeRange, by_window: dict[Window, Reduced], checkpoint: Checkpoint
-    ) -> int:
+    async def _learn_from(self, brain: Brain, by_window: Mapping[Window, Reduced], checkpoint: Checkpoint) -> int:
         """Judge and commit the windows of a range that was read. Returns their lines."""
         judged: list[tuple[Window, Reduced, Judgement]] = []
-        for window in time_range.windows(self.window):
-            reduced = by_window.pop(window, None) or reduction.empty()
+        for window, reduced in by_window.items():
             began = time.monotonic()
             judgement = await asyncio.to_thread(brain.judge, window, reduced)
             self._telemetry.observe("judge_seconds", time.monotonic() - began, source=self.name)
             judged.append((window, reduced, judgement))
             if self.stopping:
                 break
-        await self._commit(judged, replace(checkpoint, read_through=judged[-1][0].end))
+        reached = self._reached(checkpoint, judged[-1][0].end)
+        await self._commit(judged, reached)
+        self._reader.hold({window: reduced for window, reduced, _ in judged}, reached.settled_through)
         return sum(reduced.lines.height for _, reduced, _ in judged)
 
-    async def _commit(
-        self,
-        judged: Sequence[tuple[Window, Reduced, Judgement]],
-        checkpoint: Checkpoint,
-        reads: int = 1,
-        late: bool = False,
-    ) -> None:
+    def _reached(self, checkpoint: Checkpoint, read_through: datetime) -> Checkpoint:
+        settled = max(checkpoint.settled_through, read_through - self.settling)
+        return replace(checkpoint, read_through=read_through, settled_through=settled)
+
+    async def _commit(self, judged: Sequence[tuple[Window, Reduced, Judgement]], checkpoint: Checkpoint) -> None:
         async with self._lock:
-            writes = [self._checkpoint(checkpoint.read_through, checkpoint.started_at, checkpoint.warm_until)]
+            steps = []
             for window, reduced, judgement in judged:
-                reached = checkpoint.read_through if late else window.end
-                writes += judgement.writes
-                # What the sweep compares with.
-                lines = reduced.exact.get(window.key, reduced.lines.height)
-                writes.append(window_row(self.name, window, lines, reads))
-                writes += await self._anomalies(judgement.anomalies, reached, late, checkpoint.warm_until)
-            await self._state.write(writes)
+                reads = self._changed.get(window, (0, 0))[1] + 1
+                row = window_row(self.name, window, reduced.exact[window.key], reads)
+                steps.append(Step(window, judgement.anomalies, (*judgement.writes, row)))
+            await self._state.write(await rows_of(self._state, self.name, steps, checkpoint))
         for window, reduced, judgement in judged:
             self._count(judgement)
             self._lately.remember(window.key, reduced.lateness)
             if self.watch:
                 self.watch(window, judgement)
 
-    async def _anomalies(
-        self, anomalies: Sequence[Anomaly], reached: datetime, late: bool, warm_until: datetime
-    ) -> list[Write]:
-        """Rows for `group`; what was grouped past already is taken in at the next step, as late.
-
-        What warm-up finds keeps its own time, wherever other sources are: it is told to nobody and sets the threshold.
-        """
-        quiet = reached <= warm_until
-        grouped = await grouped_through(self._state)
-        if not quiet and grouped is not None and reached <= grouped:
-            late, reached = True, grouped + timedelta(seconds=1)
-        found = [
-            replace(anomaly, reached=reached, late=late)
-            for anomaly in anomalies
-            if not (late and await knows_anomaly(self._state, anomaly))
-        ]
-        return [anomaly_rows(self.name, found, quiet)] if found else []
+    async def is_swept(self, until: datetime) -> bool:
+        """Whether all windows up to then were read, and none beyond: what is said changes once a window at most."""
+        checkpoint = await self.checkpoint()
+        if checkpoint is None or checkpoint.read_through != until:
+            return False
+        self.complete_through = until
+        return True
 
     async def sweep(self, until: datetime) -> int:
-        """Read again the unsettled windows whose count at the source has changed. Returns how many.
+        """Go back to the first unsettled window whose count at the source has changed, and take all from there on
+        again: it then says what it held when it was last read, and what followed builds on it. Returns how many differ.
 
         Those that end after `until` are not complete: a clock that was ahead made us read them, and they wait.
         Of windows that are settled for long, what has come too late is counted, once; what comes after is not seen.
@@ -229,14 +231,29 @@ class SourcePipeline:
         unsettled = TimeRange(checkpoint.settled_through, max(end, checkpoint.settled_through))
         counts = await self.source.count(unsettled, self.window)
         known = await windows_from(self._state, self.name, unsettled.start)
-        changed = [row for row in known if row[0] in unsettled and counts.get(row[0], 0) != row[1]]
-        for start, lines, reads in changed:
-            counted = counts.get(start, 0)
-            await self._replace(Window(start, self.window), reads, counted, checkpoint)
-            self._telemetry.count("source_lines_late", max(counted - lines, 0), source=self.name)
+        first = await kept_from(self._state, self.name, "windows")
+        rows = [row for row in known if row[0] in unsettled and first is not None and row[0] >= moment(first)]
+        changed = [row for row in rows if counts.get(row[0], 0) != row[1]]
+        if changed:
+            again = {Window(start, self.window): (counts.get(start, 0), reads) for start, _, reads in changed}
+            self._changed = again
+            await self._go_back(changed[0][0], checkpoint)
+            late = sum(max(counts.get(start, 0) - lines, 0) for start, lines, _ in changed)
+            self._telemetry.count("source_lines_late", late, source=self.name)
+            self._telemetry.count("source_late_windows", len(changed), source=self.name)
+            await self.advance(checkpoint.read_through)
+            self._changed = {}
         await self._compare_again(checkpoint)
         self.complete_through = until
         return len(changed)
+
+    async def _go_back(self, start: datetime, checkpoint: Checkpoint) -> None:
+        """Take back all that was learnt from a window and those after it; what was found stays until it is replaced."""
+        async with self._keeper.taken_back():
+            self._reader.drop(self._changed)
+            before = await taken_back(self._state, self.name, seconds(start))
+            back = checkpoints.checkpoint_row(self.name, replace(checkpoint, read_through=start))
+            await self._state.write([*before, back])
 
     async def _compare_again(self, checkpoint: Checkpoint) -> None:
         """The last comparison of windows that settled long ago, except those of warm-up, which were old when read."""
@@ -250,18 +267,6 @@ class SourcePipeline:
             self._telemetry.count("source_lines_too_late", late, source=self.name)
         if due:
             await self._state.write([without_windows(self.name, due)])
-
-    async def _replace(self, window: Window, reads: int, counted: int, checkpoint: Checkpoint) -> None:
-        """A window's last read is its truth.
-
-        What the source counts is kept as its count, also where we leave some of it out: else every sweep would differ.
-        """
-        reduced = (await self._reader.read(window.span, {window.start: counted})).get(window) or reduction.empty()
-        reduced = replace(reduced, exact={**reduced.exact, window.key: counted})
-        async with self._keeper.held() as brain:
-            judgement = await asyncio.to_thread(brain.judge, window, reduced, late=True)
-            await self._commit([(window, reduced, judgement)], checkpoint, reads + 1, late=True)
-        self._telemetry.count("source_late_windows", source=self.name)
 
     async def skip(self, until: datetime, kind: str, detail: str, now: datetime) -> None:
         """Give up a range, on the record: it is a gap, neither judged nor learnt from.
@@ -285,22 +290,19 @@ class SourcePipeline:
     async def _pass_over(self, span: TimeRange, checkpoint: Checkpoint, decided: Sequence[Write] = ()) -> None:
         """Let time go by over windows that are not read: what was read before them settles, nothing is silent."""
         async with self._keeper.held() as brain:
-            judged = [
-                (window.end, await asyncio.to_thread(brain.settle, window)) for window in span.windows(self.window)
-            ]
+            judged = [(window, await asyncio.to_thread(brain.settle, window)) for window in span.windows(self.window)]
             async with self._lock:
-                writes = [*decided, self._checkpoint(span.end, checkpoint.started_at, checkpoint.warm_until)]
-                for reached, judgement in judged:
-                    writes += judgement.writes
-                    writes += await self._anomalies(judgement.anomalies, reached, False, checkpoint.warm_until)
-                await self._state.write(writes)
+                steps = [Step(window, judgement.anomalies, judgement.writes) for window, judgement in judged]
+                reached = self._reached(checkpoint, span.end)
+                rows = await rows_of(self._state, self.name, steps, reached)
+                await self._state.write([*decided, *rows])
 
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
         by_window = await self._reader.read(time_range, await self._reader.counts(time_range))
         found: list[Anomaly] = []
         async with self._keeper.held() as brain:
-            for window in sorted(by_window):
+            for window in sorted(by_window, key=lambda one: one.start):
                 judgement = await asyncio.to_thread(brain.preview, window, by_window[window])
                 found += judgement.anomalies
         return found
@@ -326,10 +328,6 @@ class SourcePipeline:
     def lines_ahead(self) -> int:
         """Lines of the last hour that were ingested before their own time."""
         return self._lately.ahead()
-
-    def _checkpoint(self, read_through: datetime, started_at: datetime, warm_until: datetime) -> Write:
-        settled = max(started_at, read_through - self.settling)
-        return checkpoints.checkpoint_row(self.name, Checkpoint(read_through, settled, started_at, warm_until))
 
     def _count(self, judgement: Judgement) -> None:
         count = self._telemetry.count

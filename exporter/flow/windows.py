@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,6 +12,9 @@ from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Reduced, Source, Telemetry, TimeRange
 from exporter.model.times import Window
+
+LINES_HELD = 200_000
+"""Lines of windows that may still change that are held, so that they are judged again without being read again."""
 
 
 class WindowReader:
@@ -30,6 +33,7 @@ class WindowReader:
         self._settings = settings
         self._telemetry = telemetry
         self._readers = readers
+        self._held: dict[Window, Reduced] = {}
 
     async def counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
         """Lines of each window, where it matters before they are read."""
@@ -40,6 +44,34 @@ class WindowReader:
         if self.limit is None:
             return time_range
         return sampling.at_once(time_range, self._settings.window, counts, self.limit, most)
+
+    async def take(
+        self, time_range: TimeRange, counts: Mapping[datetime, int], changed: Mapping[Window, int]
+    ) -> dict[Window, Reduced]:
+        """What each window of a range holds, with the lines that the source counts (`changed` are those of windows that
+        were compared with it). What is held is not read again."""
+        windows = list(time_range.windows(self._settings.window))
+        lacking = [window for window in windows if window not in self._held]
+        span = TimeRange(lacking[0].start, lacking[-1].end) if lacking else None
+        read = await self.read(span, counts) if span else {}
+        return {
+            window: self._held.get(window) or _counted(window, read.get(window) or reduction.empty(), counts, changed)
+            for window in windows
+        }
+
+    def hold(self, read: Mapping[Window, Reduced], settled: datetime) -> None:
+        """Hold what may still change, from a moment on, the newest first, as far as it is not too much."""
+        known, lines = {**self._held, **read}, 0
+        self._held = {}
+        for window in sorted(known, key=lambda one: one.start, reverse=True):
+            lines += known[window].lines.height
+            if window.start >= settled and lines <= LINES_HELD:
+                self._held[window] = known[window]
+
+    def drop(self, windows: Iterable[Window]) -> None:
+        """Hold these no longer: they have changed."""
+        for window in windows:
+            self._held.pop(window, None)
 
     async def read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[Window, Reduced]:
         """What the windows of a range hold; one without lines is absent."""
@@ -85,3 +117,11 @@ class WindowReader:
 
     async def _reduced(self, time_range: TimeRange, most: int | None = None) -> Reduced:
         return await read_and_reduce(self._source, time_range, self._settings, most)
+
+
+def _counted(
+    window: Window, reduced: Reduced, counts: Mapping[datetime, int], changed: Mapping[Window, int]
+) -> Reduced:
+    """With what the source counts. What we leave out of a window counts, too: else every sweep would differ."""
+    read = max(counts.get(window.start, 0), reduced.exact.get(window.key, 0), reduced.lines.height)
+    return replace(reduced, exact={window.key: changed.get(window, read)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +13,8 @@ from exporter.incidents.members import Member
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.tracker import Told
 from exporter.model import Anomaly, Incident, Severity, TimelineEntry
+
+_ALERT = re.compile("alert .* fired", re.DOTALL)
 
 
 def from_alert(
@@ -40,11 +43,29 @@ def with_alert(incident: Incident, name: str, service: str, at: datetime) -> Tol
     return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", at)
 
 
+BY_HAND = "resolved by hand"
+
+
+def carried_on(cluster: Cluster, told: Incident) -> Cluster:
+    """What people and alerts said of an incident stays when its windows are grouped again."""
+    said = [entry for entry in told.timeline if entry.text == BY_HAND or _ALERT.fullmatch(entry.text)]
+    for entry in said:
+        if entry not in cluster.timeline:
+            cluster = replace(cluster, timeline=bounded(cluster.timeline, entry))
+    if cluster.incident is None or not said:
+        return cluster
+    incident = replace(cluster.incident, timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)))
+    if told.status == "resolved" and said[-1].text == BY_HAND:
+        ended = replace(incident, status="resolved", ends_at=told.ends_at)
+        return replace(cluster, status="resolved", ends_at=told.ends_at, incident=ended)
+    return replace(cluster, incident=incident)
+
+
 def resolved_by_hand(incident: Incident, fix: str | None, at: datetime) -> Told:
     """Closed by a person, who may say what fixed it; a fix may also be added to one that has ended."""
     fixed = replace(incident, fix=fix or incident.fix, revision=incident.revision + 1)
     if incident.status == "resolved":
         return Told(fixed, "updated", at)
     ended = max(incident.updated_at, incident.starts_at)
-    timeline = bounded(incident.timeline, TimelineEntry(at, "resolved by hand"))
+    timeline = bounded(incident.timeline, TimelineEntry(at, BY_HAND))
     return Told(replace(fixed, status="resolved", ends_at=ended, timeline=timeline), "resolved", at)

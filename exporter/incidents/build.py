@@ -21,7 +21,8 @@ from exporter.model import (
 
 MAX_SUSPECTS = 10
 
-_RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
+RANKS: Mapping[IncidentSeverity, int] = {"info": 0, "warning": 1, "critical": 2}
+"""An incident that was told never becomes less severe."""
 
 
 def _severity(cluster: Cluster) -> IncidentSeverity:
@@ -52,7 +53,7 @@ def incident_of(
     cause = suspects[0].service if suspects else cluster.members[0].service
     contributions = _by_suspicion(cluster.contributions, suspects)
     severity = _severity(cluster)
-    if before and _RANKS[before.severity] > _RANKS[severity]:
+    if before and RANKS[before.severity] > RANKS[severity]:
         severity = before.severity
     service = before.service if before else cause
     labels = {

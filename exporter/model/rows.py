@@ -16,12 +16,15 @@ class Write:
     """Rows that a stage wants in the state file: how every stage returns what it changed.
 
     With `delete`, rows that match the given columns are removed; else rows are inserted or replaced by primary key.
+    With a `step` what they replace is kept, so that the step can be taken back: of the source in their first column,
+    the window in seconds.
     """
 
     table: str
     columns: tuple[str, ...]
     rows: tuple[tuple[SqlValue, ...], ...]
     delete: bool = False
+    step: int | None = None
 
 
 def to_json(value: Any) -> Any:

@@ -65,7 +65,7 @@ def without_decisions(source: str, kind: str) -> Write:
 
 async def unlearnt(rows: Rows, source: str) -> list[Write]:
     """Forget all that was learnt of a source, and the threshold of incidents, which rests on that."""
-    tables = (*json.loads(await rows.meta("derived") or "[]"), "checkpoints")
+    tables = (*json.loads(await rows.meta("derived") or "[]"), "checkpoints", "undo")
     learnt = [Write(table, ("source",), ((source,),), delete=True) for table in tables]
     threshold = (("alarm_threshold",), ("alarm_services",), ("alarm_budget",))
     return [*learnt, Write("meta", ("key",), threshold, delete=True)]
@@ -105,6 +105,12 @@ async def gaps_within(rows: Rows, span: TimeRange) -> list[Decision]:
     query = "SELECT source, start, end, detail FROM decisions WHERE kind = 'gap' AND start <= ? AND end > ?"
     found = await rows.read(f"{query} ORDER BY start, source", (seconds(span.end), seconds(span.start)))
     return [Decision(source, TimeRange(moment(start), moment(end)), why) for source, start, end, why in found]
+
+
+async def gaps_from(rows: Rows, source: str, start: datetime) -> list[TimeRange]:
+    """What was given up of a source after a moment, in order."""
+    query = "SELECT start, end FROM decisions WHERE source = ? AND kind = 'gap' AND end > ? ORDER BY start"
+    return [TimeRange(moment(start), moment(end)) for start, end in await rows.read(query, (source, seconds(start)))]
 
 
 async def gap_count(rows: Rows, source: str) -> int:

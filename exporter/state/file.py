@@ -22,6 +22,7 @@ from exporter.state.migrations import known_version, migrate
 from exporter.state.place import Held, make_private
 from exporter.state.salvage import salvage
 from exporter.state.soundness import columns_of, examine, given_as_made, has_columns, plausible
+from exporter.state.undo import keep
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +210,8 @@ class State(Rows):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 for write in writes:
+                    if write.step is not None:
+                        keep(connection, write)
                     connection.executemany(_statement(write), write.rows)
                 connection.execute("COMMIT")
             except BaseException:
@@ -234,11 +237,6 @@ class State(Rows):
             for table in tables
             if table not in ("windows", "anomalies")
         }
-
-    async def forget(self, source: str) -> None:
-        """Drop all that was learnt of a source: it begins anew."""
-        tables = [*json.loads(await self.meta("derived") or "[]"), "checkpoints"]
-        await self.write([Write(table, ("source",), ((source,),), delete=True) for table in tables])
 
     def redaction_key(self) -> bytes:
         """The key of this installation, made at first use, so that equal secrets keep equal placeholders."""
@@ -316,7 +314,8 @@ def _rebuild(
         INSERT OR REPLACE INTO meta VALUES ('derived', {_quoted(json.dumps(list(tables)))});
         INSERT OR REPLACE INTO meta VALUES ('fingerprint', {_quoted(mark)});
     """
-    learnt = "DELETE FROM checkpoints; DELETE FROM meta WHERE key GLOB 'alarm_*';"
+    learnt = "DELETE FROM checkpoints; DELETE FROM undo;"
+    learnt += " DELETE FROM meta WHERE key GLOB 'alarm_*' OR key = 'regroup_from';"
     connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
 
 

@@ -115,6 +115,11 @@ def near_miss_row(found: NearMiss) -> Write:
     )
 
 
+def without_near_misses(ids: Iterable[str]) -> Write:
+    """Forget near misses that are none any more."""
+    return Write("near_misses", ("id",), tuple((identity,) for identity in sorted(ids)), delete=True)
+
+
 async def near_misses(rows: Rows, limit: int) -> list[NearMiss]:
     """What became no incident, that which came nearest first."""
     query = "SELECT id, body FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT ?"

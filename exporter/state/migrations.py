@@ -112,10 +112,19 @@ def _writer(body: str) -> str | None:
         return None
 
 
+UNDO = """
+CREATE TABLE undo (
+    source TEXT NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, body TEXT,
+    PRIMARY KEY (source, step, name, key)
+) STRICT, WITHOUT ROWID;
+"""
+"""What stood before each step that late lines may still take back."""
+
+
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself)
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

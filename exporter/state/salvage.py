@@ -13,7 +13,7 @@ from exporter.model import StateError
 from exporter.state import migrations
 from exporter.state.place import BESIDE, PRIVATE, without_companions
 
-DERIVED_MARKS = ("derived", "fingerprint", "alarm_threshold", "alarm_services", "alarm_budget")
+DERIVED_MARKS = ("derived", "fingerprint", "alarm_threshold", "alarm_services", "alarm_budget", "regroup_from")
 """Rows of the table meta that say what was learnt: it is not taken over."""
 
 
@@ -50,6 +50,9 @@ def salvage(path: Path) -> Salvaged:
                 broken.append(table)
         marks = ", ".join("?" * len(DERIVED_MARKS))
         target.execute(f"DELETE FROM meta WHERE key IN ({marks})", DERIVED_MARKS)
+        target.execute("DELETE FROM checkpoints")
+        if "undo" in saved:
+            target.execute("DELETE FROM undo")
     damaged = _free_name(path)
     for ending in ("", *BESIDE):
         with suppress(FileNotFoundError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from exporter.model import Anomaly, TimeRange, Write, dumps, loads
+from exporter.model import Anomaly, SqlValue, TimeRange, Write, dumps, loads
 from exporter.model.times import Window, moment, seconds
 from exporter.state.file import Rows
 
@@ -40,6 +40,17 @@ def anomaly_rows(source: str, anomalies: Iterable[Anomaly], quiet: bool) -> Writ
     """What was found, for `group`; what is `quiet` was found in warm-up, is told to nobody and sets the threshold."""
     found = tuple((source, seconds(a.reached), a.id, int(quiet), dumps(a)) for a in anomalies)
     return Write("anomalies", ("source", "reached", "id", "quiet", "body"), found)
+
+
+async def anomalies_of_steps(rows: Rows, source: str, ends: TimeRange) -> dict[int, list[tuple[SqlValue, ...]]]:
+    """The rows of what became known of a source from one moment to another, both included, by moment; not of what was
+    taken in then because it was late."""
+    query = "SELECT source, reached, id, quiet, body FROM anomalies WHERE source = ? AND reached BETWEEN ? AND ?"
+    values = (source, seconds(ends.start), seconds(ends.end))
+    found: dict[int, list[tuple[SqlValue, ...]]] = {}
+    for row in await rows.read(f"{query} AND NOT json_extract(body, '$.late')", values):
+        found.setdefault(row[1], []).append(row)
+    return found
 
 
 async def knows_anomaly(rows: Rows, anomaly: Anomaly) -> bool:

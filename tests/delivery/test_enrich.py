@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -249,11 +250,11 @@ async def test_a_copy_that_an_older_release_kept_as_the_models_report_is_gone(tm
     path = tmp_path / "state.db"
     with pytest.MonkeyPatch.context() as older:
         older.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:2])
-        state = State(path)
         body = {"incident": "i1", "revision": 1, "writer": "rules", "headline": "h", "what_happened": []}
         rows = [("i1", writer, 1, json.dumps({**body, **more})) for writer, more in KEPT]
-        await state.write([Write("reports", ("incident", "writer", "revision", "body"), tuple(rows))])
-        state.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            migrations.migrate(connection, path)
+            connection.executemany("INSERT INTO reports (incident, writer, revision, body) VALUES (?, ?, ?, ?)", rows)
     state = State(path)
     try:
         found = await state.read("SELECT writer FROM reports ORDER BY writer")

@@ -74,7 +74,7 @@ class Bench:
             if self.curious:
                 self.preview(window, part)
             seen, mined = self.observe(window, part)
-            judged = self.detector.judge(seen, mined, part.exemplars, late=False)
+            judged = self.detector.judge(seen, mined, part.exemplars)
             self.scores[minute] = judged.scores
             self.keep(judged)
             self.keep(self.detector.settle(window - int(LATE.total_seconds())))
@@ -88,7 +88,7 @@ class Bench:
     def preview(self, window: int, part: Reduced) -> Detection:
         """What would be found, without learning."""
         seen, mined = self.observe(window, part, learn=False)
-        return self.detector.judge(seen, mined, part.exemplars, late=False, learn=False)
+        return self.detector.judge(seen, mined, part.exemplars, learn=False)
 
     def keep(self, detection: Detection) -> None:
         self.found += detection.anomalies

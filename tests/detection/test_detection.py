@@ -208,7 +208,7 @@ def test_a_session_that_lost_its_last_lines_when_they_were_read_again_is_forgott
     window, nothing = FIRST + 5 * 60, empty()
     mined = bench.miner.mine(window, nothing)
     seen = observe("shop", window, MINUTE, nothing, mined)
-    bench.keep(bench.detector.judge(seen, mined, nothing.exemplars, late=True))
+    bench.keep(bench.detector.judge(seen, mined, nothing.exemplars))
     book = bench.view(Sessions).book
     book.max_age = timedelta(minutes=20)
     bench.run([], 6, 60)

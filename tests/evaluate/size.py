@@ -36,7 +36,7 @@ def measure(services: int, templates: int, days: int) -> tuple[float, float]:
         window = START + number * 60
         seen = _observation(window, names, chance.poisson(rates))
         for found in (
-            detector.judge(seen, mined, reduction.empty().exemplars, late=False),
+            detector.judge(seen, mined, reduction.empty().exemplars),
             detector.settle(window - 15 * 60),
         ):
             for write in found.writes:

@@ -101,8 +101,10 @@ async def rows(assembly: Assembly) -> Table:
     """Everything that the state file holds and that event time decides."""
     state = assembly.state
     tables = [name for (name,) in await state.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    clock = {"decisions", "meta", "documents", "reports", "deliveries"}
+    clock = {"decisions", "meta", "undo", "documents", "reports", "deliveries"}
     found = {name: await state.read(f"SELECT * FROM {name}") for name in sorted(tables) if name not in clock}
+    # How grouping stood before depends on when it was done.
+    found["undo"] = await state.read("SELECT * FROM undo WHERE source != ''")
     found["meta"] = await state.read(
         "SELECT * FROM meta WHERE key IN ('alarm_threshold', 'alarm_services', 'grouped_through')"
     )

@@ -331,6 +331,55 @@ async def test_a_comparison_that_fails_is_made_again_and_counts_once(tmp_path: P
         await world.assembly.close()
 
 
+def steady(minutes: int) -> list[Line]:
+    return [Line(60.0 * minute, "orders", "job 4 done") for minute in range(minutes)]
+
+
+async def test_a_gap_stays_one_when_late_lines_lead_back_to_what_was_before_it(tmp_path: Path) -> None:
+    late = Line(60.0 * 5 + 30, "orders", "job 4 done", delay=120)
+    world = World(tmp_path, [*steady(12), late])
+    try:
+        await world.poll(6)
+        await world.assembly.pipelines[0].skip(START + 7 * MINUTE, "gap", "cannot be read", START)
+        await world.poll(8)
+        assert world.counted("source_lines_late") == 1
+        counts = await world.counts()
+        start = (START - EPOCH) // timedelta(seconds=1)
+        assert counts[start + 5 * 60, "orders"] == (2, 0)
+        assert [(at - start) // 60 for at, _ in counts] == [0, 1, 2, 3, 4, 5, 7]
+    finally:
+        await world.assembly.close()
+
+
+async def test_what_a_source_counts_but_does_not_give_is_not_read_for_ever(tmp_path: Path) -> None:
+    world = World(tmp_path, steady(12))
+    count = world.source.count
+
+    async def more(time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        return {start: lines + 1 for start, lines in (await count(time_range, window)).items()}
+
+    world.source.count = more  # type: ignore[method-assign]
+    try:
+        for minute in range(3, 12):
+            await world.poll(minute)
+        assert await world.assembly.state.read("SELECT DISTINCT lines, reads FROM windows") == [(2, 1)]
+    finally:
+        await world.assembly.close()
+
+
+async def test_late_lines_of_windows_that_an_earlier_release_read_are_counted_only(tmp_path: Path) -> None:
+    late = Line(60.0 * 5 + 30, "orders", "job 4 done", delay=60)
+    world = World(tmp_path, [*steady(24), late])
+    try:
+        await world.poll(6)
+        await world.assembly.state.prune("undo")
+        for minute in range(7, 24):
+            await world.poll(minute)
+        assert (world.counted("source_lines_late"), world.counted("source_lines_too_late")) == (0, 1)
+    finally:
+        await world.assembly.close()
+
+
 # --- Measured lateness ------------------------------------------------------------------------------------
 
 
