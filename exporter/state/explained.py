@@ -28,7 +28,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def is_damage(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, sqlite3.DatabaseError) and "malformed" in text
+    return isinstance(error, sqlite3.DatabaseError) and "malformed" in text and "json" not in text
 
 
 def _reason(error: Exception) -> str:

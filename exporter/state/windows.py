@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from exporter.model import Anomaly, SqlValue, TimeRange, Write, dumps, loads
+from exporter.model import Anomaly, SqlValue, TimeRange, Write, dumps
 from exporter.model.times import Window, moment, seconds
+from exporter.state.aside import readable
 from exporter.state.file import Rows
 
 
@@ -48,7 +49,7 @@ async def anomalies_of_steps(rows: Rows, source: str, ends: TimeRange) -> dict[i
     query = "SELECT source, reached, id, quiet, body FROM anomalies WHERE source = ? AND reached BETWEEN ? AND ?"
     values = (source, seconds(ends.start), seconds(ends.end))
     found: dict[int, list[tuple[SqlValue, ...]]] = {}
-    for row in await rows.read(f"{query} AND NOT json_extract(body, '$.late')", values):
+    for row in await rows.read(f"{query} AND NOT (json_valid(body) AND json_extract(body, '$.late'))", values):
         found.setdefault(row[1], []).append(row)
     return found
 
@@ -60,15 +61,19 @@ async def knows_anomaly(rows: Rows, anomaly: Anomaly) -> bool:
 
 async def anomalies_reached(rows: Rows, since: datetime | None, until: datetime) -> list[Anomaly]:
     """What became known after `since`, up to `until`, and may be told."""
-    query = "SELECT body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
-    found = await rows.read(query, (seconds(since) if since else -1, seconds(until)))
-    return [loads(Anomaly, body) for (body,) in found]
+    query = "SELECT id, body FROM anomalies WHERE reached > ? AND reached <= ? AND quiet = 0"
+    return _readable(rows, await rows.read(query, (seconds(since) if since else -1, seconds(until))))
 
 
 async def anomalies_of_warmup(rows: Rows, after: datetime) -> list[Anomaly]:
     """What warm-up found after a moment, in order."""
-    query = "SELECT body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
-    return [loads(Anomaly, body) for (body,) in await rows.read(query, (seconds(after),))]
+    query = "SELECT id, body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
+    return _readable(rows, await rows.read(query, (seconds(after),)))
+
+
+def _readable(rows: Rows, found: Iterable[tuple[str, str]]) -> list[Anomaly]:
+    read = (readable(rows, "anomalies", identity, Anomaly, body) for identity, body in found)
+    return [anomaly for anomaly in read if anomaly is not None]
 
 
 def scores_now(rows: Rows, source: str, span: TimeRange) -> list[tuple[int, bytes]]:

@@ -241,3 +241,21 @@ async def spoilt(daemon: Daemon, junk: str) -> int:
                 connection.execute(f"UPDATE {table} SET {column} = {junk}")
                 spoilt += 1
     return spoilt
+
+
+async def test_anomalies_that_cannot_be_read_fail_no_job(tmp_path: Path) -> None:
+    source = MemorySource(lines(150, failing=range(65, 70)))
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, source) as daemon:
+        await daemon.once()
+        state = daemon.assembly.state
+        names = ("source", "reached", "id", "quiet", "body")
+        reached = int((START + HOUR + MINUTE).timestamp())
+        junk = tuple(("shop", reached, f"bad{n}", 0, body) for n, body in enumerate(("no JSON", "[]", "{}")))
+        await state.write([Write("anomalies", names, junk)])
+        for _ in range(3):
+            clock.moment += 5 * MINUTE
+            await run_jobs(daemon)
+        task = {"task": "group", "outcome": "failed"}
+        assert not daemon.telemetry.value("log_anomaly_exporter_job_runs_total", **task)
+        assert await incident_list(state)
