@@ -35,6 +35,8 @@ def _reason(error: Exception) -> str:
     text = str(error).lower()
     if "interrupted" in text:
         return "was closed while it was read"
+    if "locked" in text:
+        return "another program holds it (a shell of sqlite3, a copy that is being made); end that"
     if "closed database" in text:
         return "is closed"
     if "full" in text or "no space" in text or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):

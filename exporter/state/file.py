@@ -9,6 +9,7 @@ import re
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ READERS = 4
 
 KEY_BYTES = 16
 """Of the key that placeholders are made with."""
+
+WAIT_FOR_OTHERS = 30.0
+"""Seconds for which a program may hold the file that looks into it: a shell of sqlite3, a copy."""
 
 STEPS_UNHEEDING = 100_000
 """Steps of SQLite's machine, a few milliseconds, after which a read looks whether the file is being closed."""
@@ -105,7 +109,7 @@ class Rows:
     def _reader(self) -> Connection:
         if not hasattr(self._local, "reader"):
             opened = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=WAIT_FOR_OTHERS
             )
             # Not `interrupt()`, which misses a read that is just about to begin.
             opened.set_progress_handler(self._closing.is_set, STEPS_UNHEEDING)
@@ -162,7 +166,9 @@ class State(Rows):
 
     def _opened(self, derived: Sequence[str], fingerprint: str) -> Connection:
         with explained(self.path):
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=WAIT_FOR_OTHERS
+            )
             try:
                 self._prepare(connection, derived, fingerprint)
             except BaseException:
@@ -175,7 +181,7 @@ class State(Rows):
         return self._held.in_place()
 
     def _prepare(self, connection: sqlite3.Connection, derived: Sequence[str], fingerprint: str) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
         examine(connection)
         migrate(connection, self.path)
@@ -276,6 +282,19 @@ class State(Rows):
         """Bytes on disk, the write-ahead log included."""
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer go on side by side. SQLite itself does not wait here for somebody who is reading."""
+    deadline = time.monotonic() + WAIT_FOR_OTHERS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def key_of(text: str) -> bytes:

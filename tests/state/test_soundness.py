@@ -7,6 +7,7 @@ import random
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from exporter.state.file import State, meta_row
 from exporter.state.incidents import incident_list, incident_row
 from exporter.state.place import StateInUse
 from tests import samples
+from tests.servers.process import PATIENCE
 
 LEARNT = "CREATE TABLE learnt (source TEXT NOT NULL, n INTEGER NOT NULL, body TEXT, PRIMARY KEY (source, n)) STRICT;"
 INCIDENTS = 400
@@ -154,6 +156,18 @@ def test_the_lock_file_of_the_first_releases_is_heeded_and_held(path: Path) -> N
     with path.with_name(path.name + ".lock").open("a+") as theirs, pytest.raises(BlockingIOError):
         fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
     ours.close()
+
+
+def test_a_start_waits_for_whoever_looks_into_the_file(path: Path) -> None:
+    changed(path, "PRAGMA journal_mode = DELETE")
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN")
+    other.execute("SELECT COUNT(*) FROM incidents").fetchall()
+    waiting = ThreadPoolExecutor(1).submit(opened, path)
+    with pytest.raises(TimeoutError):
+        waiting.result(0.2)
+    other.close()
+    waiting.result(PATIENCE).close()
 
 
 @pytest.mark.parametrize("replaced", [True, False])
