@@ -335,7 +335,7 @@ def _rebuild(
     """
     learnt = "DELETE FROM checkpoints; DELETE FROM undo;"
     learnt += " DELETE FROM meta WHERE key GLOB 'alarm_*' OR key = 'regroup_from';"
-    connection.executescript(f"BEGIN; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
+    connection.executescript(f"BEGIN IMMEDIATE; {drops} {' '.join(derived)} {learnt} {marks} COMMIT;")
 
 
 def _quoted(text: str) -> str:
