@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -217,6 +217,10 @@ def _no_frames() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame
     return services, counts, transitions, sessions
 
 
+_OBSERVED = ("timestamp", "sequence", "service", "stream", "session", "trace", "severity", "shape")
+"""Columns of lines that are counted."""
+
+
 def observe(source: str, window: int, duration: timedelta, reduced: Reduced, mined: Mined) -> Observation:
     """Count one window. The order of the lines in `reduced` decides nothing but ties."""
     sampled = reduced.sampled.get(window, 1.0)
@@ -226,7 +230,8 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
     if lines.is_empty():
         return replace(empty(source, window, duration), sampled=sampled)
     named = (
-        lines.join(mined.templates, on=("service", "shape"), how="inner", maintain_order="left")
+        lines.select(_OBSERVED)
+        .join(mined.templates, on=("service", "shape"), how="inner", maintain_order="left")
         .with_columns(pl.col("service").alias("key"))
         .with_columns(_texts(lines["service"].unique(), reduced.names))
     )
@@ -308,17 +313,18 @@ def _sessions(lines: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
 
 def _transitions(lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Transitions of all services, and how many were left out."""
-    traced = lines.filter(pl.col("trace") != 0)
+    columns = ("trace", "timestamp", "stream", "sequence", "template", "key")
+    traced = lines.select(columns).filter(pl.col("trace") != 0)
     if traced.is_empty():
         return pl.DataFrame(schema=TRANSITIONS), 0
-    columns = ("trace", "timestamp", "stream", "sequence", "template", "key")
     trace, time, stream, sequence, template, key = (traced[name].to_numpy() for name in columns)
-    _, first, service = np.unique(key, return_index=True, return_inverse=True)
+    keys, service = np.unique(key, return_inverse=True)
     # Stream, sequence and template break ties, so that the order of pages does not.
     order = np.lexsort((template, sequence, stream, time, trace))
     chain = _Chain(trace[order], time[order], service.ravel()[order], template[order])
-    service, kind, previous, following, gap, count = _counted([*_own(chain), *_gaps(chain)])
-    names = traced["service"].gather(first)
+    counted = [_counted([*_own(part), *_gaps(part)]) for part in chain.parts()]
+    service, kind, previous, following, gap, count = _medians(counted)
+    names = _named(keys, lines)
     table = {
         "service": names.gather(service),
         "kind": pl.Series(_KINDS).gather(kind),
@@ -334,6 +340,12 @@ def _transitions(lines: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return kept, found.height - kept.height
 
 
+def _named(keys: npt.NDArray[np.uint64], lines: pl.DataFrame) -> pl.Series:
+    """The names of some services, in their order."""
+    names = lines.select("key", "service").unique("key")
+    return pl.DataFrame({"key": keys}).join(names, on="key", how="left", maintain_order="left")["service"]
+
+
 _KINDS = ("gap", "in", "out", "self")
 _GAP, _IN, _OUT, _SELF = range(4)
 
@@ -345,6 +357,19 @@ class _Chain(NamedTuple):
     time: Ints
     service: Ints
     template: Ints
+
+    def parts(self) -> Iterator[_Chain]:
+        """Whole traces, in all of which there are not many lines: steps take many times the room of lines."""
+        begins = np.flatnonzero(np.append(True, self.trace[1:] != self.trace[:-1]))
+        wanted = np.searchsorted(begins, np.arange(PIECE, len(self.trace), PIECE))
+        cuts = np.unique(begins[wanted[wanted < len(begins)]]).tolist()
+        for start, end in zip([0, *cuts], [*cuts, len(self.trace)], strict=True):
+            part = slice(start, end)
+            yield _Chain(self.trace[part], self.time[part], self.service[part], self.template[part])
+
+
+PIECE = 50_000
+"""Lines whose steps are counted at once."""
 
 
 class _Steps(NamedTuple):
@@ -381,14 +406,34 @@ def _gaps(chain: _Chain) -> Iterator[_Steps]:
         yield _Steps(service[across], kind, previous[across], following[across], gap[across])
 
 
-def _counted(steps: Iterable[_Steps]) -> tuple[Ints, ...]:
-    """Distinct transitions: service, kind, previous, next, median gap, count."""
+def _counted(steps: Iterable[_Steps]) -> list[Ints]:
+    """Distinct transitions with each of their gaps: service, kind, previous, next, gap, count."""
     parts = [np.broadcast_arrays(*one) for one in steps]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    columns = _sorted(columns)
+    start = _starts(columns)
+    return [*(column[start] for column in columns), np.diff(np.append(start, len(columns[0])))]
+
+
+def _medians(parts: Sequence[Sequence[Ints]]) -> tuple[Ints, ...]:
+    """Distinct transitions of all parts: service, kind, previous, next, median gap, count."""
+    *keys, gap, count = _sorted([np.concatenate(column) for column in zip(*parts, strict=True)])
+    start = _starts(keys)
+    total, passed = np.add.reduceat(count, start), np.cumsum(count)
+    before = passed[start] - count[start]
+    lower, upper = (np.searchsorted(passed, before + place, "right") for place in ((total - 1) // 2, total // 2))
+    return *(column[start] for column in keys), np.rint((gap[lower] + gap[upper]) / 2).astype(np.int64), total
+
+
+def _sorted(columns: Sequence[Ints]) -> list[Ints]:
+    """Rows in the order of their columns, the first of which weighs most."""
     order = np.lexsort(columns[::-1])
-    service, kind, previous, following, gap = (column[order] for column in columns)
-    keys = np.stack((service, kind, previous, following))
-    start = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
-    count = np.diff(np.append(start, len(gap)))
-    median = np.rint((gap[start + (count - 1) // 2] + gap[start + count // 2]) / 2).astype(np.int64)
-    return *keys[:, start], median, count
+    return [column[order] for column in columns]
+
+
+def _starts(columns: Sequence[Ints]) -> Ints:
+    """Where a row begins that differs from the one before."""
+    changed = np.zeros(len(columns[0]) - 1, np.bool_)
+    for column in columns:
+        changed |= column[1:] != column[:-1]
+    return np.flatnonzero(np.append(True, changed))

@@ -299,12 +299,11 @@ class SourcePipeline:
 
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
-        by_window = await self._reader.read(time_range, await self._reader.counts(time_range))
         found: list[Anomaly] = []
-        async with self._keeper.held() as brain:
-            for window in sorted(by_window, key=lambda one: one.start):
-                judgement = await asyncio.to_thread(brain.preview, window, by_window[window])
-                found += judgement.anomalies
+        async for by_window in self._reader.glance(time_range):
+            async with self._keeper.held() as brain:
+                for window in sorted(by_window, key=lambda one: one.start):
+                    found += (await asyncio.to_thread(brain.preview, window, by_window.pop(window))).anomalies
         return found
 
     async def brain(self) -> Brain:

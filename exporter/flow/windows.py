@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,6 +15,9 @@ from exporter.model.times import Window
 
 LINES_HELD = 200_000
 """Lines of windows that may still change that are held, so that they are judged again without being read again."""
+
+GLANCE_LINES = 50_000
+"""Lines that are read at most of each of the many windows around an alert, unless all of them are to be read."""
 
 
 class WindowReader:
@@ -76,7 +79,9 @@ class WindowReader:
     async def read(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> dict[Window, Reduced]:
         """What the windows of a range hold; one without lines is absent."""
         samples = await self._samples(time_range, counts)
-        merged = await asyncio.to_thread(reduction.merge, await self._parts(time_range, samples))
+        parts = await self._parts(time_range, samples)
+        merged = parts.pop() if len(parts) == 1 else await asyncio.to_thread(reduction.merge, parts)
+        parts.clear()
         self._telemetry.count("source_lines_read", merged.lines.height, source=self._source.name)
         for reason, amount in merged.dropped.items():
             self._telemetry.count("source_lines_dropped", amount, source=self._source.name, reason=reason)
@@ -86,6 +91,16 @@ class WindowReader:
             part, key = found.get(sample.window, reduction.empty()), sample.window.key
             found[sample.window] = replace(part, exact={key: sample.exact}, sampled={key: sample.share})
         return found
+
+    async def glance(self, time_range: TimeRange) -> AsyncIterator[dict[Window, Reduced]]:
+        """What the windows of a range hold, a few at a time, and of each no more lines than a glance needs."""
+        limit = min(self.limit, GLANCE_LINES) if self.limit else None
+        reader = WindowReader(self._source, self._settings, self._telemetry, self._readers, limit)
+        counts = await reader.counts(time_range)
+        while time_range.duration:
+            part = reader.at_once(time_range, counts, GLANCE_LINES)
+            yield await reader.read(part, counts)
+            time_range = TimeRange(part.end, time_range.end)
 
     async def _samples(self, time_range: TimeRange, counts: Mapping[datetime, int]) -> list[sampling.Sample]:
         """What is read of the windows that have too many lines."""

@@ -32,7 +32,7 @@ _NO_LINES, _NO_SHAPES, _NO_NAMES = (
     pl.DataFrame(schema=schema) for schema in (LINES_SCHEMA, SHAPES_SCHEMA, NAMES_SCHEMA)
 )
 
-_ORDER = (
+ORDER = (
     "timestamp",
     "stream",
     "sequence",
@@ -45,6 +45,10 @@ _ORDER = (
     "code",
     "duration",
 )
+
+
+PIECE = 50_000
+"""Lines that are sorted at once."""
 
 
 def empty() -> Reduced:
@@ -185,7 +189,7 @@ def merge(parts: Sequence[Reduced]) -> Reduced:
     if not parts:
         return empty()
     return Reduced(
-        pl.concat([part.lines for part in parts]).sort(_ORDER, nulls_last=True),
+        in_order(pl.concat([part.lines for part in parts])),
         pl.concat([part.shapes for part in parts]).unique("shape", keep="any").sort("shape"),
         pl.concat([part.names for part in parts]).unique("key", keep="any").sort("key"),
         best_of_each(pl.concat([part.exemplars for part in parts])),
@@ -194,6 +198,19 @@ def merge(parts: Sequence[Reduced]) -> Reduced:
         lateness=_summed([part.lateness for part in parts]),
         sampled={window: share for part in parts for window, share in part.sampled.items()},
     )
+
+
+def in_order(lines: pl.DataFrame) -> pl.DataFrame:
+    """In the one order of lines. Sorting by all columns takes several times the room of what is sorted: a piece of them
+    at a time, none of which ends inside of a moment."""
+    if not lines["timestamp"].is_sorted():
+        lines = lines.sort("timestamp")
+    times = lines["timestamp"].to_numpy()
+    moments = np.flatnonzero(times[1:] != times[:-1]) + 1
+    wanted = np.searchsorted(moments, np.arange(PIECE, lines.height, PIECE))
+    ends = [*np.unique(moments[wanted[wanted < len(moments)]]).tolist(), lines.height]
+    pieces = [lines[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return pl.concat([piece.sort(ORDER, nulls_last=True) for piece in pieces])
 
 
 def _largest(counts: Sequence[Mapping[int, int]]) -> dict[int, int]:
@@ -216,7 +233,7 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
     """
     if reduced.lines.is_empty():
         return {}
-    lines = reduced.lines if reduced.lines["timestamp"].is_sorted() else reduced.lines.sort(_ORDER, nulls_last=True)
+    lines = reduced.lines if reduced.lines["timestamp"].is_sorted() else in_order(reduced.lines)
     exemplars = with_continuations(reduced, window).partition_by("window", as_dict=True)
     late: dict[int, dict[tuple[int, float], int]] = {}
     for (start, bound), amount in reduced.lateness.items():

@@ -120,7 +120,7 @@ class SourceSettings(Settings):
     they are only counted."""
     link: str | None = None
     """Where people read these logs: a URL with {start}, {end} and {service}."""
-    max_lines_per_window: Annotated[int, Unit("lines")] | None = Field(default=1_000_000, ge=1)
+    max_lines_per_window: Annotated[int, Unit("lines")] | None = Field(default=200_000, ge=1)
     """Of a window that has more lines, whole seconds are read that together have at most so many: its lines are still
     counted exactly and new messages found, but order, sessions and absence are not judged. It bounds how much
     memory and time one window takes. Null: everything is read."""

@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.detection import observation
 from exporter.detection.observation import BOUNDARY, GAP_STEPS, Observation, observe, survivors
 from exporter.ingest.reduction import merge, reduce, windows
 from exporter.ingest.settings import ReductionSettings
@@ -135,6 +137,23 @@ def test_bytes_give_back_the_same_observation_and_are_the_same_bytes() -> None:
     for name in ("services", "counts", "transitions", "sessions"):
         assert getattr(back, name).equals(getattr(seen, name)), name
     assert back.to_bytes() == seen.to_bytes()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=60),
+    st.integers(1, 9),
+)
+def test_traces_that_are_counted_part_by_part_give_the_numbers_of_all(
+    told: list[tuple[int, int, int]], piece: int
+) -> None:
+    rows = [
+        line(0.7 * second + 0.01 * number, f"service {service}", f"step {number % 2} done", trace=f"t{trace}")
+        for number, (trace, service, second) in enumerate(told)
+    ]
+    whole, _ = observed(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observation, "PIECE", piece)
+        assert observed(rows)[0].to_bytes() == whole.to_bytes()
 
 
 @given(st.permutations(CHECKOUT))

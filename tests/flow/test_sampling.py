@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import SOURCES, parse, resolve
+from exporter.flow import windows
 from exporter.flow.windows import WindowReader
 from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
@@ -163,6 +164,18 @@ async def test_of_a_window_above_the_limit_only_chosen_seconds_are_read(tmp_path
     assert sum((span.duration for span in spans), timedelta(0)) == 10 * SECOND
     assert world.counted("source_windows_sampled") == 1
     assert world.counted("source_lines_left_out") == 500
+
+
+async def test_what_is_read_around_an_alert_is_a_sample_too_and_never_all_at_once(
+    tmp_path: Path, worlds: list[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "GLANCE_LINES", 50)
+    world = World(tmp_path, steady(0, 180, 10))
+    worlds.append(world)
+    await world.pipeline.start(START + 3 * MINUTE, START + 3 * MINUTE)
+    await world.pipeline.preview(TimeRange(START, START + 3 * MINUTE))
+    assert world.counted("source_lines_read") == 3 * 50
+    assert max(span.duration for span in world.source.queries) < MINUTE
 
 
 async def test_without_a_limit_nothing_is_counted_beforehand(tmp_path: Path, worlds: list[World]) -> None:

@@ -300,6 +300,22 @@ def test_pages_their_order_and_their_borders_decide_nothing(seed: int, size: int
     assert {key: frames(value) for key, value in one.items()} == {key: frames(value) for key, value in other.items()}
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=40), st.integers(1, 9))
+def test_lines_that_are_sorted_piece_by_piece_have_the_order_of_all(moments: list[tuple[int, int]], piece: int) -> None:
+    lines = reduce(
+        page(
+            [f"line {number % 7}" for number in range(len(moments))],
+            timestamp=[moment for moment, _ in moments],
+            sequence=[sequence for _, sequence in moments],
+            stream=["one" if number % 3 else None for number in range(len(moments))],
+        ),
+        SETTINGS,
+    ).lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduction, "PIECE", piece)
+        assert reduction.in_order(lines).equals(lines.sort(reduction.ORDER, nulls_last=True))
+
+
 def test_windows_hold_each_line_once() -> None:
     reduced = merge([reduce(page([f"line {number}" for number in range(200)]), SETTINGS)])
     by_window = windows(reduced, MINUTE)
