@@ -19,11 +19,11 @@ from typing import Any, ParamSpec, TypeVar
 from exporter.model import Aside, SqlValue, StateError, Write
 from exporter.state.bodies import VERSION
 from exporter.state.explained import StateDamagedError, explained
+from exporter.state.journal import keep
 from exporter.state.migrations import known_version, migrate
 from exporter.state.place import Held, make_private
 from exporter.state.salvage import salvage
 from exporter.state.soundness import columns_of, examine, given_as_made, has_columns, plausible
-from exporter.state.undo import keep
 
 log = logging.getLogger(__name__)
 
