@@ -27,7 +27,7 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
         await state.prune("near_misses", only=f"id NOT IN {strongest}")
     kept = seconds(now - retention)
     await state.prune("incidents", "updated_at", kept)
-    for table in ("reports", "deliveries", "questions"):
+    for table in ("news", "reports", "deliveries", "questions"):
         await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
     await state.prune("digests", only="id NOT IN (SELECT digest FROM deliveries WHERE digest != '')")
     await state.prune("changes", "at", kept)

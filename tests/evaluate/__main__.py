@@ -214,6 +214,19 @@ def burst(data: Path) -> Iterator[Figure]:
         yield Figure(grown.name, grown.value) if told else grown
 
 
+def month(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.month import grown, keep
+
+    kept = asyncio.run(keep([10, 20, 30]))
+    for one in kept:
+        yield Figure(f"month, day {one.day}: bytes of the state file", f"{one.bytes:,}")
+        for table, rows in one.rows.items():
+            yield Figure(f"  {table}", f"{rows:,}")
+    yield figure("month: file on day 30 against day 20", kept[2].bytes / kept[1].bytes, 1.1, at_most=True)
+    for table, (before, after) in grown(kept[1], kept[2]).items():
+        yield Figure(f"month: rows of {table} on day 20, 30", f"{before:,}, {after:,}", "<= 1.1", False)
+
+
 def _checkouts() -> Iterator[tuple[str, Path]]:
     """This checkout, and an old one beside it if LAE_OLD_CHECKOUT names it; with what its lines begin with."""
     from tests.matrix.daemon import REPOSITORY
@@ -256,10 +269,11 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "state": state,
     "delivery": delivery,
     "burst": burst,
+    "month": month,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state"),
+    *("delivery", "burst", "state", "month"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
