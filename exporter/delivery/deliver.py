@@ -41,7 +41,8 @@ DELIVERY_TIMEOUT = timedelta(seconds=30)
 """For all requests that one delivery takes; each has its own, shorter deadline in its sink."""
 
 MAX_BACKOFF = timedelta(minutes=5)
-"""Between two attempts on one incident that a place refuses while it takes others."""
+"""Between two attempts on one incident that a place refuses for good while it takes others; of what may pass no wait is
+longer than for the place itself."""
 
 ABANDON_AFTER = 12
 """Refusals of one revision (not outages) after which a sink that wants every change goes on to the next."""
@@ -265,6 +266,9 @@ class Deliverer:
         except NotYetError as error:
             self._wait(incident.id, error)
             return None
+        except StateError:
+            # It is not the place that failed.
+            raise
         except Exception as error:
             abandons = self.sink.wants == "every" and before.attempts + 1 >= ABANDON_AFTER
             if isinstance(error, PermanentError) and abandons and not before.has(news.revision, news.part):
@@ -284,7 +288,7 @@ class Deliverer:
             raise
         except Exception as error:
             attempts = digests.failed(identity)
-            wait = getattr(error, "retry_after", None) or backoff(attempts, MAX_BACKOFF, self._chance)
+            wait = getattr(error, "retry_after", None) or backoff(attempts, LONGEST_WAIT, self._chance)
             self._not_before[identity] = self._clock.now() + wait
             self._count(error)
             return 0
@@ -325,7 +329,7 @@ class Deliverer:
         if isinstance(error, PermanentError):
             wait = MAX_BACKOFF
         else:
-            wait = getattr(error, "retry_after", None) or backoff(before.attempts, MAX_BACKOFF, self._chance)
+            wait = getattr(error, "retry_after", None) or backoff(before.attempts, LONGEST_WAIT, self._chance)
         again_at = math.ceil((self._clock.now() + wait).timestamp())
         return replace(before, attempts=before.attempts + 1, next_attempt=again_at, error=_said(error))
 

@@ -60,7 +60,7 @@ def _worded(jump: Jump) -> str:
 
     >>> from exporter.model import EPOCH
     >>> _worded(Jump(EPOCH, timedelta(hours=-1), "followed"))
-    'the clock of this machine went back by 1h at 1970-01-01T00:00:00Z'
+    'the clock of this machine went back by 1 h at 1970-01-01T00:00:00.000Z'
     """
     way = f"{'ahead' if jump.by > timedelta(0) else 'back'} by {duration(abs(jump.by))}"
     moved = f"the clock of this machine went {way} at {rfc3339(jump.start)}"
