@@ -33,7 +33,7 @@ from exporter.model import (
 from exporter.model.times import seconds
 from exporter.state.deliveries import Delivery, delivery_of, delivery_row, failing, incidents_at_their_time
 from exporter.state.file import State
-from exporter.state.news import News, incidents_with_news, newest_news, newest_number, next_news
+from exporter.state.news import News, incidents_with_news, newest_news, newest_number, next_news, oldest_number
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ class Deliverer:
             url=f"{self._external_url}/incidents/{incident.id}" if self._external_url else None,
             source_links=self._links(incident),
             receipt=receipt,
-            in_doubt=before.attempts > 0 or news.number <= self._before_us,
+            in_doubt=before.attempts > 0 or await self._may_have_been_told(incident.id),
         )
         had = replace(before, revision=news.revision, part=news.part, attempts=0, error="", digest="")
         had = replace(had, delivered_at=seconds(now), next_attempt=0)
@@ -277,6 +277,10 @@ class Deliverer:
             return self._failed(before, error)
         again_at = self._again_at(incident.status, first_told, seconds(now))
         return replace(had, receipt=_pack(first_told, returned or receipt), next_attempt=again_at)
+
+    async def _may_have_been_told(self, incident: str) -> bool:
+        """Whether an earlier process, which was killed perhaps, knew of the incident: of whatever revision."""
+        return await oldest_number(self._state, incident) <= self._before_us
 
     async def _tell_digest(self, digests: Digests, identity: str) -> int:
         try:

@@ -15,12 +15,8 @@ from exporter.state.file import Rows
 
 @dataclass(frozen=True)
 class News:
-    """One revision of an incident to be told; of its reports the first is part 0, later ones follow.
+    """One revision of an incident to be told; of its reports the first is part 0, later ones follow."""
 
-    `number` is higher than that of all news that were written before.
-    """
-
-    number: int
     revision: int
     part: int
     change: Change
@@ -62,6 +58,12 @@ async def newest_number(rows: Rows) -> int:
     return int(found[0][0] or 0)
 
 
+async def oldest_number(rows: Rows, incident: str) -> int:
+    """The number of the first news of an incident."""
+    found = await rows.read("SELECT MIN(number) FROM news WHERE incident = ?", (incident,))
+    return int(found[0][0] or 0)
+
+
 async def incidents_with_news(rows: Rows, after: int) -> list[str]:
     """Incidents of which there are news with a higher number than `after` that can be told, in order."""
     query = "SELECT incident FROM news WHERE number > ? AND report IS NOT NULL ORDER BY number"
@@ -81,13 +83,13 @@ async def newest_news(rows: Rows, incident: str, had: Delivery | None = None) ->
 
 async def _first(rows: Rows, incident: str, had: Delivery, order: str) -> News | None:
     query = (
-        "SELECT number, revision, part, change, body, report FROM news "
+        "SELECT revision, part, change, body, report FROM news "
         "WHERE incident = ? AND (revision, part) > (?, ?) AND report IS NOT NULL "
         f"ORDER BY revision {order}, part {order}"
     )
-    for number, revision, part, change, body, report in await rows.read(query, (incident, had.revision, had.part)):
+    for revision, part, change, body, report in await rows.read(query, (incident, had.revision, had.part)):
         key = f"{incident}:{revision}:{part}"
         told = readable(rows, "news", key, Incident, body), readable(rows, "news", key, Report, report)
         if None not in told:
-            return News(number, revision, part, change, *told)
+            return News(revision, part, change, *told)
     return None

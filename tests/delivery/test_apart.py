@@ -192,6 +192,21 @@ async def test_what_an_earlier_process_may_have_told_is_in_doubt_and_so_is_what_
     assert doubts == {"i0000": True, "i0001": True, "i0002": False}
 
 
+async def test_an_incident_that_an_earlier_process_knew_of_is_in_doubt_in_a_later_revision_too(state: State) -> None:
+    sink = RecordingSink()
+    await state.write(many(1))
+    one = deliverer(sink, state, StepClock())
+    sink.errors = [NotYetError("it was killed while it told of it", MINUTE)]
+    assert await one.deliver() == 0
+    await state.write(many(1, story()[1]))
+    assert await deliverer(sink, state, StepClock()).deliver() == 1
+    again = deliverer(sink, state, StepClock())
+    await again.deliver()
+    await state.write(many(1, story()[2]))
+    await again.deliver()
+    assert [told.in_doubt for told in sink.told] == [True, True]
+
+
 def spoiled(incident: str, revision: int, **columns: str) -> Write:
     """A row of news of which something is no JSON, or JSON of something else."""
     row = {"body": "{}", "report": "{}", "change": "opened", **columns}
