@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from exporter.model.times import moment
 from exporter.state.bodies import unpack
 from exporter.state.file import Rows
 
 REMEDY = "put it right in the state file or restore a copy of that, or leave it: it goes with what is as old"
+
+
+def dated(rows: Rows, table: str, key: str, value: int) -> datetime | None:
+    """The moment in a column of a row; None, and noted as set aside, where it is no time."""
+    try:
+        return moment(value)
+    except (OverflowError, TypeError) as error:
+        rows.aside.note(table, key, error, REMEDY)
+        return None
 
 
 def readable(rows: Rows, table: str, key: str, kind: Any, body: str) -> Any:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from exporter.model import Change, Incident, Report, Write
-from exporter.model.times import moment, seconds
-from exporter.state.aside import readable
+from exporter.model.times import seconds
+from exporter.state.aside import dated, readable
 from exporter.state.bodies import pack
 from exporter.state.deliveries import Delivery
 from exporter.state.file import Rows
@@ -47,8 +47,9 @@ async def unreported_news(rows: Rows, number: int) -> tuple[Incident, Change, da
     """One of them; None where it cannot be read or is gone."""
     found = await rows.read("SELECT incident, revision, part, body, change, at FROM news WHERE number = ?", (number,))
     for incident, revision, part, body, change, at in found:
-        read = readable(rows, "news", f"{incident}:{revision}:{part}", Incident, body)
-        return (read, change, moment(at)) if read is not None else None
+        key = f"{incident}:{revision}:{part}"
+        read, when = readable(rows, "news", key, Incident, body), dated(rows, "news", key, at)
+        return (read, change, when) if read is not None and when is not None else None
     return None
 
 

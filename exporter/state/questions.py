@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from exporter.model import RULES, Incident, Report, Write
-from exporter.model.times import moment
-from exporter.state.aside import readable
+from exporter.state.aside import dated, readable
 from exporter.state.file import Rows
 
 
@@ -72,5 +71,6 @@ async def to_narrate(rows: Rows, incident: str) -> tuple[Incident, Report, datet
     for body, report, at in await rows.read(query, (RULES, incident)):
         told = readable(rows, "incidents", incident, Incident, body)
         written = readable(rows, "reports", incident, Report, report)
-        return None if told is None or written is None else (told, written, moment(at))
+        when = dated(rows, "incidents", incident, at)
+        return None if told is None or written is None or when is None else (told, written, when)
     return None

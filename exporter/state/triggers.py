@@ -6,8 +6,8 @@ from datetime import datetime
 
 from exporter.model import Write
 from exporter.model.questions import AlertTrigger
-from exporter.model.times import moment, seconds
-from exporter.state.aside import readable
+from exporter.model.times import seconds
+from exporter.state.aside import dated, readable
 from exporter.state.bodies import pack
 from exporter.state.file import Rows
 
@@ -33,6 +33,7 @@ async def waiting(rows: Rows) -> list[tuple[AlertTrigger, datetime]]:
     """Alerts that wait, and when each was received, the longest waiting first."""
     query = "SELECT fingerprint, body, received_at FROM triggers WHERE done = 0 ORDER BY received_at"
     found = [
-        (readable(rows, "triggers", key, AlertTrigger, body), moment(at)) for key, body, at in await rows.read(query)
+        (readable(rows, "triggers", key, AlertTrigger, body), dated(rows, "triggers", key, at))
+        for key, body, at in await rows.read(query)
     ]
-    return [(alert, at) for alert, at in found if alert is not None]
+    return [(alert, at) for alert, at in found if alert is not None and at is not None]
