@@ -18,13 +18,15 @@ class Outages:
         self._sink = sink
         self._state = state
         self._rules = rules
+        self._outage: TimeRange | None = None
+        """The last one, as of the last look."""
         self._held: dict[str, None] = {}
         self.missed: set[str] = set()
         """Incidents that came and went in an outage: only their last state is told."""
 
     async def is_to_be_told(self, incident: str) -> bool:
         """False while it waits for the end of the outage that it began in, or where nobody is to be told of it."""
-        outage = await last_outage(self._state)
+        outage = self._outage
         if outage is None:
             return True
         before = await delivery_of(self._state, self._sink.name, self._sink.peer, incident)
@@ -44,11 +46,9 @@ class Outages:
         return True
 
     async def over(self) -> list[str]:
-        """What had waited, once the outage is read to its end."""
-        if not self._held:
-            return []
-        outage = await last_outage(self._state)
-        if outage and await self._catches_up(outage):
+        """Look at the last outage. Returns what had waited, once that is read to its end."""
+        self._outage = await last_outage(self._state)
+        if not self._held or (self._outage and await self._catches_up(self._outage)):
             return []
         held, self._held = list(self._held), {}
         return [incident for incident in held if await self.is_to_be_told(incident)]
