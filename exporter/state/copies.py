@@ -15,7 +15,7 @@ from exporter.model.questions import AlertTrigger
 from exporter.state.bodies import unpack
 from exporter.state.explained import explained
 from exporter.state.migrations import known_version
-from exporter.state.place import PRIVATE, Held, without_companions
+from exporter.state.place import Held, copied, without_companions
 
 BODIES: tuple[tuple[str, str, str, Any], ...] = (
     ("incidents", "id", "body", Incident),
@@ -45,7 +45,8 @@ def back_up(path: Path, target: Path) -> int:
     with explained(path), opened(path) as source:
         known_version(source, path)
         with explained(target):
-            return _copied(source, target)
+            copied(source, target)
+            return target.stat().st_size
 
 
 def look(path: Path) -> Found:
@@ -96,7 +97,7 @@ def _replace(path: Path, copy: Path, there: bool) -> Path | None:
         _keep(path, kept)
     with opened(copy) as source:
         without_companions(path)
-        _copied(source, path)
+        copied(source, path)
     return kept if there else None
 
 
@@ -104,7 +105,7 @@ def _keep(path: Path, kept: Path) -> None:
     """What is replaced, its write-ahead log included; a damaged one as it lies there."""
     try:
         with opened(path) as connection:
-            _copied(connection, kept)
+            copied(connection, kept)
     except sqlite3.Error:
         os.link(path, kept.with_name(f"{kept.name}.damaged"))
 
@@ -116,15 +117,3 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise StateError(f"{path} is not there, or is no file")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
         yield connection
-
-
-def _copied(source: sqlite3.Connection, target: Path) -> int:
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=PRIVATE)
-    with closing(sqlite3.connect(part)) as copy:
-        source.backup(copy)
-        # One file, whatever the other one was.
-        copy.execute("PRAGMA journal_mode = DELETE")
-    part.replace(target)
-    return target.stat().st_size

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.model import StateError
+from exporter.state.place import copied
 
 GIVEN = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -158,22 +159,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Take the steps that a file has not had, each in one transaction; before the first, copy a file that has rows."""
     version = known_version(connection, path)
     if 0 < version < len(MIGRATIONS):
-        _copy(connection, copy_of(path, version))
+        copied(connection, copy_of(path, version))
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         take(connection, step, number)
-
-
-def _copy(connection: sqlite3.Connection, target: Path) -> None:
-    """All of it, the write-ahead log included. It has its name only once it is whole."""
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
-    copy = sqlite3.connect(part)
-    try:
-        connection.backup(copy)
-    finally:
-        copy.close()
-    part.replace(target)
 
 
 def take(connection: sqlite3.Connection, step: Step, number: int) -> None:

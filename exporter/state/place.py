@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import stat
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -79,6 +80,17 @@ def make_private(path: Path) -> None:
         with suppress(FileNotFoundError):
             if stat.S_IMODE(name.stat().st_mode) & 0o077:
                 name.chmod(PRIVATE)
+
+
+def copied(source: sqlite3.Connection, target: Path) -> None:
+    """All of a file, its write-ahead log included, as one file. The copy has its name only once it is whole."""
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=PRIVATE)
+    with closing(sqlite3.connect(part)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    part.replace(target)
 
 
 def write_private(path: Path, text: str) -> None:
