@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -18,13 +16,6 @@ from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
 from tests.delivery.parts import MINUTE, RecordingSink, StepClock, deliverer, many, reported, story
 from tests.servers.process import PATIENCE
-
-
-@pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    state = State(tmp_path / "state.db")
-    yield state
-    state.close()
 
 
 class Peer(RecordingSink):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +17,6 @@ from exporter.model import (
 from exporter.state.file import Connection, State
 from exporter.state.news import news_row
 from tests.delivery.parts import MINUTE, RecordingSink, StepClock, deliverer, reported, story
-
-
-@pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    state = State(tmp_path / "state.db")
-    yield state
-    state.close()
 
 
 async def test_a_sink_of_the_latest_state_is_told_the_newest_revision_once(state: State) -> None:

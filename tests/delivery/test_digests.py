@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -20,13 +18,6 @@ from exporter.state.outages import outage_row
 from tests.delivery.parts import MINUTE, START, ReadingSink, RecordingSink, StepClock, deliverer, many, reported, story
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    state = State(tmp_path / "state.db")
-    yield state
-    state.close()
 
 
 async def test_few_incidents_are_told_one_by_one(state: State) -> None:

@@ -72,13 +72,6 @@ class Recalling(Memory):
         return (samples.similar(),)
 
 
-@pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    state = State(tmp_path / "state.db")
-    yield state
-    state.close()
-
-
 @asynccontextmanager
 async def enriching(
     state: State, memory: Recalling | None = None, model: Model | None = None, clock: StepClock | None = None
