@@ -89,8 +89,6 @@ class Deliverer:
         self._pending: dict[str, None] = {}
         """Incidents to be looked at, the first first."""
         self._not_before: dict[str, datetime] = {}
-        self._back = False
-        """Whether the place answers again since the last look."""
         self._anyway: set[str] = set()
         """Incidents that failed while the place was down, which need wait no more."""
 
@@ -176,11 +174,6 @@ class Deliverer:
         now = seconds(self._clock.now())
         for incident in await incidents_at_their_time(self._state, self.sink.name, self.sink.peer, now):
             self._pending.setdefault(incident)
-        if self._back:
-            failed = await failing(self._state, self.sink.name, self.sink.peer)
-            self._anyway.update(failed)
-            self._pending.update(dict.fromkeys(failed))
-            self._back = False
         # Only now: what a look that breaks off has not reached is looked at again.
         self._seen = newest
 
@@ -316,16 +309,19 @@ class Deliverer:
             self._breaker.failed(self._clock.now(), getattr(error, "retry_after", None))
             raise
         except PermanentError:
-            self._answered()
+            await self._answered()
             raise
-        self._answered()
+        await self._answered()
         self._telemetry.observe("delivery_seconds", time.monotonic() - began, sink=self.sink.name)
         self._telemetry.count("deliveries", sink=self.sink.name, outcome="ok")
         return returned
 
-    def _answered(self) -> None:
-        """What failed while the place was down is due at the next look, whatever its own wait is."""
-        self._back |= self._breaker.answered()
+    async def _answered(self) -> None:
+        """What failed while the place was down is due as soon as it is back, whatever its own wait is."""
+        if self._breaker.answered():
+            for incident in await failing(self._state, self.sink.name, self.sink.peer):
+                self._anyway.add(incident)
+                self._pending.setdefault(incident)
 
     def _wait(self, name: str, error: NotYetError) -> None:
         self._not_before[name] = self._clock.now() + (error.retry_after or LOOK_EVERY)
