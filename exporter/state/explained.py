@@ -21,14 +21,16 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the disk and SQLite raise into a StateError."""
     try:
         yield
-    except (sqlite3.Error, OSError, OverflowError) as error:
+    except (sqlite3.Error, OSError, OverflowError, UnicodeDecodeError) as error:
         kind = StateDamagedError if is_damage(error) else StateError
         raise kind(f"state file {path}: {_reason(error)}") from error
 
 
 def is_damage(error: Exception) -> bool:
+    # Names in a file whose bytes are wrong are no text.
     text = str(error).lower()
-    return isinstance(error, sqlite3.DatabaseError) and "malformed" in text and "json" not in text
+    damaged = isinstance(error, sqlite3.DatabaseError) and "malformed" in text and "json" not in text
+    return damaged or isinstance(error, UnicodeDecodeError)
 
 
 def _reason(error: Exception) -> str:

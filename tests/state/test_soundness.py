@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exporter.model import StateError, Write
@@ -234,6 +234,7 @@ def test_a_truncated_file_is_opened_or_a_sentence_says_what_to_do(path: Path, sh
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=3937733, holes=19)
 @given(seed=st.integers(0, 2**32), holes=st.integers(1, 30))
 def test_whatever_bytes_are_wrong_it_opens_or_a_sentence_says_what_to_do(path: Path, seed: int, holes: int) -> None:
     chance = random.Random(seed)
