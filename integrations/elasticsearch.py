@@ -44,6 +44,8 @@ FORMAT = "strict_date_optional_time_nanos"
 class ElasticsearchSettings(ConnectionSettings, RecordSourceSettings):
     """Indices of an Elasticsearch that hold logs."""
 
+    MAY_CHANGE = RecordSourceSettings.MAY_CHANGE | ConnectionSettings.model_fields.keys() | {"slices"}
+
     type: Literal["elasticsearch"] = "elasticsearch"
     index: str | tuple[str, ...] = "filebeat-*"
     """Index patterns, aliases or data streams."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from exporter.config import Config
@@ -20,13 +21,46 @@ from exporter.model import (
     SinkSettings,
     Source,
     SourceSettings,
+    StateError,
     SystemClock,
     floor,
 )
-from exporter.run.assembly import reduction_settings
+from exporter.run.assembly import learnt_with, reduction_settings, same_form
+from exporter.state.file import Rows
+from exporter.state.learnt import begun, differing
 
 Connected = Source | Sink | IncidentStore | LLM
 Part = SourceSettings | SinkSettings | MemorySettings | LLMSettings
+
+
+def about_state(config: Config) -> list[str]:
+    """Where the state file is, and what the next start would learn anew or first, each a line."""
+    lines = [f"state file: {config.state.absolute()}"]
+    if not config.state.exists():
+        return [*lines, "  is not there yet: all sources learn first"]
+    rows = Rows(config.state)
+    try:
+        return [*lines, *(f"  {one}" for one in _learning(rows, config))]
+    except StateError as error:
+        return [*lines, f"  {error}"]
+    finally:
+        rows.close()
+
+
+def _learning(rows: Rows, config: Config) -> Iterator[str]:
+    if not same_form(rows, config):
+        yield "is of another release: all sources would be learnt anew, incidents stay"
+        return
+    wanted = learnt_with(config)
+    for source, names in differing(rows, wanted).items():
+        differs = f"{', '.join(names)} differ{'s' if len(names) == 1 else ''}"
+        yield f"{source}: would be learnt anew, for {differs} from what it was learnt with"
+    known = begun(rows)
+    for source in wanted:
+        if source not in known:
+            yield f"{source}: would learn first{', beside what goes on' if known else ''}"
+    for source in sorted(known - wanted.keys()):
+        yield f"{source}: is not configured any more; what was learnt of it is kept"
 
 
 async def connect(config: Config) -> list[Check]:

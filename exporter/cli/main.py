@@ -327,10 +327,14 @@ def _check(commands: Any) -> None:
 
 
 def _check_command(options: argparse.Namespace) -> int:
+    from exporter.cli.check import about_state
     from exporter.config import effective, load
+    from exporter.wording.text import clean
 
     config = load(options.config, warn=lambda text: print(f"warning: {text}", file=sys.stderr))
-    print(effective(config), end="")
+    print(effective(config), end="", flush=True)
+    for line in about_state(config):
+        print(clean(line), file=sys.stderr)
     if not options.connect:
         return 0
     return asyncio.run(_connect(config))

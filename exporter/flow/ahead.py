@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from exporter.flow.brain import BrainKeeper
 from exporter.model import TimeRange, format_duration
-from exporter.state.checkpoints import AHEAD, decided_until, decision_row, unlearnt
+from exporter.state.checkpoints import AHEAD, decided_until, decision_row
 from exporter.state.file import State
 from exporter.state.incidents import grouped_row, grouped_through
+from exporter.state.learnt import unlearnt
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ async def forget(state: State, source: str, keeper: BrainKeeper, lock: asyncio.L
     """What cannot be told from what it should be: all that was learnt of a source, as at another fingerprint."""
     log.warning("%s: it was learnt from time that has not come yet: all is learnt anew", source)
     async with keeper.taken_back(), lock:
-        writes = await unlearnt(state, source)
+        writes = unlearnt(state, source)
         grouped = await grouped_through(state)
         if grouped is not None:
             writes.append(grouped_row(min(grouped, now)))

@@ -13,8 +13,8 @@ from exporter.detection.observation import observe
 from exporter.mining.miner import Miner
 from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
-from exporter.state.checkpoints import unlearnt
 from exporter.state.file import State
+from exporter.state.learnt import unlearnt
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class BrainKeeper:
                 await asyncio.to_thread(brain.load, rows)
             except Exception as error:
                 # Whatever is wrong with a row: what was learnt can be learnt again.
-                await self._state.write(await unlearnt(self._state, self._source))
+                await self._state.write(unlearnt(self._state, self._source))
                 self._state.aside.note("learnt", self._source, error, "nothing is to be done: it is learnt anew")
                 raise TransientError(f"{self._source}: what was learnt cannot be read, and is learnt anew") from error
             self._brain = brain

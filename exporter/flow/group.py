@@ -18,7 +18,7 @@ from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Told, advance
 from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
 from exporter.state.aside import readable
-from exporter.state.checkpoints import learnt_from, releases, starts
+from exporter.state.checkpoints import learnt, learnt_from, releases, starts
 from exporter.state.file import State
 from exporter.state.incidents import (
     Calibration,
@@ -42,6 +42,7 @@ from exporter.state.regroup import (
     grouping_step_row,
     regroup_from,
     regrouped_row,
+    ungrouped_row,
     without_grouping_steps,
     without_grouping_steps_from,
 )
@@ -249,9 +250,9 @@ class Grouper:
         return await calibration(self._state) is not None
 
     async def set_threshold(self, budget: float) -> None:
-        """Set it once warm-up is over, and anew from what warm-up found when another budget is configured."""
+        """Set it once warm-up is over, and anew when a source has learnt since, or another budget is configured."""
         known = await calibration(self._state)
-        if known is None or known.budget not in ("", repr(budget)):
+        if known is None or not known.holds(repr(budget), self._windows, await learnt(self._state)):
             await self.calibrate(budget)
 
     async def calibrate(self, budget: float) -> float:
@@ -259,30 +260,34 @@ class Grouper:
 
         Its first part says nothing about later: there everything was still new.
         """
-        cold_until, days = await self._representative()
-        quiet = await anomalies_of_warmup(self._state, cold_until)
+        usual, days = await self._representative()
+        since = {source: usual.get(source, EPOCH) for source in self._windows}
+        quiet = await anomalies_of_warmup(self._state, since)
         known = await self._known_services()
         tests = sum(services * (timedelta(days=1) / self._windows[name]) for name, services in known.items())
         services = sum(known.values())
         threshold = alarm_threshold(quiet, days, budget, self._settings, tests, services)
+        spans = {source: span for source, span in (await learnt(self._state)).items() if source in self._windows}
+        found = Calibration(threshold, services, repr(budget), spans)
         # What was grouped by another threshold stays as it was told.
-        kept = [await without_grouping_steps_from(self._state, None), regrouped_row()]
-        await self._state.write([*kept, *calibration_rows(Calibration(threshold, services, repr(budget)))])
+        await self._state.write([ungrouped_row(), regrouped_row(), *calibration_rows(found)])
         return threshold
 
-    async def _representative(self) -> tuple[datetime, float]:
-        """From when on warm-up shows what is usual, and how many days of it were read."""
-        cold_until, longest = EPOCH, timedelta(0)
-        for spans in (await learnt_from(self._state)).values():
+    async def _representative(self) -> tuple[dict[str, datetime], float]:
+        """From when on the warm-up of each source shows what is usual, and how many days of it were read."""
+        usual, longest = {}, timedelta(0)
+        for source, spans in (await learnt_from(self._state)).items():
+            if source not in self._windows:
+                continue
             total = sum((span.duration for span in spans), timedelta(0))
             left = total * COLD_SHARE
             for span in spans:
                 if span.duration >= left:
-                    cold_until = max(cold_until, floor(span.start + left, SECOND))
+                    usual[source] = floor(span.start + left, SECOND)
                     break
                 left -= span.duration
             longest = max(longest, total * (1 - COLD_SHARE))
-        return cold_until, longest / DAY
+        return usual, longest / DAY
 
     async def _known_services(self) -> dict[str, int]:
         """Services of each source, as far as warm-up has seen them."""

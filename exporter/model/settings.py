@@ -9,7 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -103,6 +103,10 @@ class SessionSettings(Settings):
 class SourceSettings(Settings):
     """What can be said of every source."""
 
+    MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"name", "query_offset", "link", "max_lines_per_window"})
+    """Settings that what was learnt does not depend on: how the source is reached, when and how fast it is read.
+    Estimates from a sample mean the same as counts."""
+
     type: str
     """Which kind of source it is."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
@@ -141,6 +145,11 @@ class SourceSettings(Settings):
             except (KeyError, IndexError, ValueError) as error:
                 raise ValueError("knows {start}, {end} and {service}; write other braces twice") from error
         return value
+
+    def learnt_with(self) -> dict[str, Any]:
+        """What was learnt holds for these settings alone: those of them that are not as they come."""
+        own = self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.MAY_CHANGE))
+        return {**own, "type": self.type}
 
     @abstractmethod
     def build(self, context: Context) -> Source:
@@ -246,6 +255,8 @@ class FieldMap(Settings):
 
 class RecordSourceSettings(SourceSettings):
     """What can be said of a source whose records have fields of any shipper, or are lines that are taken apart."""
+
+    MAY_CHANGE = SourceSettings.MAY_CHANGE | {"page_size"}
 
     fields: FieldMap = FieldMap()
     """Where a record keeps what."""

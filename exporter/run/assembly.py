@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -49,22 +50,34 @@ from exporter.model import (
     TimeRange,
 )
 from exporter.model.times import moment
-from exporter.state.file import State
+from exporter.state.file import Rows, State
+from exporter.state.learnt import Learnt, form_of, learn_with
 from exporter.state.windows import scores_now
 from exporter.wording.text import rfc3339
 
 if TYPE_CHECKING:
     import polars as pl
 
+log = logging.getLogger(__name__)
+
 FORMAT = 3
-"""Raised when what stages write changes its meaning without its tables changing."""
+"""Raised when what stages write changes its meaning without its tables changing: then all is learnt anew."""
+
+
+def learnt_with(config: Config) -> dict[str, Learnt]:
+    """What each source is learnt with: where one of these is another, that source is learnt anew."""
+    common: dict[str, object] = {
+        "mining": mining_fingerprint(config.mining),
+        "detection": config.detection.model_dump(mode="json"),
+    }
+    return {
+        source.name: {name: _mark(value) for name, value in {**common, **source.learnt_with()}.items()}
+        for source in config.sources
+    }
 
 
 def fingerprint(config: Config) -> str:
-    """Of everything that derived rows depend on: masks, views, windows, and the form of the rows.
-
-    `max_lines_per_window` is not among it: estimates from a sample mean the same as counts, so what was learnt stays.
-    """
+    """As release 0.1 marked what it had learnt: of all sources together. Where it is that, what was learnt is kept."""
     parts = {
         "format": FORMAT,
         "mining": mining_fingerprint(config.mining),
@@ -74,12 +87,39 @@ def fingerprint(config: Config) -> str:
             for source in config.sources
         },
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return _mark(parts)
+
+
+def _mark(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def open_state(config: Config, path: Path | None = None) -> State:
-    """The state file with the tables of all stages. Raises StateError."""
-    return State(path or config.state, (MINING_TABLES, detection_tables()), fingerprint(config))
+    """The state file with the tables of all stages, and what was learnt with these settings. Raises StateError."""
+    form, *same = _forms(config)
+    state = State(path or config.state, (MINING_TABLES, detection_tables()), form, same)
+    try:
+        learn_anew(state, config)
+    except BaseException:
+        state.close()
+        raise
+    return state
+
+
+def same_form(rows: Rows, config: Config) -> bool:
+    """Whether what a state file holds means what it means today. Raises StateError."""
+    return form_of(rows) in (None, *_forms(config))
+
+
+def _forms(config: Config) -> tuple[str, str]:
+    """The mark of today's form, and how it was marked before."""
+    return f"format {FORMAT}", fingerprint(config)
+
+
+def learn_anew(state: State, config: Config) -> None:
+    """Forget what was learnt of sources whose settings are others now; the rest of them go on."""
+    for source, names in learn_with(state, learnt_with(config)).items():
+        log.warning("%s: %s differs from what it was learnt with: it is learnt anew", source, ", ".join(names))
 
 
 def make_brain(config: Config, source: SourceSettings) -> Brain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,14 +62,6 @@ def without_decisions(source: str, kind: str) -> Write:
     return Write("decisions", ("source", "kind"), ((source, kind),), delete=True)
 
 
-async def unlearnt(rows: Rows, source: str) -> list[Write]:
-    """Forget all that was learnt of a source, and the threshold of incidents, which rests on that."""
-    tables = (*json.loads(await rows.meta("derived") or "[]"), "checkpoints", "undo")
-    learnt = [Write(table, ("source",), ((source,),), delete=True) for table in tables]
-    threshold = (("alarm_threshold",), ("alarm_services",), ("alarm_budget",))
-    return [*learnt, Write("meta", ("key",), threshold, delete=True)]
-
-
 async def planned(rows: Rows, source: str) -> list[TimeRange]:
     """The ranges that warm-up was decided to learn from, in order; none where it is all of them."""
     query = "SELECT start, end FROM decisions WHERE source = ? AND kind = 'warmup' ORDER BY start"
@@ -85,6 +76,12 @@ async def learnt_from(rows: Rows) -> dict[str, list[TimeRange]]:
     for source, start, end in found:
         spans.setdefault(source, []).append(TimeRange(moment(start), moment(end)))
     return spans
+
+
+async def learnt(rows: Rows) -> dict[str, TimeRange]:
+    """The sources whose warm-up is over, and what it took: from the first range to the last."""
+    query = "SELECT source, started_at, warm_until FROM checkpoints WHERE read_through >= warm_until"
+    return {source: TimeRange(moment(start), moment(end)) for source, start, end in await rows.read(query)}
 
 
 async def starts(rows: Rows) -> dict[str, datetime]:

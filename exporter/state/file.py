@@ -137,13 +137,16 @@ class Rows:
 class State(Rows):
     """One open state file. Only one process at a time may hold it for writing.
 
-    `derived` are the table definitions of the stages; with another `fingerprint` than the file's, derived rows
-    are dropped when it is opened (`rebuilt` says so) and warm-up makes them anew.
+    `derived` are the table definitions of the stages; with another `fingerprint` than the file's, which is none of
+    `same` either, derived rows are dropped when it is opened (`rebuilt` says so) and warm-up makes them anew.
     """
 
-    def __init__(self, path: Path, derived: Sequence[str] = (), fingerprint: str = "") -> None:
+    def __init__(
+        self, path: Path, derived: Sequence[str] = (), fingerprint: str = "", same: Sequence[str] = ()
+    ) -> None:
         super().__init__(path)
         self.rebuilt = False
+        self._same = (fingerprint, *same)
         with explained(path):
             self._held = Held(path)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
@@ -190,10 +193,11 @@ class State(Rows):
         tables = columns_of(derived)
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         known = _names(meta.get("derived", "[]"))
-        same = meta.get("fingerprint") == fingerprint and set(known) == set(tables)
+        same = meta.get("fingerprint") in self._same and set(known) == set(tables)
         if not same or not has_columns(connection, tables) or not plausible(connection):
             self.rebuilt = "fingerprint" in meta
             _rebuild(connection, known, derived, list(tables), fingerprint)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'fingerprint'", (fingerprint,))
 
     def close(self) -> None:
         """Finish what was handed over, then let go of the file."""

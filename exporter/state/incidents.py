@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from exporter.model import RULES, Incident, IncidentStatus, NearMiss, Report, SqlValue, Write
+from exporter.model import RULES, Incident, IncidentStatus, NearMiss, Report, SqlValue, TimeRange, Write
 from exporter.model.times import moment, seconds
 from exporter.state.aside import readable
 from exporter.state.bodies import pack
@@ -134,6 +135,13 @@ class Calibration:
     threshold: float
     services: int
     budget: str
+    learnt: Mapping[str, TimeRange]
+    """What each source had learnt from."""
+
+    def holds(self, budget: str, sources: Collection[str], learnt: Mapping[str, TimeRange]) -> bool:
+        """Whether it is what would be set now, with these sources, of which those in `learnt` are not learning."""
+        current = all(self.learnt.get(source) == span for source, span in learnt.items() if source in sources)
+        return current and self.learnt.keys() <= set(sources) and self.budget in ("", budget)
 
 
 async def calibration(rows: Rows) -> Calibration | None:
@@ -142,15 +150,24 @@ async def calibration(rows: Rows) -> Calibration | None:
     if threshold is None:
         return None
     services, budget = await rows.meta("alarm_services"), await rows.meta("alarm_budget")
-    return Calibration(float(threshold), int(services or 1), budget or "")
+    learnt = json.loads(await rows.meta("alarm_learnt") or "{}")
+    spans = {source: TimeRange(*map(moment, span)) for source, span in learnt.items()}
+    return Calibration(float(threshold), int(services or 1), budget or "", spans)
 
 
 def calibration_rows(found: Calibration) -> list[Write]:
+    learnt = {source: (seconds(span.start), seconds(span.end)) for source, span in found.learnt.items()}
     return [
+        meta_row("alarm_learnt", json.dumps(learnt)),
         meta_row("alarm_threshold", repr(found.threshold)),
         meta_row("alarm_services", str(found.services)),
         meta_row("alarm_budget", found.budget),
     ]
+
+
+def uncalibrated_row() -> Write:
+    names = ("alarm_threshold", "alarm_services", "alarm_budget", "alarm_learnt")
+    return Write("meta", ("key",), tuple((name,) for name in names), delete=True)
 
 
 async def grouped_through(rows: Rows) -> datetime | None:

@@ -72,6 +72,11 @@ async def without_grouping_steps_from(rows: Rows, since: datetime | None) -> Wri
     return await forgotten(rows, _GROUPING, ">=", _step(since))
 
 
+def ungrouped_row() -> Write:
+    """Forget all steps: what was grouped stays as it was told."""
+    return Write("undo", ("source",), ((_GROUPING,),), delete=True)
+
+
 async def regroup_row(rows: Rows, reached: datetime) -> Write:
     """Mark that what became known at a moment has changed since it was grouped."""
     known = await regroup_from(rows)

@@ -13,7 +13,15 @@ from exporter.model import StateError
 from exporter.state import migrations
 from exporter.state.place import BESIDE, PRIVATE, without_companions
 
-DERIVED_MARKS = ("derived", "fingerprint", "alarm_threshold", "alarm_services", "alarm_budget", "regroup_from")
+DERIVED_MARKS = (
+    "derived",
+    "fingerprint",
+    "alarm_threshold",
+    "alarm_services",
+    "alarm_budget",
+    "alarm_learnt",
+    "regroup_from",
+)
 """Rows of the table meta that say what was learnt: it is not taken over."""
 
 

@@ -65,10 +65,12 @@ async def anomalies_reached(rows: Rows, since: datetime | None, until: datetime)
     return _readable(rows, await rows.read(query, (seconds(since) if since else -1, seconds(until))))
 
 
-async def anomalies_of_warmup(rows: Rows, after: datetime) -> list[Anomaly]:
-    """What warm-up found after a moment, in order."""
-    query = "SELECT id, body FROM anomalies WHERE quiet = 1 AND reached > ? ORDER BY reached, source, id"
-    return _readable(rows, await rows.read(query, (seconds(after),)))
+async def anomalies_of_warmup(rows: Rows, after: Mapping[str, datetime]) -> list[Anomaly]:
+    """What the warm-up of each source found after a moment of its own, in order."""
+    query = "SELECT source, reached, id, body FROM anomalies WHERE quiet = 1 ORDER BY reached, source, id"
+    found = await rows.read(query)
+    since = {source: seconds(at) for source, at in after.items()}
+    return _readable(rows, [(name, body) for source, at, name, body in found if source in since and at > since[source]])
 
 
 def _readable(rows: Rows, found: Iterable[tuple[str, str]]) -> list[Anomaly]:

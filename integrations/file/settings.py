@@ -17,6 +17,8 @@ GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body"
 class FileOptions(RecordSourceSettings):
     """What can be said of files, and of lines that nobody has parsed yet."""
 
+    MAY_CHANGE = RecordSourceSettings.MAY_CHANGE | {"max_files"}
+
     type: Literal["file"] = "file"
     path: OneOrMore
     """Files, directories (with all below them) or patterns such as /var/log/shop/*.log; what a file has been rotated to

@@ -64,6 +64,8 @@ class LokiFields(FieldMap):
 class LokiOptions(RecordSourceSettings, HttpSettings):
     """What can be said of a Loki."""
 
+    MAY_CHANGE = RecordSourceSettings.MAY_CHANGE | HttpSettings.model_fields.keys() | {"url"}
+
     type: Literal["loki"] = "loki"
     url: str
     """Where the server, or the gateway before it, listens: without /loki/api/v1."""
