@@ -34,7 +34,9 @@ COPY LICENSE /usr/share/doc/log-anomaly-exporter/LICENSE
 COPY dashboards /usr/share/log-anomaly-exporter/dashboards
 COPY alert_rules /usr/share/log-anomaly-exporter/alert_rules
 # numba and matplotlib, which pyod brings, want a place of their own to write to; the root may be read-only.
+# A container is reached from outside: pages and metrics can be read, what changes anything wants a token.
 ENV PATH=/opt/venv/bin:$PATH \
+    LOG_ANOMALY_EXPORTER_LISTEN=:9464 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \

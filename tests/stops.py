@@ -194,7 +194,7 @@ class Busy:
 
     def sound(self) -> str:
         """What SQLite says of the state file, of which the daemon has let go."""
-        from exporter.run.assembly import open_state
+        from exporter.run.learning import open_state
 
         with contextlib.closing(open_state(load(self.path))) as state:
             return str(state.read_now("PRAGMA integrity_check")[0][0])
@@ -209,7 +209,7 @@ def load(path: Path) -> Config:
 def remember(path: Path) -> None:
     """Write incidents, with reports, of which memory has not been told."""
     from exporter.model import Write
-    from exporter.run.assembly import open_state
+    from exporter.run.learning import open_state
     from exporter.state.incidents import incident_row, report_row
     from exporter.state.news import news_row
 
@@ -291,7 +291,7 @@ def unexpected_error(place: Place) -> tuple[str, str]:
     busy, over = Busy(place), threading.Event()
 
     async def main(at_work: Condition) -> None:
-        running = asyncio.ensure_future(cli._daemon(load(busy.path), False))
+        running = asyncio.ensure_future(cli._daemon(lambda: load(busy.path), False))
         await asyncio.to_thread(seen, at_work, place.moment, over)
         running.cancel()
         await asyncio.wait([running])

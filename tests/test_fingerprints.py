@@ -10,7 +10,7 @@ from exporter.config import parse
 from exporter.mining import masks
 from exporter.mining.settings import MiningSettings
 from exporter.mining.settings import fingerprint as mining_fingerprint
-from exporter.run.assembly import fingerprint
+from exporter.run.learning import fingerprint
 
 SHORTEST: dict[str, Any] = {
     "sources": [

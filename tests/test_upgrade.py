@@ -28,8 +28,9 @@ from exporter.cli.main import main
 from exporter.config import load
 from exporter.config.retired import without_retired
 from exporter.model import Incident, to_json
-from exporter.run.assembly import assemble, fingerprint
+from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
+from exporter.run.learning import fingerprint
 from exporter.state.migrations import MIGRATIONS
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import WebSettings

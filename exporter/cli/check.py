@@ -25,7 +25,8 @@ from exporter.model import (
     SystemClock,
     floor,
 )
-from exporter.run.assembly import learnt_with, reduction_settings, same_form
+from exporter.run.assembly import reduction_settings
+from exporter.run.learning import learnt_with, same_form
 from exporter.state.file import Rows
 from exporter.state.learnt import begun, differing
 

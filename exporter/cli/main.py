@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,7 @@ def _run(commands: Any) -> None:
         "run",
         "run the daemon",
         "Poll the sources, find anomalies, group them into incidents and deliver them, until SIGTERM.\n"
-        "At first start it learns from history (`warmup`) before it may alarm; /-/ready says how far it is.",
+        "At first start it learns from history (`warmup`) before it may alarm; /-/warm says how far it is.",
         _run_command,
     )
     _config_option(parser)
@@ -179,16 +180,13 @@ def _run(commands: Any) -> None:
 
 
 def _run_command(options: argparse.Namespace) -> int:
-    import logging
+    from exporter.cli import logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for library in ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "urllib3"):
-        # What matters of their failures is said by whoever called them, once and without addresses.
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    logs.configure()
     # Only the main thread may; whoever runs a command in another one decides what signals do.
     if threading.current_thread() is threading.main_thread():
         _heed_signals(options.once)
-    code = asyncio.run(_daemon(_load(options), options.once))
+    code = asyncio.run(_daemon(partial(_load, options), options.once))
     return _left(code)
 
 
@@ -216,7 +214,7 @@ def _left(code: int) -> int:
     return code
 
 
-async def _daemon(config: Config, once: bool) -> int:
+async def _daemon(load: Callable[[], Config], once: bool) -> int:
     from exporter.model import SystemClock
     from exporter.run.assembly import assemble
     from exporter.run.daemon import Daemon
@@ -224,18 +222,19 @@ async def _daemon(config: Config, once: bool) -> int:
     from exporter.telemetry import PrometheusTelemetry
     from exporter.web.app import serve
 
+    config = load()
     telemetry = PrometheusTelemetry(config.telemetry)
     clock = SteadyClock(SystemClock())
     assembly = assemble(config, clock, telemetry)
     try:
-        daemon = Daemon(assembly, telemetry, clock)
+        daemon = Daemon(assembly, telemetry, clock, load)
         if once:
             await daemon.once()
             return 1 if any(polling.detail for polling in daemon.pollings) else 0
         daemon.obey_signals()
         if early.asked():
             return 0
-        async with serve(config.web, daemon, telemetry):
+        async with serve(config.web, daemon, telemetry, access=lambda: daemon.assembly.config.web):
             await daemon.run()
         return 1 if daemon.failed else 0
     finally:

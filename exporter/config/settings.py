@@ -93,7 +93,7 @@ class Config(Settings):
     """How unlike its past something must be, and what its past is."""
     redaction: RedactionSettings = RedactionSettings()
     """What is redacted beyond the built-in types."""
-    web: WebSettings = WebSettings()
+    web: WebSettings = Field(default_factory=WebSettings)
     """Where pages, metrics and webhooks are served, and who may do what."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Where our own metrics and traces are pushed."""

@@ -33,6 +33,7 @@ from exporter.state.file import State
 from exporter.state.incidents import report_row, revision_of
 from exporter.state.news import news_row, unreported, unreported_news
 from exporter.state.questions import Question, question_of, question_row, to_narrate, unnarrated
+from exporter.wording.words import headline
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,12 @@ class Enricher:
                 work.recall.cancel()
         return not late
 
+    def close(self) -> None:
+        """Wait no more for what memory knew later."""
+        works, self._late = self._late, []
+        for work in works:
+            work.recall.cancel()
+
     async def late(self) -> int:
         """What memory knew later, as another report of the same revision. Returns how many."""
         works, self._late = self._late, []
@@ -149,6 +156,8 @@ class Enricher:
             self._fails(work.number)
             return False
         await self._commit(work.incident, report, part, work.change if part == 0 else "reported", work.at)
+        if part == 0 and work.change != "updated":
+            log.info("incident %s %s: %s", work.incident.id, work.change, headline(work.incident, report))
         return True
 
     def _is_time(self, number: int) -> bool:

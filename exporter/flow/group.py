@@ -158,7 +158,7 @@ class Grouper:
             self._telemetry.count("incidents_suppressed", reason=near.reason)
         for item in told:
             self._count(item.change, item.incident.severity)
-            log.info("incident %s %s: %s", item.incident.id, item.change, item.incident.service)
+            log.debug("incident %s %s: %s", item.incident.id, item.change, item.incident.service)
         return told
 
     @property
@@ -271,6 +271,7 @@ class Grouper:
         found = Calibration(threshold, services, repr(budget), spans)
         # What was grouped by another threshold stays as it was told.
         await self._state.write([ungrouped_row(), regrouped_row(), *calibration_rows(found)])
+        log.info("an incident opens from strength %.1f, for a budget of %g a day", threshold, budget)
         return threshold
 
     async def _representative(self) -> tuple[dict[str, datetime], float]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exporter.ingest import reduction, sampling
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import Reduced, Source, Telemetry, TimeRange
 from exporter.model.times import Window
+
+log = logging.getLogger(__name__)
+
+WARN_EVERY = timedelta(hours=1)
+"""How often it is said that windows are sampled."""
 
 LINES_HELD = 200_000
 """Lines of windows that may still change that are held, so that they are judged again without being read again."""
@@ -37,6 +44,7 @@ class WindowReader:
         self._telemetry = telemetry
         self._readers = readers
         self._held: dict[Window, Reduced] = {}
+        self._warned: float | None = None
 
     async def counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
         """Lines of each window, where it matters before they are read."""
@@ -115,7 +123,17 @@ class WindowReader:
                 samples.append(sample)
                 self._telemetry.count("source_windows_sampled", source=self._source.name)
                 self._telemetry.count("source_lines_left_out", sample.left_out, source=self._source.name)
+                self._warn(counts[start])
         return samples
+
+    def _warn(self, lines: int) -> None:
+        """Once an hour."""
+        now = time.monotonic()
+        if self._warned is None or now - self._warned >= WARN_EVERY.total_seconds():
+            self._warned = now
+            told = "%s: sampled: a window has %s lines, more than `max_lines_per_window` (%s): raise that, which costs "
+            told += "memory, make windows shorter, or read less (`exclude_services`, a query)"
+            log.warning(told, self._source.name, f"{lines:,}", f"{self.limit:,}")
 
     async def _parts(self, time_range: TimeRange, samples: Sequence[sampling.Sample]) -> list[Reduced]:
         """The range in pieces, side by side, except of sampled windows, of which their seconds are read."""

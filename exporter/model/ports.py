@@ -25,7 +25,7 @@ class Check:
 
 
 class Telemetry(Protocol):
-    """Counts and measures; the names are those of the table in exporter/telemetry.py."""
+    """Counts and measures; the names are those of the table in exporter/telemetry/table.py."""
 
     def count(self, name: str, amount: int = 1, **labels: str) -> None: ...
 

@@ -75,6 +75,8 @@ class Readiness:
     sources: tuple[SourceProgress, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     """What cannot be read and is skipped."""
+    serving: bool = True
+    """Whether what is asked can be answered and what is sent be accepted; sources have no part in that."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ class Backend(Protocol):
 
     async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
         """Close an incident by hand and remember what fixed it; None when there is no such incident."""
+
+    async def reload(self) -> None:
+        """Read the configuration again. Raises ConfigError where something is wrong in it, and goes on as before."""
 
     async def health(self) -> Health: ...
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
+
+from pydantic import BaseModel
 
 from exporter.config import Config
 from exporter.delivery.deliver import Deliverer
@@ -21,7 +21,6 @@ from exporter.delivery.enrich import Enricher, Links
 from exporter.delivery.memory import MemorySink
 from exporter.delivery.settings import DigestRules
 from exporter.detection import Detector, localise, observation
-from exporter.detection import tables as detection_tables
 from exporter.flow.brain import Brain
 from exporter.flow.flow import Flow
 from exporter.flow.group import Grouper
@@ -34,8 +33,6 @@ from exporter.ingest.redaction import Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory.recall import Memory
 from exporter.mining.miner import Miner
-from exporter.mining.rows import TABLES as MINING_TABLES
-from exporter.mining.settings import fingerprint as mining_fingerprint
 from exporter.model import (
     LLM,
     Clock,
@@ -50,8 +47,8 @@ from exporter.model import (
     TimeRange,
 )
 from exporter.model.times import moment
-from exporter.state.file import Rows, State
-from exporter.state.learnt import Learnt, form_of, learn_with
+from exporter.run.learning import open_state
+from exporter.state.file import State
 from exporter.state.windows import scores_now
 from exporter.wording.text import rfc3339
 
@@ -60,66 +57,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
-"""Raised when what stages write changes its meaning without its tables changing: then all is learnt anew."""
-
-
-def learnt_with(config: Config) -> dict[str, Learnt]:
-    """What each source is learnt with: where one of these is another, that source is learnt anew."""
-    common: dict[str, object] = {
-        "mining": mining_fingerprint(config.mining),
-        "detection": config.detection.model_dump(mode="json"),
-    }
-    return {
-        source.name: {name: _mark(value) for name, value in {**common, **source.learnt_with()}.items()}
-        for source in config.sources
-    }
-
-
-def fingerprint(config: Config) -> str:
-    """As release 0.1 marked what it had learnt: of all sources together. Where it is that, what was learnt is kept."""
-    parts = {
-        "format": FORMAT,
-        "mining": mining_fingerprint(config.mining),
-        "detection": config.detection.model_dump(mode="json"),
-        "sources": {
-            source.name: [str(source.window), str(source.late_window), repr(source.sessions), str(source.group_by)]
-            for source in config.sources
-        },
-    }
-    return _mark(parts)
-
-
-def _mark(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def open_state(config: Config, path: Path | None = None) -> State:
-    """The state file with the tables of all stages, and what was learnt with these settings. Raises StateError."""
-    form, *same = _forms(config)
-    state = State(path or config.state, (MINING_TABLES, detection_tables()), form, same)
-    try:
-        learn_anew(state, config)
-    except BaseException:
-        state.close()
-        raise
-    return state
-
-
-def same_form(rows: Rows, config: Config) -> bool:
-    """Whether what a state file holds means what it means today. Raises StateError."""
-    return form_of(rows) in (None, *_forms(config))
-
-
-def _forms(config: Config) -> tuple[str, str]:
-    """The mark of today's form, and how it was marked before."""
-    return f"format {FORMAT}", fingerprint(config)
-
-
-def learn_anew(state: State, config: Config) -> None:
-    """Forget what was learnt of sources whose settings are others now; the rest of them go on."""
-    for source, names in learn_with(state, learnt_with(config)).items():
-        log.warning("%s: %s differs from what it was learnt with: it is learnt anew", source, ", ".join(names))
+Client = Source | Sink | Memory | LLM
+C = TypeVar("C", Source, Sink, Memory, LLM)
 
 
 def make_brain(config: Config, source: SourceSettings) -> Brain:
@@ -148,14 +87,26 @@ def source_links(config: Config) -> Links:
     return of
 
 
+@dataclass(frozen=True)
+class Base:
+    """What an installation keeps whatever its configuration says."""
+
+    clock: Clock
+    telemetry: Telemetry
+    state: State
+    wall: Clock
+    """The clock of deliveries."""
+    lock: asyncio.Lock
+    key: bytes
+    """Of placeholders."""
+
+
 @dataclass
 class Assembly:
     """Every part of one installation, ready to run."""
 
     config: Config
-    clock: Clock
-    telemetry: Telemetry
-    state: State
+    base: Base
     pipelines: tuple[SourcePipeline, ...]
     grouper: Grouper
     redactor: Redactor
@@ -163,8 +114,24 @@ class Assembly:
     memory: Memory
     enricher: Enricher
     deliverers: tuple[Deliverer, ...]
+    """Memory's first, then those of the sinks."""
     llm: LLM | None
-    lock: asyncio.Lock
+
+    @property
+    def clock(self) -> Clock:
+        return self.base.clock
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self.base.telemetry
+
+    @property
+    def state(self) -> State:
+        return self.base.state
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        return self.base.lock
 
     @property
     def flow(self) -> Flow:
@@ -175,12 +142,30 @@ class Assembly:
 
     async def close(self) -> None:
         """Close clients first, then the state file, also where one of them fails or nobody waits any more."""
-        clients = (*(p.source for p in self.pipelines), *(d.sink for d in self.deliverers), self.llm)
         async with AsyncExitStack() as closing:
             closing.callback(self.state.close)
-            for client in clients:
-                if client is not None:
-                    closing.push_async_callback(client.close)
+            for client in self.clients():
+                closing.push_async_callback(client.close)
+
+    def clients(self) -> Iterator[Client]:
+        """What is connected to servers, each once."""
+        yield from (pipeline.source for pipeline in self.pipelines)
+        yield from (deliverer.sink for deliverer in self.deliverers[1:])
+        yield self.memory
+        if self.llm is not None:
+            yield self.llm
+
+    async def part_from(self, successor: Assembly) -> None:
+        """Close what the next assembly of the same installation did not keep; the state file is its own now."""
+        kept = {id(client) for client in successor.clients()}
+        if successor.enricher is not self.enricher:
+            self.enricher.close()
+        for client in self.clients():
+            if id(client) not in kept:
+                try:
+                    await client.close()
+                except Exception:
+                    log.exception("what is not used any more could not be closed")
 
 
 def assemble(
@@ -198,74 +183,147 @@ def assemble(
     agree with, also when `clock` is stepped through the past.
     """
     state = state or open_state(config)
+    base = Base(clock, telemetry, state, wall or SystemClock(), asyncio.Lock(), state.redaction_key())
     try:
-        return _assemble(config, clock, telemetry, state, sources, sinks, wall or SystemClock())
+        return _Builder(config, base).assembly(sources, sinks)
     except BaseException:
         state.close()
         raise
 
 
-def _assemble(
-    config: Config,
-    clock: Clock,
-    telemetry: Telemetry,
-    state: State,
-    sources: Sequence[Source] | None,
-    sinks: Sequence[Sink] | None,
-    wall: Clock,
-) -> Assembly:
-    context = Context(clock=clock, telemetry=telemetry, documents=state, aside=state.aside)
-    lock = asyncio.Lock()
-    key = state.redaction_key()
-    redactor = Redactor.of(config.redaction, key, telemetry)
-    built = sources if sources is not None else [settings.build(context) for settings in config.sources]
-    pipelines = tuple(
-        SourcePipeline(
+async def assemble_again(before: Assembly, config: Config) -> Assembly:
+    """The same installation by another configuration: what it says nothing new of is kept, the rest is built.
+
+    `before` can go on when this fails. Raises ConfigError or PermanentError.
+    """
+    builder = _Builder(config, before.base, before)
+    try:
+        return builder.assembly()
+    except BaseException:
+        for client in builder.built:
+            await client.close()
+        raise
+
+
+class _Builder:
+    """Builds the parts of one assembly, or takes them from the one before."""
+
+    def __init__(self, config: Config, base: Base, before: Assembly | None = None) -> None:
+        self._config = config
+        self._base = base
+        self._before = before
+        self._context = Context(
+            clock=base.clock, telemetry=base.telemetry, documents=base.state, aside=base.state.aside
+        )
+        self.built: list[Client] = []
+        """Clients that did not come from the assembly before."""
+
+    def assembly(self, sources: Sequence[Source] | None = None, sinks: Sequence[Sink] | None = None) -> Assembly:
+        config, base = self._config, self._base
+        pipelines = self._pipelines(sources)
+        memory, llm, links = self._memory(), self._llm(), source_links(config)
+        redactor = Redactor.of(config.redaction, base.key, base.telemetry)
+        return Assembly(
+            config=config,
+            base=base,
+            pipelines=pipelines,
+            grouper=Grouper(
+                base.state,
+                config.incidents,
+                config.external_labels,
+                {pipeline.name: pipeline.window for pipeline in pipelines},
+                {pipeline.name: pipeline.settling for pipeline in pipelines},
+                localiser(base.state, pipelines),
+                base.lock,
+                base.telemetry,
+            ),
+            redactor=redactor,
+            links=links,
+            memory=memory,
+            enricher=self._enricher(memory, redactor, links, llm),
+            deliverers=self._deliverers(memory, links, sinks),
+            llm=llm,
+        )
+
+    def _unchanged(self, *names: str) -> Assembly | None:
+        """The assembly before, where the configuration says the same of these settings."""
+        before = self._before
+        same = before and all(getattr(before.config, name) == getattr(self._config, name) for name in names)
+        return before if same else None
+
+    def _new(self, client: C) -> C:
+        self.built.append(client)
+        return client
+
+    def _pipelines(self, sources: Sequence[Source] | None) -> tuple[SourcePipeline, ...]:
+        before = self._unchanged("mining", "detection", "redaction", "max_catch_up", "warmup", "readers")
+        known = zip(before.config.sources, before.pipelines, strict=True) if before else ()
+        kept = {settings.name: (settings, pipeline) for settings, pipeline in known if not secret_files(settings)}
+        pipelines = []
+        for number, settings in enumerate(self._config.sources):
+            same, pipeline = kept.get(settings.name, (None, None))
+            if pipeline is None or same != settings:
+                source = sources[number] if sources is not None else self._new(settings.build(self._context))
+                pipeline = self._pipeline(source, settings)
+            pipelines.append(pipeline)
+        return tuple(pipelines)
+
+    def _pipeline(self, source: Source, settings: SourceSettings) -> SourcePipeline:
+        config, base = self._config, self._base
+        return SourcePipeline(
             source,
-            lambda settings=settings: make_brain(config, settings),  # type: ignore[misc]
-            state,
-            reduction_settings(config, settings, key),
+            lambda: make_brain(config, settings),
+            base.state,
+            reduction_settings(config, settings, base.key),
             Pace(settings.query_offset, settings.late_window, config.max_catch_up, config.warmup),
             config.readers,
-            telemetry,
-            lock,
+            base.telemetry,
+            base.lock,
             settings.max_lines_per_window,
         )
-        for source, settings in zip(built, config.sources, strict=True)
-    )
-    memory = Memory.of(config.memory, context)
-    llm = config.llm.build(context) if config.llm else None
-    links = source_links(config)
-    places = sinks if sinks is not None else [sink for each in config.sinks for sink in each.places(context)]
-    rules = DigestRules(config.digest_above, config.digest_after)
-    deliverers = tuple(
-        Deliverer(sink, state, wall, links, config.external_url, telemetry, rules=rules)
-        for sink in (MemorySink(memory), *places)
-    )
-    return Assembly(
-        config=config,
-        clock=clock,
-        telemetry=telemetry,
-        state=state,
-        pipelines=pipelines,
-        grouper=Grouper(
-            state,
-            config.incidents,
-            config.external_labels,
-            {pipeline.name: pipeline.window for pipeline in pipelines},
-            {pipeline.name: pipeline.settling for pipeline in pipelines},
-            localiser(state, pipelines),
-            lock,
-            telemetry,
-        ),
-        redactor=redactor,
-        links=links,
-        memory=memory,
-        enricher=Enricher(state, memory, redactor, links, llm, telemetry, wall),
-        deliverers=deliverers,
-        llm=llm,
-        lock=lock,
-    )
+
+    def _memory(self) -> Memory:
+        before = self._unchanged("memory")
+        if before and not secret_files(self._config.memory):
+            return before.memory
+        return self._new(Memory.of(self._config.memory, self._context))
+
+    def _llm(self) -> LLM | None:
+        settings, before = self._config.llm, self._unchanged("llm")
+        if settings is None or (before and not secret_files(settings)):
+            return before.llm if before else None
+        return self._new(settings.build(self._context))
+
+    def _enricher(self, memory: Memory, redactor: Redactor, links: Links, llm: LLM | None) -> Enricher:
+        """What it still waits for is kept with it, where it would be asked the same."""
+        before, base = self._unchanged("sources", "redaction"), self._base
+        if before and before.memory is memory and before.llm is llm:
+            return before.enricher
+        return Enricher(base.state, memory, redactor, links, llm, base.telemetry, base.wall)
+
+    def _deliverers(self, memory: Memory, links: Links, sinks: Sequence[Sink] | None) -> tuple[Deliverer, ...]:
+        config, base = self._config, self._base
+        if sinks is None:
+            sinks = [self._new(sink) for settings in config.sinks for sink in settings.places(self._context)]
+        rules = DigestRules(config.digest_above, config.digest_after)
+        return tuple(
+            Deliverer(sink, base.state, base.wall, links, config.external_url, base.telemetry, rules=rules)
+            for sink in (MemorySink(memory), *sinks)
+        )
+
+
+def secret_files(settings: BaseModel) -> list[Path]:
+    """The files that settings name and that are read again whenever the configuration is: of secrets, certificates."""
+    found: list[Path] = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            found += secret_files(value)
+        elif isinstance(value, tuple):
+            found += [file for one in value if isinstance(one, BaseModel) for file in secret_files(one)]
+        elif isinstance(value, Path) and name.endswith("_file"):
+            found.append(value)
+    return found
 
 
 def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:

@@ -19,8 +19,9 @@ from exporter.incidents.suspects import merged_suspects
 from exporter.incidents.tracker import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
 from exporter.model.times import Window
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
 from exporter.run.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
+from exporter.run.learning import open_state
 from exporter.state.incidents import incident_list
 
 Progress = Callable[[str, float], None]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.flow import flow
 from exporter.model import ExporterError, StateError
@@ -18,12 +18,17 @@ from exporter.model.questions import Health, Readiness
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
 from exporter.run.polling import Polling
+from exporter.run.reloading import Load, Reloader
+from exporter.run.saying import started
 from exporter.run.steady import TOLERANCE, SteadyClock
 from exporter.run.timekeeping import Timekeeper
 from exporter.state.incidents import calibration, firing_count, grouped_through
 from exporter.state.retention import drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.text import duration
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +52,25 @@ HOUSEKEEPING = timedelta(minutes=10)
 class Daemon(Operations):
     """Runs the jobs of an assembly: polls, group, enrich, deliveries, analyses, housekeeping."""
 
-    def __init__(self, assembly: Assembly, telemetry: PrometheusTelemetry, steady: SteadyClock | None = None) -> None:
-        """`steady` is the clock of the assembly, where that is one that knows when the machine's clock is set."""
+    def __init__(
+        self,
+        assembly: Assembly,
+        telemetry: PrometheusTelemetry,
+        steady: SteadyClock | None = None,
+        load: Load | None = None,
+    ) -> None:
+        """`steady` is the clock of the assembly, where that is one that knows when the machine's clock is set; `load`
+        reads the configuration again, where that can be."""
         super().__init__(assembly)
-        self.assembly = assembly
         self.telemetry = telemetry
-        telemetry.announce([p.name for p in assembly.pipelines], [d.sink.name for d in assembly.deliverers])
-        self.pollings = [Polling(pipeline, assembly, telemetry, steady) for pipeline in assembly.pipelines]
+        self._steady = steady
+        self._reloader = Reloader(self, telemetry, load)
+        self._scheduler: AsyncIOScheduler | None = None
+        self.pollings: list[Polling] = []
+        self.use(assembly)
         self.timekeeper = Timekeeper(steady, assembly, telemetry, self.pollings) if steady else None
         self._stop = asyncio.Event()
-        self._running: set[str] = set()
+        self._running: dict[str, asyncio.Task[Any] | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._beat = time.monotonic()
@@ -134,20 +148,63 @@ class Daemon(Operations):
         reasons += tuple(f"{s.source}: {AHEAD}" for s in sources if s.lag is not None and s.lag < -TOLERANCE)
         reasons += tuple(dict.fromkeys(self._state_errors.values()))
         self.telemetry.gauge("ready", float(not reasons))
-        return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all())
+        return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all(), not self._state_errors)
 
     def metrics(self) -> str:
         return self.telemetry.exposition()
+
+    # --- Configuration ---
+
+    async def reload(self) -> None:
+        """Read the configuration and its secret files again, and go on with what they say. Raises ConfigError where
+        anything is wrong in it: then all goes on as before."""
+        await self._reloader.reload()
+
+    def use(self, assembly: Assembly) -> None:
+        """Go on with this assembly, in which not all need be new, and with no other."""
+        known = {polling.pipeline: polling for polling in self.pollings}
+        self.assembly = assembly
+        # The list stays the same: others know it.
+        self.pollings[:] = [
+            known.get(one) or Polling(one, assembly, self.telemetry, self._steady) for one in assembly.pipelines
+        ]
+        for polling in self.pollings:
+            polling.assembly = assembly
+        names = [pipeline.name for pipeline in assembly.pipelines]
+        self.telemetry.announce(names, [deliverer.sink.name for deliverer in assembly.deliverers])
+
+    async def pause(self) -> None:
+        """Begin no job, and let those in hand end at the next window or delivery; what takes longer is broken off, and
+        done again."""
+        if self._scheduler:
+            self._scheduler.remove_all_jobs()
+        self._hold(True)
+        if not await self._ended(STOP_WITHIN):
+            for task in self._running.values():
+                if task:
+                    task.cancel()
+            await self._ended(BREAK_OFF_WITHIN)
+
+    def resume(self) -> None:
+        """Go on with the jobs of the assembly that is in use."""
+        if self._stop.is_set():
+            return
+        self._hold(False)
+        if self._scheduler:
+            self._schedule(self._scheduler)
 
     # --- Life ---
 
     def stop(self) -> None:
         """Ask for a clean stop: work in hand is finished at the next window, the next delivery."""
-        for polling in self.pollings:
-            polling.pipeline.stopping = True
-        for deliverer in self.assembly.deliverers:
-            deliverer.stopping = True
+        self._hold(True)
         self._stop.set()
+
+    def _hold(self, hold: bool) -> None:
+        for polling in self.pollings:
+            polling.pipeline.stopping = hold
+        for deliverer in self.assembly.deliverers:
+            deliverer.stopping = hold
 
     async def wait(self) -> None:
         """Until a stop is asked for, with no job running."""
@@ -155,10 +212,11 @@ class Daemon(Operations):
         await self._stop.wait()
 
     def obey_signals(self) -> None:
-        """From now on SIGTERM and SIGINT ask for a clean stop."""
+        """From now on SIGTERM and SIGINT ask for a clean stop, and SIGHUP to read the configuration again."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.begin)
 
     async def once(self) -> None:
         """Every job once, in the order of the flow: for tests that step the clock, and for `run --once`."""
@@ -169,13 +227,14 @@ class Daemon(Operations):
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT."""
-        from exporter.run.schedule import EVENT_JOB_MAX_INSTANCES, Every, make_scheduler, plan_for_now
+        from exporter.run.schedule import EVENT_JOB_MAX_INSTANCES, make_scheduler, plan_for_now
 
         self.obey_signals()
+        log.info("%s", await started(self.assembly))
         scheduler = make_scheduler()
         scheduler.add_listener(self._overrun, EVENT_JOB_MAX_INSTANCES)
-        for name, job, every in self._jobs():
-            scheduler.add_job(self._guarded, Every(every), (name, job), id=name)
+        self._schedule(scheduler)
+        self._scheduler = scheduler
         scheduler.start()
         # An embedding model takes long to load: now, not in the first incident.
         warming = asyncio.create_task(self._warm_memory())
@@ -186,12 +245,19 @@ class Daemon(Operations):
             # An error may be what ends it. The scheduler cancels running coroutines: let them end by themselves first.
             self.stop()
             scheduler.pause()
+            self._reloader.cancel()
             warming.cancel()
             keeping.cancel()
             await self._drain()
             scheduler.shutdown(wait=False)
             # What took too long is broken off there: it ends before what it uses is closed.
             await self._ended(BREAK_OFF_WITHIN)
+
+    def _schedule(self, scheduler: AsyncIOScheduler) -> None:
+        from exporter.run.schedule import Every
+
+        for name, job, every in self._jobs():
+            scheduler.add_job(self._guarded, Every(every), (name, job), id=name)
 
     async def _keep_time(self, plan_for_now: Callable[[], None]) -> None:
         """No job of the scheduler: that plans by the clock which is looked at here."""
@@ -238,7 +304,7 @@ class Daemon(Operations):
         if self._stop.is_set():
             return
         kind = name.split(" ", 1)[0]
-        self._running.add(name)
+        self._running[name] = asyncio.current_task()
         self._idle.clear()
         outcome, began = "failed", time.monotonic()
         try:
@@ -258,7 +324,7 @@ class Daemon(Operations):
             self.telemetry.observe("job_seconds", time.monotonic() - began, task=kind)
             self.telemetry.gauge("heartbeat_timestamp_seconds", time.time())
             self._beat = time.monotonic()
-            self._running.discard(name)
+            self._running.pop(name, None)
             if not self._running:
                 self._idle.set()
 

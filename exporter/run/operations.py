@@ -49,7 +49,7 @@ class Operations:
     """Requests on one assembly; everything that it changes goes through the rows."""
 
     def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+        self.assembly = assembly
         self._state = assembly.state
 
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
@@ -66,7 +66,7 @@ class Operations:
             incident,
             await self._reports(incident),
             tuple(map(_delivery_status, await deliveries_of(self._state, incident.id))),
-            self._assembly.links(incident),
+            self.assembly.links(incident),
         )
 
     async def _reports(self, incident: Incident) -> tuple[Report, ...]:
@@ -82,12 +82,12 @@ class Operations:
 
     async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
         """Close it by hand and remember what fixed it; None when there is no such incident."""
-        async with self._assembly.lock:
+        async with self.assembly.lock:
             incident = await incident_of(self._state, incident_id)
             if incident is None:
                 return None
-            safe = self._assembly.redactor.redact(fix)[:2000] if fix else None
-            told = resolved_by_hand(incident, safe, self._assembly.clock.now())
+            safe = self.assembly.redactor.redact(fix)[:2000] if fix else None
+            told = resolved_by_hand(incident, safe, self.assembly.clock.now())
             await self._tell(told)
         return await self.incident(incident_id)
 
@@ -112,7 +112,7 @@ class Operations:
             return "duplicate"
         if await waiting_count(self._state) >= MAX_WAITING_ALERTS:
             return "overloaded"
-        await self._state.write([trigger_row(alert, self._assembly.clock.now(), done=False)])
+        await self._state.write([trigger_row(alert, self.assembly.clock.now(), done=False)])
         return "accepted"
 
     async def change(self, service: str, version: str, at: datetime) -> None:
@@ -130,16 +130,16 @@ class Operations:
             # What came before it began was sent by a clock that is ahead: it is about now.
             elif not await self._alert_fired(alert, min(alert.starts_at, received_at)):
                 continue
-            await self._state.write([trigger_row(alert, self._assembly.clock.now(), done=True)])
+            await self._state.write([trigger_row(alert, self.assembly.clock.now(), done=True)])
             done += 1
         return done
 
     async def _alert_fired(self, alert: AlertTrigger, at: datetime) -> bool:
         """False while the logs around the alert, which is of that time, cannot be read yet."""
         service = _service_of(alert)
-        name = self._assembly.redactor.redact(alert.labels.get("alertname", "alert"))[:200]
+        name = self.assembly.redactor.redact(alert.labels.get("alertname", "alert"))[:200]
         anomalies: list[Anomaly] = []
-        for pipeline in self._assembly.pipelines:
+        for pipeline in self.assembly.pipelines:
             span = await self._around(pipeline, at)
             if span is None:
                 return False
@@ -147,13 +147,13 @@ class Operations:
         shown = [a for a in anomalies if a.contributions]
         # Alerts often name their service otherwise than its logs do: then what fails at that time is all that we know.
         related = [a for a in shown if a.service == service] or [a for a in shown if a.severity >= Severity.WARN]
-        async with self._assembly.lock:
+        async with self.assembly.lock:
             open_one = await self._open_on({a.service for a in related} | ({service} if service else set()))
             if open_one:
                 await self._tell(with_alert(open_one, name, service, at))
             else:
                 identity = _alert_incident(alert)
-                labels = self._assembly.config.external_labels
+                labels = self.assembly.config.external_labels
                 await self._tell(from_alert(identity, name, service, at, related, labels))
         return True
 
@@ -173,10 +173,10 @@ class Operations:
 
     async def _alert_resolved(self, alert: AlertTrigger) -> None:
         """What the alert alone had opened ends with it."""
-        async with self._assembly.lock:
+        async with self.assembly.lock:
             incident = await incident_of(self._state, _alert_incident(alert))
             if incident and incident.status == "firing":
-                told = resolved_by_hand(incident, None, alert.ends_at or self._assembly.clock.now())
+                told = resolved_by_hand(incident, None, alert.ends_at or self.assembly.clock.now())
                 await self._tell(told)
 
 

@@ -15,9 +15,11 @@ from exporter.model import ConfigError, ExporterError, PermanentError, StateErro
 from exporter.model.questions import SourceProgress
 from exporter.model.times import seconds
 from exporter.run.assembly import Assembly
+from exporter.run.saying import ready
 from exporter.run.steady import SteadyClock
 from exporter.state.checkpoints import decision_row, gap_count
 from exporter.telemetry import PrometheusTelemetry
+from exporter.wording.text import duration
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,10 @@ ATTEMPTS = 5
 """A window that could not be read for this long, and in so many polls, while its source answers otherwise, is recorded
 as a gap: detection goes on."""
 
+
+BEHIND = timedelta(minutes=5)
+BEHIND_WINDOWS = 3
+"""Further back than both, a source is behind: an incident is told that much later."""
 
 LATELY = 10
 """Windows in which a source has lines while it is in use: they tell whether a clock is right."""
@@ -42,25 +48,26 @@ class Polling:
         steady: SteadyClock | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self.assembly = assembly
         self.state: Literal["warming_up", "ready", "stalled"] = "warming_up"
         self.answered_at: datetime | None = None
         self.failing_since: datetime | None = None
         self.failed = 0
         self.detail = ""
-        self._assembly = assembly
+        self._behind = False
         self._telemetry = telemetry
         self._steady = steady
 
     async def poll(self) -> None:
         """Bring one source up to now, less its settle delay: first what came late, then what is new."""
         await self._hear_of_time()
-        now = self._assembly.clock.now()
+        now = self.assembly.clock.now()
         pipeline = self.pipeline
         until = pipeline.due(now)
         started = time.monotonic()
         outcome = "ok"
         try:
-            lines = await flow.poll(self._assembly.flow, pipeline)
+            lines = await flow.poll(self.assembly.flow, pipeline)
             outcome = "ok" if lines else "empty"
             await self._answered(now)
         except TransientError as error:
@@ -86,6 +93,9 @@ class Polling:
         if self.state == "stalled":
             log.info("%s: answers again", self.pipeline.name)
         if not self.pipeline.stopping:
+            checkpoint = await self.pipeline.checkpoint()
+            if self.state == "warming_up" and checkpoint:
+                log.info("%s", await ready(self.assembly, self.pipeline, checkpoint))
             self.state, self.pipeline.stalled = "ready", False
 
     async def _failed(self, reason: str, now: datetime, until: datetime) -> None:
@@ -96,11 +106,17 @@ class Polling:
         failing = now - self.failing_since
         log.warning("%s: poll failed, will try again: %s", self.pipeline.name, reason)
         checkpoint = await self.pipeline.checkpoint()
-        if failing >= self._assembly.config.stall_after and self.state != "stalled":
+        if failing >= self.assembly.config.stall_after and self.state != "stalled":
             self.state, self.pipeline.stalled = "stalled", True
+            log.warning(
+                "%s: stalled: it has not answered for %s, and holds the others' incidents back no more; "
+                "`check-config --connect` says what is missing",
+                self.pipeline.name,
+                duration(failing),
+            )
             since = checkpoint.read_through if checkpoint else until
             span = TimeRange(since, max(until, since))
-            await self._assembly.state.write([decision_row(self.pipeline.name, span, "stalled", reason, now)])
+            await self.assembly.state.write([decision_row(self.pipeline.name, span, "stalled", reason, now)])
         if checkpoint and failing >= GIVE_UP_AFTER and self.failed >= ATTEMPTS:
             window_end = checkpoint.read_through + self.pipeline.window
             if window_end <= until - GIVE_UP_AFTER and await self._answers(until):
@@ -142,6 +158,7 @@ class Polling:
         gauge("source_read_through_timestamp_seconds", seconds(checkpoint.read_through), source=name)
         gauge("source_settled_through_timestamp_seconds", seconds(checkpoint.settled_through), source=name)
         gauge("source_lag_seconds", (now - checkpoint.read_through).total_seconds(), source=name)
+        self._say_whether_behind(self.pipeline.due(now) - checkpoint.read_through)
         gauge("source_stalled", float(self.state == "stalled"), source=name)
         gauge("warmup_progress_ratio", await self.pipeline.warmth(checkpoint), source=name)
         gauge("source_lines_ahead", self.pipeline.lines_ahead(), source=name)
@@ -149,6 +166,19 @@ class Polling:
             lateness = self.pipeline.lateness(share)
             if lateness is not None:
                 gauge("source_lateness_seconds", lateness, source=name, quantile=str(share))
+
+    def _say_whether_behind(self, by: timedelta) -> None:
+        """Once when it begins and once when it is over, not of what learns or does not answer."""
+        behind = (
+            self.state == "ready" and not self.failing_since and by > max(BEHIND, BEHIND_WINDOWS * self.pipeline.window)
+        )
+        if behind and not self._behind:
+            told = "%s: %s behind, for lines come faster than they are read: raise `readers`, lower "
+            told += "`max_lines_per_window`, or read less of them (`exclude_services`, a query)"
+            log.warning(told, self.pipeline.name, duration(by))
+        elif self._behind and not behind and self.state == "ready":
+            log.info("%s: has caught up", self.pipeline.name)
+        self._behind = behind if self.state == "ready" else self._behind
 
     async def progress(self) -> SourceProgress:
         """Where the source stands now."""
@@ -161,7 +191,7 @@ class Polling:
             state=self.state,
             progress=await self.pipeline.warmth(checkpoint),
             read_through=checkpoint.read_through,
-            lag=self._assembly.clock.now() - checkpoint.read_through,
-            gaps=await gap_count(self._assembly.state, name),
+            lag=self.assembly.clock.now() - checkpoint.read_through,
+            gaps=await gap_count(self.assembly.state, name),
             detail=self.detail or self.pipeline.learning,
         )

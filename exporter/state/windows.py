@@ -6,7 +6,7 @@ These rows are derived: a source that is learnt anew makes them again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from exporter.model import Anomaly, SqlValue, TimeRange, Write, dumps
@@ -82,6 +82,14 @@ def scores_now(rows: Rows, source: str, span: TimeRange) -> list[tuple[int, byte
     """The scores of all services (packed frames) in the windows that begin inside a range, its ends not included."""
     query = "SELECT window, body FROM detection_scores WHERE source = ? AND window > ? AND window < ? ORDER BY window"
     return [(window, body) for window, body in rows.read_now(query, (source, seconds(span.start), seconds(span.end)))]
+
+
+async def lines_a_minute(rows: Rows, source: str, end: datetime, window: timedelta) -> float:
+    """What a source holds, by the windows that are kept of the hour before a moment."""
+    query = "SELECT COUNT(*), SUM(lines) FROM windows WHERE source = ? AND window >= ? AND window < ?"
+    found = await rows.read(query, (source, seconds(end - timedelta(hours=1)), seconds(end)))
+    windows, lines = found[0]
+    return float(lines) / (windows * (window / timedelta(minutes=1))) if windows else 0.0
 
 
 async def services_known(rows: Rows) -> Mapping[str, int]:

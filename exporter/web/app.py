@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,17 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from exporter.model import Clock, ConfigError, IncidentStatus, NoTelemetry, StateError, SystemClock, Telemetry, to_json
+from exporter.model import (
+    Clock,
+    ConfigError,
+    ExporterError,
+    IncidentStatus,
+    NoTelemetry,
+    StateError,
+    SystemClock,
+    Telemetry,
+    to_json,
+)
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, pages
 from exporter.web.settings import WebSettings, split_listen
@@ -32,10 +43,13 @@ LISTED = 100
 MAX_FIX = 2_000
 """Characters that say what fixed an incident."""
 
-OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/static/")
+OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/")
 """What everybody may read: monitoring asks without a token."""
 
 _PLAIN = {404: "There is nothing at this address.", 405: "This address does not take requests of this kind."}
+
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # where the operator says so
+"""Every address of IPv4, and of IPv6."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -56,10 +70,15 @@ def create_app(
     backend: Backend,
     telemetry: Telemetry | None = None,
     clock: Clock | None = None,
+    access: Callable[[], WebSettings] | None = None,
 ) -> web.Application:
-    """Everything that is served, over whatever answers the questions of `Backend`."""
-    site = _Site(settings, backend)
-    webhooks = Webhooks(settings, backend, telemetry or NoTelemetry(), clock or SystemClock())
+    """Everything that is served, over whatever answers the questions of `Backend`.
+
+    `access` answers the settings by which each request is judged, where they may change while it is served.
+    """
+    access = access or (lambda: settings)
+    site = _Site(access, backend)
+    webhooks = Webhooks(access, backend, telemetry or NoTelemetry(), clock or SystemClock())
     app = web.Application(client_max_size=settings.client_max_size, middlewares=[_errors, site.readers_only])
     app.on_response_prepare.append(_secure)
     app.add_routes(
@@ -75,6 +94,8 @@ def create_app(
             web.get("/metrics", site.metrics),
             web.get("/-/healthy", site.healthy),
             web.get("/-/ready", site.ready),
+            web.get("/-/warm", site.warm),
+            web.post("/-/reload", site.reload),
             web.static("/static", STATIC),
         ]
     )
@@ -83,27 +104,54 @@ def create_app(
 
 async def start(app: web.Application, settings: WebSettings) -> web.AppRunner:
     """Listen; `runner.addresses` says where, `runner.cleanup()` stops. Raises ConfigError when the port is taken."""
-    host, port = split_listen(settings.listen)
     # No access log: a path may carry what somebody typed there by mistake.
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=3.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _listen(runner, *split_listen(settings.listen))
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(
             f"web.listen: cannot listen on {settings.listen}: {error.strerror}; "
             "stop what uses the port, or choose another one"
         ) from error
+    log.info("listening on %s", ", ".join(f"http://{_address(*one[:2])}" for one in runner.addresses))
+    if not (settings.token or settings.token_file):
+        open_ones = "" if settings.auth == "none" or settings.grafana_signature else "webhooks, "
+        log.info("web.token_file is not set: %sresolving and reloading by web are shut", open_ones)
     if settings.auth == "none":
         log.warning("web.auth is none: who reaches %s may send alerts to be analysed.", settings.listen)
     return runner
 
 
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    """On one address; without a host on all, also where the machine has no IPv6, or nothing else."""
+    if host:
+        await web.TCPSite(runner, host, port).start()
+        return
+    failed: list[OSError] = []
+    for family in ANY_ADDRESS:
+        try:
+            await web.TCPSite(runner, family, port).start()
+        except OSError as error:
+            failed.append(error)
+    if len(failed) == len(ANY_ADDRESS) or any(error.errno == errno.EADDRINUSE for error in failed):
+        raise failed[0]
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @contextlib.asynccontextmanager
-async def serve(settings: WebSettings, backend: Backend, telemetry: Telemetry | None = None) -> AsyncIterator[None]:
-    """Serve while the block runs."""
-    runner = await start(create_app(settings, backend, telemetry), settings)
+async def serve(
+    settings: WebSettings,
+    backend: Backend,
+    telemetry: Telemetry | None = None,
+    access: Callable[[], WebSettings] | None = None,
+) -> AsyncIterator[None]:
+    """Serve while the block runs; `access` as for `create_app`."""
+    runner = await start(create_app(settings, backend, telemetry, access=access), settings)
     try:
         yield
     finally:
@@ -113,8 +161,8 @@ async def serve(settings: WebSettings, backend: Backend, telemetry: Telemetry | 
 class _Site:
     """Pages and API; each handler asks the backend one question and renders the answer."""
 
-    def __init__(self, settings: WebSettings, backend: Backend) -> None:
-        self._settings = settings
+    def __init__(self, access: Callable[[], WebSettings], backend: Backend) -> None:
+        self._access = access
         self._backend = backend
 
     @property
@@ -122,7 +170,7 @@ class _Site:
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.method in {"GET", "HEAD"} and not request.path.startswith(OPEN_PATHS):
-                auth.require_read(request, self._settings.read_tokens(), self._settings.tokens())
+                auth.require_read(request, self._access().read_tokens(), self._access().tokens())
             return await handler(request)
 
         return check
@@ -144,12 +192,23 @@ class _Site:
         return _json(_everything(await self._find(request)))
 
     async def api_resolve(self, request: web.Request) -> web.Response:
-        auth.require_write(request, self._settings.tokens())
+        auth.require_write(request, self._access().tokens())
         fix = await _fix(request)
         record = await self._backend.resolve(request.match_info["id"], fix)
         if record is None:
             raise _unknown()
         return _json(_everything(record))
+
+    async def reload(self, request: web.Request) -> web.Response:
+        auth.require_write(request, self._access().tokens())
+        try:
+            await self._backend.reload()
+        except StateError:
+            raise
+        except ExporterError as error:
+            log.error("the configuration was not read again, all goes on as before: %s", error)
+            raise web.HTTPBadRequest(text=f"Nothing has changed: {error}") from None
+        return _json({"reloaded": True})
 
     async def metrics(self, _: web.Request) -> web.Response:
         text = self._backend.metrics()
@@ -160,8 +219,15 @@ class _Site:
         return _json({"healthy": health.ok, "why": health.why}, 200 if health.ok else 503)
 
     async def ready(self, _: web.Request) -> web.Response:
+        """Whether to send requests here: sources that learn or are stalled are no reason to take the pages away."""
         readiness = await self._backend.readiness()
-        answer = {"ready": readiness.ok, "reasons": readiness.reasons, "sources": readiness.sources}
+        answer = {"ready": readiness.serving, "warm": readiness.ok, "reasons": readiness.reasons}
+        return _json(answer, 200 if readiness.serving else 503)
+
+    async def warm(self, _: web.Request) -> web.Response:
+        """Whether incidents are complete: every source has learnt and none is stalled."""
+        readiness = await self._backend.readiness()
+        answer = {"warm": readiness.ok, "reasons": readiness.reasons, "sources": readiness.sources}
         return _json(answer, 200 if readiness.ok else 503)
 
     async def _find(self, request: web.Request) -> IncidentRecord:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.model import Settings, Unit, read_secret
+
+LISTEN = "LOG_ANOMALY_EXPORTER_LISTEN"
+"""The variable of the environment that says where to listen when exporter.yml does not."""
 
 
 class GrafanaSignatureSettings(Settings):
@@ -38,7 +43,8 @@ class WebSettings(Settings):
     """Where the web side listens, and who may do what."""
 
     listen: str = "127.0.0.1:9464"
-    """Host and port; `0.0.0.0:9464` or `[::]:9464` for every interface, as in a container."""
+    """Host and port; `:9464` for every interface. Where this is not given, `LOG_ANOMALY_EXPORTER_LISTEN` of the
+    environment is taken: the image sets it to `:9464`."""
     auth: Literal["bearer", "none"] = "bearer"
     """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
     token: SecretStr | None = None
@@ -53,6 +59,13 @@ class WebSettings(Settings):
     """Accept webhooks that Grafana Alerting has signed."""
     client_max_size: Annotated[int, Unit("bytes")] = Field(default=16 * 1024 * 1024, ge=1024)
     """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_environment_says(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "listen" not in given and LISTEN in os.environ:
+            return {**given, "listen": os.environ[LISTEN]}
+        return given
 
     @field_validator("listen")
     @classmethod
@@ -78,15 +91,17 @@ class WebSettings(Settings):
 
 
 def split_listen(listen: str) -> tuple[str, int]:
-    """Host and port of an address.
+    """Host and port of an address; no host where it is every one.
 
     >>> split_listen("[::1]:9464")
     ('::1', 9464)
+    >>> split_listen(":9464")
+    ('', 9464)
     """
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:/\s]*)):(\d{1,5})", listen)
     if not match or int(match[3]) > 65535:
         raise ValueError(f"{listen!r} is not an address: write host:port, such as 127.0.0.1:9464 or [::]:9464")
-    return match[1] or match[2] or "0.0.0.0", int(match[3])  # noqa: S104  # ":9464" is the operator's word for all
+    return match[1] or match[2] or "", int(match[3])
 
 
 def _lines(text: str | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -44,8 +44,8 @@ BODY_TIMEOUT = 30.0
 class Webhooks:
     """The handlers of POST /webhooks/alertmanager and /webhooks/change."""
 
-    def __init__(self, settings: WebSettings, backend: Backend, telemetry: Telemetry, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, access: Callable[[], WebSettings], backend: Backend, telemetry: Telemetry, clock: Clock) -> None:
+        self._access = access
         self._backend = backend
         self._telemetry = telemetry
         self._clock = clock
@@ -87,10 +87,11 @@ class Webhooks:
 
     async def _payload(self, request: web.Request, may_be_signed: bool = False) -> Any:
         """The JSON of a request that may write. A signature covers the body, so that must be read first."""
-        signature = self._settings.grafana_signature if may_be_signed else None
+        access = self._access()
+        signature = access.grafana_signature if may_be_signed else None
         claims_signature = signature is not None and signature.header in request.headers
-        if self._settings.auth == "bearer" and not claims_signature:
-            auth.require_write(request, self._settings.tokens(), basic=True)
+        if access.auth == "bearer" and not claims_signature:
+            auth.require_write(request, access.tokens(), basic=True)
         # A form of a foreign page cannot send this type, so a browser that knows the password cannot be misused.
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")

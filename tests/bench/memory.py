@@ -18,7 +18,8 @@ from exporter.detection.scoring.ensemble import detector_class
 from exporter.detection.settings import DetectionSettings
 from exporter.model import EPOCH, NoTelemetry, SystemClock, TimeRange, nanoseconds
 from exporter.model.questions import AlertTrigger
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.learning import open_state
 from exporter.run.operations import Operations
 
 MINUTE = timedelta(minutes=1)

@@ -24,7 +24,8 @@ from exporter.ingest import reduction
 from exporter.ingest.reader import read_and_reduce
 from exporter.mining.miner import Miner
 from exporter.model import Context, NoTelemetry, SystemClock, TimeRange
-from exporter.run.assembly import assemble, open_state, reduction_settings
+from exporter.run.assembly import assemble, reduction_settings
+from exporter.run.learning import open_state
 from tests import filebeat
 from tests.servers.running import elasticsearch
 

@@ -11,7 +11,8 @@ from typing import Any
 from exporter.flow.settings import Pace
 from exporter.flow.source import SourcePipeline
 from exporter.model import NoTelemetry
-from exporter.run.assembly import make_brain, open_state, reduction_settings
+from exporter.run.assembly import make_brain, reduction_settings
+from exporter.run.learning import open_state
 from exporter.state.file import State
 from tests.memory_source import START, MemorySource
 from tests.run.test_daemon import config

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from exporter.config import Config, parse
 from exporter.model import NoTelemetry, SystemClock
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.learning import open_state
 from tests.memory_source import START, MemorySource, at, page
 
 MINUTE = timedelta(minutes=1)

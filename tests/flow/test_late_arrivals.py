@@ -24,7 +24,8 @@ from exporter.ingest import lateness, reduction
 from exporter.ingest.lateness import AHEAD
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import EPOCH, TimeRange, TransientError, Write, floor
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.learning import open_state
 from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.standing import NOTHING_LEFT
 from exporter.model import Incident, NoTelemetry, to_json
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.learning import open_state
 from exporter.state.incidents import clusters_of, incident_list
 from tests.flow.test_invariant import CASES, LINES, WARM, Table, config, rows, same
 from tests.flow.test_late_arrivals import ArrivingSource, Crash, crashing

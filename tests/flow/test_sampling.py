@@ -21,7 +21,8 @@ from exporter.ingest import sampling
 from exporter.ingest.sampling import SECOND, choose
 from exporter.model import Anomaly, Context, NoTelemetry, Report, Source, SystemClock, TimeRange, floor, loads
 from exporter.model.times import Window, seconds
-from exporter.run.assembly import Assembly, assemble, open_state
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.learning import open_state
 from exporter.state.checkpoints import decision_row
 from exporter.state.incidents import incident_list
 from exporter.telemetry import PrometheusTelemetry

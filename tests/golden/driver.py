@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 PLACES: Mapping[str, tuple[str, ...]] = {
     "Daemon": ("exporter.run.daemon", "exporter.daemon"),
     "assemble": ("exporter.run.assembly", "exporter.assembly"),
-    "fingerprint": ("exporter.run.assembly", "exporter.assembly"),
+    "fingerprint": ("exporter.run.learning", "exporter.run.assembly", "exporter.assembly"),
     "MiningSettings": ("exporter.mining.settings", "exporter.mining"),
     "fingerprint of mining": ("exporter.mining.settings", "exporter.mining"),
     "main": ("exporter.cli.main", "exporter.cli"),

@@ -7,8 +7,8 @@ from typing import Any
 
 from exporter.cli.main import main
 from exporter.config import Config
-from exporter.run.assembly import open_state
 from exporter.run.daemon import Daemon
+from exporter.run.learning import open_state
 from exporter.state.incidents import calibration, incident_list
 from tests.memory_source import START, MemorySource
 from tests.run.test_daemon import HOUR, MINUTE, StepClock, config, lines, running

@@ -31,6 +31,7 @@ class MemoryBackend:
         self.capacity = capacity
         self.alerts: list[AlertTrigger] = []
         self.changes: list[tuple[str, str, datetime]] = []
+        self.reloads = 0
         self.healthy = Health(True)
         self.is_ready = Readiness(True, (), (SourceProgress("shop", "ready", read_through=START),))
         self.broken: Exception | None = None
@@ -51,6 +52,11 @@ class MemoryBackend:
         closed = replace(record.incident, status="resolved", ends_at=record.incident.updated_at, fix=fix)
         self.records[incident_id] = replace(record, incident=closed)
         return self.records[incident_id]
+
+    async def reload(self) -> None:
+        if self.broken:
+            raise self.broken
+        self.reloads += 1
 
     async def health(self) -> Health:
         return self.healthy

@@ -346,7 +346,7 @@ async def test_a_read_token_shuts_pages_and_api_but_neither_metrics_nor_health()
             for password in ("look", TOKEN):
                 basic = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
                 assert (await site.get(path, Authorization=basic))[0] in (200, 404), path
-        for path in ("/metrics", "/-/healthy", "/-/ready", "/static/style.css"):
+        for path in ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/style.css"):
             assert (await site.get(path))[0] == 200, path
 
 
@@ -448,10 +448,71 @@ async def test_health_and_readiness_say_what_is_wrong() -> None:
         backend.is_ready = Readiness(False, ("shop is warming up",), (progress,))
         status, text, _ = await site.get("/-/healthy")
         assert (status, json.loads(text)["why"]) == (503, "the scheduler has not run for 5m")
-        status, text, _ = await site.get("/-/ready")
+        status, text, _ = await site.get("/-/warm")
         assert status == 503
         assert json.loads(text)["sources"][0]["progress"] == 0.25
         assert "shop is warming up" in (await site.get("/"))[1]
+
+
+async def test_sources_that_learn_take_no_pod_away_and_a_state_that_refuses_does() -> None:
+    backend = MemoryBackend()
+    async with serving(backend) as site:
+        assert (await site.get("/-/warm"))[0] == 200
+        backend.is_ready = Readiness(False, ("shop: stalled: no route to host",))
+        status, text, _ = await site.get("/-/ready")
+        assert (status, json.loads(text)) == (
+            200,
+            {"ready": True, "warm": False, "reasons": [*backend.is_ready.reasons]},
+        )
+        backend.is_ready = Readiness(False, ("the disk is full",), serving=False)
+        assert (await site.get("/-/ready"))[0] == 503
+
+
+async def test_who_has_the_token_lets_the_configuration_be_read_again() -> None:
+    backend = MemoryBackend()
+    async with serving(backend) as site:
+        assert (await site.post("/-/reload", headers={}))[0] == 401
+        status, answer = await site.post("/-/reload", headers=BEARER)
+        assert (status, answer, backend.reloads) == (200, {"reloaded": True}, 1)
+        backend.broken = ConfigError("exporter.yml:3: alarm_budget: not a budget")
+        status, answer = await site.post("/-/reload", headers=BEARER)
+        assert status == 400
+        assert "Nothing has changed: exporter.yml:3: alarm_budget" in answer["error"]
+
+
+async def test_the_token_that_counts_is_that_of_the_configuration_that_is_in_use() -> None:
+    settings = [WebSettings(listen="127.0.0.1:0", token=SecretStr("old"))]
+    app = create_app(settings[0], MemoryBackend(shop_record()), access=lambda: settings[-1])
+    runner = await start(app, settings[0])
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+            path, old = f"/api/incidents/{ID}/resolve", {"Authorization": "Bearer old"}
+            assert (await client.post(path, headers=old)).status == 200
+            settings.append(WebSettings(listen="127.0.0.1:0", token=SecretStr("new")))
+            assert (await client.post(path, headers=old)).status == 401
+            assert (await client.post(path, headers={"Authorization": "Bearer new"})).status == 200
+    finally:
+        await runner.cleanup()
+
+
+async def test_every_address_is_listened_on_where_no_host_is_given() -> None:
+    runner = await start(create_app(WebSettings(), MemoryBackend()), WebSettings(listen=":0"))
+    try:
+        assert {address[0] for address in runner.addresses} <= {"0.0.0.0", "::"}
+        async with aiohttp.ClientSession() as client:
+            for host, port, *_ in runner.addresses:
+                url = f"http://{'[::1]' if host == '::' else '127.0.0.1'}:{port}/-/healthy"
+                assert (await client.get(url)).status == 200
+    finally:
+        await runner.cleanup()
+
+
+def test_where_to_listen_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_ANOMALY_EXPORTER_LISTEN", ":9464")
+    assert (WebSettings().listen, WebSettings(listen="127.0.0.1:1").listen) == (":9464", "127.0.0.1:1")
+    monkeypatch.setenv("LOG_ANOMALY_EXPORTER_LISTEN", "9464")
+    with pytest.raises(ValidationError, match="is not an address"):
+        WebSettings()
 
 
 async def test_metrics_are_what_prometheus_reads() -> None:
