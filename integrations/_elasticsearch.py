@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import ConfigError, Duration, ExporterError, PermanentError, Settings, TransientError, read_secret
+from exporter.model import (
+    ClientSettings,
+    ConfigError,
+    Duration,
+    ExporterError,
+    PermanentError,
+    TransientError,
+    read_secret,
+)
 from exporter.wording.text import brief
 from integrations._http import TlsSettings, retry_after
 
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
 
 
-class ConnectionSettings(Settings):
+class ConnectionSettings(ClientSettings):
     """Where an Elasticsearch of version 8 or 9 is, self-hosted or in the cloud, and how we get in."""
 
     hosts: tuple[str, ...] = Field(min_length=1)
@@ -76,6 +84,7 @@ class ConnectionSettings(Settings):
                 # The client repeats at once, several times in as many milliseconds; who calls waits longer.
                 max_retries=0,
                 retry_on_timeout=False,
+                **({"node_class": _node_of_the_environment()} if self.trust_env else {}),
                 **self._way_in(),
             )
         except (ConfigError, ValueError) as error:
@@ -92,6 +101,20 @@ class ConnectionSettings(Settings):
         if self.username:
             options["basic_auth"] = (self.username, read_secret(self.password, self.password_file) or "")
         return options
+
+
+def _node_of_the_environment() -> Any:
+    """The client's own node, but for its session, which asks the proxy that the environment names."""
+    from elastic_transport import AiohttpHttpNode
+
+    class Node(AiohttpHttpNode):
+        def _create_aiohttp_session(self) -> None:
+            super()._create_aiohttp_session()
+            if self.session:
+                # Before the first request; the client has no other way to say it.
+                self.session._trust_env = True
+
+    return Node
 
 
 def explained(error: Exception, place: str, grant: str) -> ExporterError:

@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from exporter.model import (
     OWN_NAME,
+    ClientSettings,
     ConfigError,
     Duration,
     ExporterError,
@@ -67,7 +68,7 @@ class TlsSettings(Settings):
         return context
 
 
-class HttpSettings(Settings):
+class HttpSettings(ClientSettings):
     """What every integration that speaks HTTP can be told; at most one way to authenticate."""
 
     username: str | None = None
@@ -148,6 +149,7 @@ class Client:
                 timeout=aiohttp.ClientTimeout(total=self._settings.timeout.total_seconds()),
                 connector=aiohttp.TCPConnector(ssl=self._settings.tls.context()),
                 headers={"User-Agent": OWN_NAME},
+                trust_env=bool(self._settings.trust_env),
             )
         return self._session
 

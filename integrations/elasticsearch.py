@@ -271,6 +271,8 @@ class ElasticsearchSource:
             return await self._connection().search(index=index, body=dict(body), allow_partial_search_results=False)
 
         answer = await self._patiently(call)
+        if "took" in answer:
+            self._telemetry.observe("source_store_seconds", answer["took"] / 1000, source=self.name)
         failed = answer["_shards"].get("failed", 0)
         if answer.get("timed_out") or failed:
             reason = "timed out" if answer.get("timed_out") else f"{failed} shards failed"

@@ -341,7 +341,7 @@ def _http_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporte
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
     class Session(requests.Session):
-        """Notes the answer; follows no redirect, for our credentials would travel; asks no proxy of the environment."""
+        """Notes the answer; follows no redirect, for our credentials would travel."""
 
         def request(self, *args: Any, **kwargs: Any) -> requests.Response:
             attempt.status, attempt.detail = None, ""
@@ -359,7 +359,7 @@ def _http_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporte
             return response
 
     session = Session()
-    session.trust_env = False
+    session.trust_env = bool(settings.trust_env)
     return OTLPLogExporter(
         endpoint=endpoint(settings),
         certificate_file=str(settings.tls.ca_file) if settings.tls.ca_file else None,
@@ -418,6 +418,7 @@ def _grpc_exporter(settings: OtlpSettings, attempt: Attempt) -> LogRecordExporte
         headers=_headers(settings) or None,
         timeout=settings.timeout.total_seconds(),
         compression=grpc.Compression.Gzip if settings.compression == "gzip" else grpc.Compression.NoCompression,
+        channel_options=(("grpc.enable_http_proxy", int(bool(settings.trust_env))),),  # type: ignore[arg-type]
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from exporter.config import Config
 from exporter.flow.warmup import predict
@@ -11,6 +10,7 @@ from exporter.ingest import lateness
 from exporter.model import (
     LLM,
     Check,
+    Clock,
     Context,
     ExporterError,
     IncidentStore,
@@ -66,7 +66,6 @@ def _learning(rows: Rows, config: Config) -> Iterator[str]:
 
 async def connect(config: Config) -> list[Check]:
     """Try every server that the configuration names, with the rights that are needed."""
-    context = Context(clock=SystemClock(), telemetry=NoTelemetry())
     checks: list[Check] = []
     named: list[tuple[str, Part]] = [
         *((f"sources.{item.name}", item) for item in config.sources),
@@ -75,8 +74,25 @@ async def connect(config: Config) -> list[Check]:
         *([("llm", config.llm)] if config.llm else []),
     ]
     for name, settings in named:
-        checks += await _check(config, name, settings, context)
+        checks += await _check(config, name, settings, Context(clock=SystemClock(), telemetry=_StoreTime()))
     return checks
+
+
+class _StoreTime(NoTelemetry):
+    """Adds up what a log store says of the time that it took for our queries."""
+
+    def __init__(self) -> None:
+        self._took: list[float] = []
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        if name == "source_store_seconds":
+            self._took.append(value)
+
+    def said(self) -> list[Check]:
+        if not self._took:
+            return []
+        told = f"{len(self._took)} queries of this check cost the store {sum(self._took):.2f} s of its own time"
+        return [Check("cost", True, f"{told}, the dearest {max(self._took):.2f} s")]
 
 
 async def _check(config: Config, name: str, settings: Part, context: Context) -> list[Check]:
@@ -93,7 +109,8 @@ async def _try(config: Config, name: str, settings: Part, part: Connected, conte
     try:
         found = list(await part.check())
         if isinstance(settings, SourceSettings) and isinstance(part, Source) and all(c.ok for c in found):
-            found += await _past(config, settings, part, context.clock.now())
+            found += await _past(config, settings, part, context.clock)
+            found += context.telemetry.said() if isinstance(context.telemetry, _StoreTime) else []
         return [Check(f"{name}: {c.subject}", c.ok, c.detail, c.remedy) for c in found]
     except ExporterError as error:
         return [Check(name, False, str(error))]
@@ -101,9 +118,9 @@ async def _try(config: Config, name: str, settings: Part, part: Connected, conte
         await part.close()
 
 
-async def _past(config: Config, settings: SourceSettings, source: Source, now: datetime) -> list[Check]:
+async def _past(config: Config, settings: SourceSettings, source: Source, clock: Clock) -> list[Check]:
     """What the past of a source lets us foresee: how long learning takes, and how late lines come."""
     reduction = reduction_settings(config, settings, key=b"")
-    until = floor(now - settings.query_offset, settings.window)
+    until = floor(clock.now() - settings.query_offset, settings.window)
     learning = await predict(source, reduction, until, config.warmup, settings.max_lines_per_window)
-    return [learning, await lateness.check(settings, source, now)]
+    return [learning, await lateness.check(settings, source, clock)]

@@ -16,6 +16,7 @@ from exporter.model import (
     to_json,
 )
 from exporter.run.assembly import assemble
+from exporter.state.contact import contact_of
 from exporter.state.file import Rows
 from exporter.state.incidents import incident_list, incident_of, near_misses, reports_of
 from exporter.state.place import StateInUse
@@ -82,12 +83,15 @@ async def resolve_incident(config: Config, incident_id: str, fix: str | None) ->
 async def _resolve_through_daemon(config: Config, incident_id: str, fix: str | None) -> None:
     import aiohttp
 
-    tokens = config.web.tokens()
-    if not tokens:
-        raise PermanentError("the daemon holds the state file, and takes no requests: set web.token or web.token_file")
-    url = f"http://{config.web.listen}/api/incidents/{incident_id}/resolve"
+    contact = contact_of(config.state)
+    if contact is None:
+        raise PermanentError(
+            f"the daemon holds the state file, and does not say how to reach it (in {config.state}.daemon, for who "
+            "may read the state file): run this as its user"
+        )
+    url = f"{contact.url}/api/incidents/{incident_id}/resolve"
     timeout = aiohttp.ClientTimeout(total=30)
-    headers = {"Authorization": f"Bearer {tokens[0]}"}
+    headers = {"Authorization": f"Bearer {contact.token}"}
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
@@ -96,7 +100,7 @@ async def _resolve_through_daemon(config: Config, incident_id: str, fix: str | N
             if response.status >= 400:
                 raise PermanentError(f"the daemon answers {response.status}: {brief(await response.text(), 300)}")
     except aiohttp.ClientError as error:
-        raise TransientError(f"the daemon at {config.web.listen} cannot be reached: {error}") from error
+        raise TransientError(f"the daemon at {contact.url} cannot be reached: {error}") from error
 
 
 async def explain_incident(config: Config, incident_id: str, form: str) -> int:

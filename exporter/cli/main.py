@@ -219,6 +219,7 @@ async def _daemon(load: Callable[[], Config], once: bool) -> int:
     from exporter.run.assembly import assemble
     from exporter.run.daemon import Daemon
     from exporter.run.steady import SteadyClock
+    from exporter.state.contact import Contact, new_token, reachable
     from exporter.telemetry import PrometheusTelemetry
     from exporter.web.app import serve
 
@@ -234,8 +235,11 @@ async def _daemon(load: Callable[[], Config], once: bool) -> int:
         daemon.obey_signals()
         if early.asked():
             return 0
-        async with serve(config.web, daemon, telemetry, access=lambda: daemon.assembly.config.web):
-            await daemon.run()
+        token = new_token()
+        access = lambda: daemon.assembly.config.web  # noqa: E731
+        async with serve(config.web, daemon, telemetry, access, token) as url:
+            with reachable(config.state, Contact(url, token)):
+                await daemon.run()
         return 1 if daemon.failed else 0
     finally:
         await assembly.close()

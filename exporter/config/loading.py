@@ -19,6 +19,7 @@ from exporter.config.retired import without_retired
 from exporter.config.settings import Config
 from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, resolve
 from exporter.model import (
+    ClientSettings,
     ConfigError,
     SinkSettings,
     SourceSettings,
@@ -92,12 +93,25 @@ def _config(raw: Mapping[str, Any], problems: list[Problem]) -> Config | None:
     # A block of which every line is a comment says nothing.
     others = {key: value for key, value in filled.items() if value is not None and key not in _CHOSEN}
     try:
-        return Config(**others, **parts)
+        return _trusting(Config(**others, **parts))
     except ValidationError as error:
         # Of what could not be chosen all is said.
         known = {problem.path[:1] for problem in chosen}
         _add(problems, [problem for problem in found_in(error) if problem.path[:1] not in known])
         return None
+
+
+def _trusting(config: Config) -> Config:
+    """With what is said of all clients said of each that says nothing of its own."""
+
+    def told(part: Any) -> Any:
+        if isinstance(part, ClientSettings) and part.trust_env is None:
+            return part.model_copy(update={"trust_env": config.trust_env})
+        return part
+
+    parts: dict[str, Any] = {name: told(getattr(config, name)) for name in ("memory", "llm", "telemetry")}
+    several = {name: tuple(map(told, getattr(config, name))) for name in ("sources", "sinks")}
+    return config.model_copy(update={**parts, **several})
 
 
 def _add(problems: list[Problem], found: Iterable[Problem]) -> None:

@@ -67,6 +67,9 @@ class Config(Settings):
     """A source that has not answered for this long holds the others' incidents back no more."""
     max_catch_up: Duration = timedelta(hours=24)
     """After a longer outage, the older part is recorded as a gap and not read."""
+    trust_env: bool = False
+    """Whether all clients (of sources, sinks, memory, model and telemetry) go by the usual proxy variables of the
+    environment; each of them can say otherwise."""
     readers: Annotated[int, Unit("parts")] = Field(default=2, ge=1, le=64)
     """Parts of a range that are read at the same time."""
     retention: Duration = timedelta(days=400)

@@ -60,6 +60,7 @@ from exporter.model.ports import (
 )
 from exporter.model.rows import SqlValue, Write, dumps, from_json, loads, to_json
 from exporter.model.settings import (
+    ClientSettings,
     EmbedderSettings,
     FieldMap,
     LLMSettings,
@@ -102,6 +103,7 @@ __all__ = [
     "Change",
     "Check",
     "Claim",
+    "ClientSettings",
     "Clock",
     "ConfigError",
     "Context",

@@ -78,6 +78,14 @@ def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
         raise ConfigError(f"secret file {file}: {reason}; make it readable by this process") from error
 
 
+class ClientSettings(Settings):
+    """What every client of a server can be told."""
+
+    trust_env: bool | None = None
+    """Whether the usual variables of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) say by which proxy the
+    server is reached. Default: what `trust_env` says of all clients."""
+
+
 # --- Sources ------------------------------------------------------------------------------------------
 
 

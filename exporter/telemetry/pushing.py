@@ -60,7 +60,16 @@ def _http_options(settings: TelemetrySettings, signal: str) -> dict[str, Any]:
         "endpoint": f"{base}/v1/{signal}",
         "headers": _headers(settings),
         "timeout": settings.timeout.total_seconds(),
+        "session": _session(settings),
     }
+
+
+def _session(settings: TelemetrySettings) -> Any:
+    import requests
+
+    session = requests.Session()
+    session.trust_env = bool(settings.trust_env)
+    return session
 
 
 def _grpc_options(settings: TelemetrySettings) -> dict[str, Any]:
@@ -71,6 +80,7 @@ def _grpc_options(settings: TelemetrySettings) -> dict[str, Any]:
         # gRPC refuses header names that are not lower case.
         "headers": {name.lower(): value for name, value in _headers(settings).items()},
         "timeout": settings.timeout.total_seconds(),
+        "channel_options": (("grpc.enable_http_proxy", int(bool(settings.trust_env))),),
     }
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from exporter.model import OWN_NAME, Duration, Settings
+from exporter.model import OWN_NAME, ClientSettings, Duration
 
 
-class TelemetrySettings(Settings):
+class TelemetrySettings(ClientSettings):
     """Our own telemetry; `/metrics` is always there, OTLP only when an endpoint is given."""
 
     otlp_endpoint: str | None = None

@@ -71,6 +71,7 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     "source_lines_left_out": _counter("Lines that were not read, in windows of which a sample was.", "source"),
     "source_requests": _counter("Requests to a log store, by outcome.", "source", "outcome"),
+    "source_store_seconds": _seconds("How long a log store says that it took for one of our queries.", "source"),
     "source_unusable_lines": _gauge(
         "Lines at the source that are in no range, by reason: no timestamp, or an impossible one.", "source", "reason"
     ),

@@ -71,13 +71,15 @@ def create_app(
     telemetry: Telemetry | None = None,
     clock: Clock | None = None,
     access: Callable[[], WebSettings] | None = None,
+    own_token: str = "",
 ) -> web.Application:
     """Everything that is served, over whatever answers the questions of `Backend`.
 
     `access` answers the settings by which each request is judged, where they may change while it is served.
+    `own_token` lets commands on this machine do what the token of the configuration allows, but for webhooks.
     """
     access = access or (lambda: settings)
-    site = _Site(access, backend)
+    site = _Site(access, backend, own_token)
     webhooks = Webhooks(access, backend, telemetry or NoTelemetry(), clock or SystemClock())
     app = web.Application(client_max_size=settings.client_max_size, middlewares=[_errors, site.readers_only])
     app.on_response_prepare.append(_secure)
@@ -149,11 +151,13 @@ async def serve(
     backend: Backend,
     telemetry: Telemetry | None = None,
     access: Callable[[], WebSettings] | None = None,
-) -> AsyncIterator[None]:
-    """Serve while the block runs; `access` as for `create_app`."""
-    runner = await start(create_app(settings, backend, telemetry, access=access), settings)
+    own_token: str = "",
+) -> AsyncIterator[str]:
+    """Serve while the block runs, which is given its address on this machine; the rest as for `create_app`."""
+    runner = await start(create_app(settings, backend, telemetry, access=access, own_token=own_token), settings)
     try:
-        yield
+        host, port = runner.addresses[0][:2]
+        yield f"http://{_address({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host), port)}"  # noqa: S104
     finally:
         await runner.cleanup()
 
@@ -161,7 +165,8 @@ async def serve(
 class _Site:
     """Pages and API; each handler asks the backend one question and renders the answer."""
 
-    def __init__(self, access: Callable[[], WebSettings], backend: Backend) -> None:
+    def __init__(self, access: Callable[[], WebSettings], backend: Backend, own_token: str) -> None:
+        self._own_token = own_token
         self._access = access
         self._backend = backend
 
@@ -192,7 +197,7 @@ class _Site:
         return _json(_everything(await self._find(request)))
 
     async def api_resolve(self, request: web.Request) -> web.Response:
-        auth.require_write(request, self._access().tokens())
+        auth.require_write(request, self._access().tokens(), own=self._own_token)
         fix = await _fix(request)
         record = await self._backend.resolve(request.match_info["id"], fix)
         if record is None:
@@ -200,7 +205,7 @@ class _Site:
         return _json(_everything(record))
 
     async def reload(self, request: web.Request) -> web.Response:
-        auth.require_write(request, self._access().tokens())
+        auth.require_write(request, self._access().tokens(), own=self._own_token)
         try:
             await self._backend.reload()
         except StateError:

@@ -282,4 +282,12 @@ class LokiSource:
             raise TransientError(f"source {self.name}: what answers is no Loki; give `url` without /loki/api/v1")
         if any("partial" in str(warning) for warning in content.get("warnings") or ()):
             raise TransientError(f"source {self.name}: a partial answer ({content['warnings'][0]}); it is not taken")
+        self._note_time(content["data"])
         return content["data"]
+
+    def _note_time(self, data: Any) -> None:
+        """Queries tell how long the server worked on them; questions about labels do not."""
+        stats = data.get("stats") if isinstance(data, dict) else None
+        took = ((stats or {}).get("summary") or {}).get("execTime")
+        if isinstance(took, int | float):
+            self._telemetry.observe("source_store_seconds", float(took), source=self.name)

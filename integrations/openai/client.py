@@ -267,9 +267,9 @@ class OpenAI:
         seconds = self._settings.timeout.total_seconds()
         http = httpx2.AsyncClient(
             verify=self._settings.tls.context(),
-            # A redirect would carry the prompt and the key elsewhere; so would a proxy of the environment.
+            # A redirect would carry the prompt and the key elsewhere; so would a proxy that nobody asked for.
             follow_redirects=False,
-            trust_env=False,
+            trust_env=bool(self._settings.trust_env),
             timeout=httpx2.Timeout(seconds, connect=min(5.0, seconds)),
             event_hooks={"request": [self._only_our_headers]},
         )

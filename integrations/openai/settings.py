@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import Duration, LLMSettings, Unit
+from exporter.model import ClientSettings, Duration, LLMSettings, Unit
 from integrations._http import TlsSettings
 
 _PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
 
 
-class OpenAIOptions(LLMSettings):
+class OpenAIOptions(ClientSettings, LLMSettings):
     """What can be said of a model behind an OpenAI-compatible endpoint."""
 
     type: Literal["openai"]

@@ -425,9 +425,13 @@ def test_lateness_is_the_same_in_any_division(delays: list[float | None], size: 
 async def proposal(delays: Sequence[float | None], offset: str) -> str:
     source = MemorySource(ingested(delays))
     own = config(Path()).sources[0].model_copy(update={"query_offset": timedelta(seconds=int(offset))})
-    found = await lateness.check(own, source, START + 30 * MINUTE)
+    found = await lateness.check(own, source, StepClock(START + 30 * MINUTE), no_pause)
     assert found.ok
     return found.detail
+
+
+async def no_pause(_: timedelta) -> None:
+    """Nothing comes in between."""
 
 
 async def test_check_config_proposes_a_query_offset_from_the_measured_lateness() -> None:
@@ -438,10 +442,49 @@ async def test_check_config_proposes_a_query_offset_from_the_measured_lateness()
 
 
 async def test_check_config_says_when_lateness_cannot_be_known() -> None:
-    assert "carry no time of ingestion" in await proposal([None] * 5, "5")
-    empty = await lateness.check(config(Path()).sources[0], MemorySource(page([])), START)
+    assert "the last 5m has no line in it" in await proposal([None] * 5, "5")
+    empty = await lateness.check(config(Path()).sources[0], MemorySource(page([])), StepClock(START))
     assert empty.ok
     assert "no line" in empty.detail
+
+
+class ShippedSource(MemorySource):
+    """Lines that say nothing of when they came, each of which is there so many seconds after its own time."""
+
+    def __init__(self, delays: Sequence[float], clock: StepClock) -> None:
+        rows = [{"timestamp": at(second), "service": "s", "body": f"line {second}"} for second in range(3600)]
+        super().__init__(page(rows))
+        self._clock = clock
+        self._arrived = [second + delays[second % len(delays)] for second in range(3600)]
+
+    async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
+        now = (self._clock.now() - START).total_seconds()
+        known = MemorySource(self.lines.filter(pl.Series([arrived <= now for arrived in self._arrived])))
+        return await known.count(time_range, window)
+
+
+async def counted_twice(delays: Sequence[float], offset: int) -> str:
+    clock = StepClock(START + 30 * MINUTE)
+
+    async def pause(time: timedelta) -> None:
+        clock.moment += time
+
+    own = config(Path()).sources[0].model_copy(update={"query_offset": timedelta(seconds=offset)})
+    found = await lateness.check(own, ShippedSource(delays, clock), clock, pause)
+    assert found.ok
+    return found.detail
+
+
+async def test_where_lines_do_not_say_when_they_came_the_newest_are_counted_twice() -> None:
+    assert "99 % of the lines can be read after 10 s; `query_offset: 30s` is enough" in await counted_twice([4.0], 30)
+    slow = [2.0] * 18 + [42.0] * 2
+    assert "can be read after 50 s; `query_offset: 50s` would spare" in await counted_twice(slow, 30)
+    rare = [2.0] * 399 + [100.0]
+    assert "`query_offset: 30s` is enough" in await counted_twice(rare, 30), "one in 400 is looked for later"
+
+
+async def test_where_lines_come_later_than_is_counted_nothing_is_proposed() -> None:
+    assert "grew all over" in await counted_twice([float(7 * second) for second in range(90)], 30)
 
 
 async def test_the_sample_of_check_config_is_bounded() -> None:
@@ -457,7 +500,7 @@ async def test_the_sample_of_check_config_is_bounded() -> None:
             yield one
 
     source.query = counting  # type: ignore[method-assign]
-    await lateness.check(config(Path()).sources[0], source, START + 60 * MINUTE)
+    await lateness.check(config(Path()).sources[0], source, StepClock(START + 60 * MINUTE))
     assert read == lateness.SAMPLE_LINES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,10 @@ from aiohttp import web
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
+from exporter.cli.check import connect
+from exporter.config import parse
 from exporter.model import Context, NoTelemetry, PermanentError, Severity, TimeRange, TransientError, nanoseconds
+from exporter.telemetry import PrometheusTelemetry
 from integrations.elasticsearch import ElasticsearchSettings, ElasticsearchSource
 from tests.fakes.serving import serving
 
@@ -233,3 +237,20 @@ async def test_a_reader_that_stops_early_leaves_nothing_running(elasticsearch_ur
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"URL|give one of|divides a day|knows"):
         ElasticsearchSettings(**{"name": "shop", "hosts": ["http://localhost:9200"], **settings})
+
+
+async def test_what_a_query_costs_the_store_is_measured(elasticsearch_url: str, unique_name: str) -> None:
+    load(elasticsearch_url, unique_name, ({"@timestamp": at(n), "message": "m"} for n in range(50)))
+    telemetry = PrometheusTelemetry()
+    settings = ElasticsearchSettings(name="shop", hosts=(elasticsearch_url,), index=unique_name)
+    shop = settings.build(Context(clock=Clock(), telemetry=telemetry))
+    await shop.count(RANGE, HOUR)
+    await shop.close()
+    assert telemetry.value("log_anomaly_exporter_source_store_seconds_count", source="shop") == 1.0
+
+
+async def test_check_config_says_what_its_queries_cost_the_store(elasticsearch_url: str, unique_name: str) -> None:
+    load(elasticsearch_url, unique_name, ({"@timestamp": at(n), "message": "m"} for n in range(50)))
+    source = {"type": "elasticsearch", "name": "shop", "hosts": [elasticsearch_url], "index": unique_name}
+    (cost,) = [check for check in await connect(parse({"sources": [source]})) if check.subject.endswith("cost")]
+    assert re.match(r"\d+ queries of this check cost the store \d+\.\d\d s of its own time", cost.detail)

@@ -30,6 +30,7 @@ from exporter.model import (
     nanoseconds,
     page_schema,
 )
+from exporter.telemetry import PrometheusTelemetry
 from integrations.loki import LokiSettings
 from integrations.loki.logql import guarded, selector_end, with_matchers
 from integrations.loki.source import LokiSource
@@ -473,3 +474,13 @@ def test_the_selector_ends_where_its_brace_closes() -> None:
     assert selector_end('{a="b"') is None
     with pytest.raises(PermanentError):
         with_matchers("rate", [])
+
+
+async def test_what_a_query_costs_the_store_is_measured() -> None:
+    async with faked() as (loki, _):
+        telemetry = PrometheusTelemetry()
+        own = LokiSettings(name="shop", url=loki.url, query='{app="shop"}')
+        shop = own.build(Context(clock=Clock(), telemetry=telemetry))
+        await shop.count(RANGE, HOUR)
+        await shop.close()
+        assert (telemetry.value("log_anomaly_exporter_source_store_seconds_sum", source="shop") or 0) > 0

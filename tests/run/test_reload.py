@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -16,7 +19,10 @@ from exporter.config import load
 from exporter.model import ConfigError
 from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
+from exporter.state.contact import Contact, reachable
 from exporter.telemetry import PrometheusTelemetry
+from exporter.web import WebSettings
+from exporter.web.app import serve
 from tests.fakes.recording import Recorder
 from tests.fakes.serving import serving
 from tests.memory_source import START
@@ -197,3 +203,31 @@ async def test_jobs_go_on_after_a_reload_and_one_that_hangs_is_broken_off(
         await asyncio.wait_for(polled.wait(), 60)
         daemon.stop()
         await asyncio.wait_for(running, 60)
+
+
+async def test_the_command_that_the_page_prints_works_with_the_shortest_configuration(place: Installation) -> None:
+    clock = StepClock(START + HOUR)
+    async with place.running(clock) as daemon:
+        for _ in range(3):
+            await daemon.once()
+            clock.moment += 3 * MINUTE
+        (record,) = await daemon.list_incidents("firing", 10)
+        settings = WebSettings(listen="127.0.0.1:0")
+        async with serve(settings, daemon, daemon.telemetry, own_token="of this run") as url:
+            with reachable(place.folder / "state.db", Contact(url, "of this run")):
+                assert (place.folder / "state.db.daemon").stat().st_mode & 0o777 == 0o600
+                command = "incidents", "resolve", record.incident.id, "--fix", "more connections", "-c", str(place.file)
+                done = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "exporter.cli.main", *command, stdout=PIPE, stderr=PIPE
+                )
+                out, err = await done.communicate()
+            assert (done.returncode, b"is resolved" in out) == (0, True), err
+            assert not (place.folder / "state.db.daemon").exists()
+            async with aiohttp.ClientSession() as client:
+                path = f"{url}/api/incidents/{record.incident.id}/resolve"
+                assert (await client.post(path)).status == 403, "no token is configured"
+                assert (await client.post(path, headers={"Authorization": "Bearer other"})).status == 403
+                alert = f"{url}/webhooks/alertmanager"
+                assert (await client.post(alert, headers={"Authorization": "Bearer of this run"})).status == 403
+        (now,) = await daemon.list_incidents(None, 10)
+        assert (now.incident.status, now.incident.fix) == ("resolved", "more connections")
