@@ -222,6 +222,7 @@ async def _daemon(load: Callable[[], Config], once: bool) -> int:
     from exporter.state.contact import Contact, new_token, reachable
     from exporter.telemetry import PrometheusTelemetry
     from exporter.web.app import serve
+    from exporter.web.settings import Access
 
     config = load()
     telemetry = PrometheusTelemetry(config.telemetry)
@@ -236,7 +237,10 @@ async def _daemon(load: Callable[[], Config], once: bool) -> int:
         if early.asked():
             return 0
         token = new_token()
-        access = lambda: daemon.assembly.config.web  # noqa: E731
+
+        def access() -> Access:
+            return Access(daemon.assembly.config.web, daemon.assembly.config.external_url)
+
         async with serve(config.web, daemon, telemetry, access, token) as url:
             with reachable(config.state, Contact(url, token)):
                 await daemon.run()

@@ -155,6 +155,10 @@ METRICS: Mapping[str, MetricSpec] = {
     "memory_seconds": _seconds("How long recall took.", "operation", buckets=FAST),
     "redactions": _counter("Secrets and personal data replaced, by type.", "type"),
     # Web
+    "web_refused": _counter(
+        "Requests and connections that were refused, by reason: a wrong token, a foreign name, no HTTP, too many.",
+        reason=("token", "host", "malformed", "full"),
+    ),
     "webhook_requests": _counter(
         "Webhook requests, by outcome.",
         endpoint=("alertmanager", "change"),

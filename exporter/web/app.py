@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -14,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from exporter.model import (
+    OWN_NAME,
     Clock,
     ConfigError,
     ExporterError,
@@ -25,8 +28,10 @@ from exporter.model import (
     to_json,
 )
 from exporter.model.questions import Backend, IncidentRecord
-from exporter.web import auth, pages
-from exporter.web.settings import WebSettings, split_listen
+from exporter.web import auth, bodies, pages
+from exporter.web.guards import WrongTokens, is_our_name
+from exporter.web.server import BUSY, HEADERS, Site
+from exporter.web.settings import Access, WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
 from exporter.wording import words
 from exporter.wording.text import storable
@@ -65,12 +70,22 @@ SECURITY_HEADERS = {
 }
 
 
+ALL_HEADERS = {**SECURITY_HEADERS, "Server": OWN_NAME}
+"""Of every answer; whose versions we are made of is nobody's business."""
+
+ANY_NAME = ("/metrics", "/-/", "/webhooks/")
+"""What machines ask, by whatever name they know us; nothing there is a secret that a browser could be made to read."""
+
+SAY_EVERY = 60.0
+"""Seconds between two entries in the log of the same, where somebody outside can bring it about."""
+
+
 def create_app(
     settings: WebSettings,
     backend: Backend,
     telemetry: Telemetry | None = None,
     clock: Clock | None = None,
-    access: Callable[[], WebSettings] | None = None,
+    access: Callable[[], Access] | None = None,
     own_token: str = "",
 ) -> web.Application:
     """Everything that is served, over whatever answers the questions of `Backend`.
@@ -78,10 +93,15 @@ def create_app(
     `access` answers the settings by which each request is judged, where they may change while it is served.
     `own_token` lets commands on this machine do what the token of the configuration allows, but for webhooks.
     """
-    access = access or (lambda: settings)
+    access = access or (lambda: Access(settings))
+    telemetry = telemetry or NoTelemetry()
     site = _Site(access, backend, own_token)
-    webhooks = Webhooks(access, backend, telemetry or NoTelemetry(), clock or SystemClock())
-    app = web.Application(client_max_size=settings.client_max_size, middlewares=[_errors, site.readers_only])
+    webhooks = Webhooks(access, backend, telemetry, clock or SystemClock())
+    door = _Door(access, telemetry, own_token)
+    app = web.Application(
+        client_max_size=settings.client_max_size, middlewares=[_in_hand, door.errors, door.names, door.readers_only]
+    )
+    app[BUSY], app[HEADERS] = set(), {**ALL_HEADERS, "Cache-Control": "no-store"}
     app.on_response_prepare.append(_secure)
     app.add_routes(
         [
@@ -104,13 +124,12 @@ def create_app(
     return app
 
 
-async def start(app: web.Application, settings: WebSettings) -> web.AppRunner:
+async def start(app: web.Application, settings: WebSettings, telemetry: Telemetry | None = None) -> web.AppRunner:
     """Listen; `runner.addresses` says where, `runner.cleanup()` stops. Raises ConfigError when the port is taken."""
-    # No access log: a path may carry what somebody typed there by mistake.
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=3.0)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=3.0)
     await runner.setup()
     try:
-        await _listen(runner, *split_listen(settings.listen))
+        await _listen(runner, *split_listen(settings.listen), telemetry or NoTelemetry())
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(
@@ -121,20 +140,22 @@ async def start(app: web.Application, settings: WebSettings) -> web.AppRunner:
     if not (settings.token or settings.token_file):
         open_ones = "" if settings.auth == "none" or settings.grafana_signature else "webhooks, "
         log.info("web.token_file is not set: %sresolving and reloading by web are shut", open_ones)
+    if Access(settings).open_to_all:
+        log.warning("whoever reaches %s can read every incident: set web.read_token_file", settings.listen)
     if settings.auth == "none":
         log.warning("web.auth is none: who reaches %s may send alerts to be analysed.", settings.listen)
     return runner
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(runner: web.AppRunner, host: str, port: int, telemetry: Telemetry) -> None:
     """On one address; without a host on all, also where the machine has no IPv6, or nothing else."""
     if host:
-        await web.TCPSite(runner, host, port).start()
+        await Site(runner, host, port, telemetry).start()
         return
     failed: list[OSError] = []
     for family in ANY_ADDRESS:
         try:
-            await web.TCPSite(runner, family, port).start()
+            await Site(runner, family, port, telemetry).start()
         except OSError as error:
             failed.append(error)
     if len(failed) == len(ANY_ADDRESS) or any(error.errno == errno.EADDRINUSE for error in failed):
@@ -150,11 +171,12 @@ async def serve(
     settings: WebSettings,
     backend: Backend,
     telemetry: Telemetry | None = None,
-    access: Callable[[], WebSettings] | None = None,
+    access: Callable[[], Access] | None = None,
     own_token: str = "",
 ) -> AsyncIterator[str]:
     """Serve while the block runs, which is given its address on this machine; the rest as for `create_app`."""
-    runner = await start(create_app(settings, backend, telemetry, access=access, own_token=own_token), settings)
+    app = create_app(settings, backend, telemetry, access=access, own_token=own_token)
+    runner = await start(app, settings, telemetry)
     try:
         host, port = runner.addresses[0][:2]
         yield f"http://{_address({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host), port)}"  # noqa: S104
@@ -165,26 +187,17 @@ async def serve(
 class _Site:
     """Pages and API; each handler asks the backend one question and renders the answer."""
 
-    def __init__(self, access: Callable[[], WebSettings], backend: Backend, own_token: str) -> None:
+    def __init__(self, access: Callable[[], Access], backend: Backend, own_token: str) -> None:
         self._own_token = own_token
         self._access = access
         self._backend = backend
-
-    @property
-    def readers_only(self) -> Middleware:
-        @web.middleware
-        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method in {"GET", "HEAD"} and not request.path.startswith(OPEN_PATHS):
-                auth.require_read(request, self._access().read_tokens(), self._access().tokens())
-            return await handler(request)
-
-        return check
 
     async def incidents(self, request: web.Request) -> web.Response:
         status = _status(request)
         records = await self._backend.list_incidents(status, LISTED)
         readiness = await self._backend.readiness()
-        return _html(pages.incident_list(records, status or "all", readiness, _root(request)))
+        open_to_all = self._access().open_to_all
+        return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all))
 
     async def incident(self, request: web.Request) -> web.Response:
         return _html(pages.incident_page(await self._find(request), _root(request)))
@@ -197,15 +210,16 @@ class _Site:
         return _json(_everything(await self._find(request)))
 
     async def api_resolve(self, request: web.Request) -> web.Response:
-        auth.require_write(request, self._access().tokens(), own=self._own_token)
-        fix = await _fix(request)
+        access = self._access().settings
+        auth.require_write(request, access.tokens, own=self._own_token)
+        fix = await _fix(request, access.client_max_size)
         record = await self._backend.resolve(request.match_info["id"], fix)
         if record is None:
             raise _unknown()
         return _json(_everything(record))
 
     async def reload(self, request: web.Request) -> web.Response:
-        auth.require_write(request, self._access().tokens(), own=self._own_token)
+        auth.require_write(request, self._access().settings.tokens, own=self._own_token)
         try:
             await self._backend.reload()
         except StateError:
@@ -226,7 +240,8 @@ class _Site:
     async def ready(self, _: web.Request) -> web.Response:
         """Whether to send requests here: sources that learn or are stalled are no reason to take the pages away."""
         readiness = await self._backend.readiness()
-        answer = {"ready": readiness.serving, "warm": readiness.ok, "reasons": readiness.reasons}
+        reasons = [] if readiness.serving else ["the state file cannot be used now: the page and the log say why"]
+        answer = {"ready": readiness.serving, "warm": readiness.ok, "reasons": reasons}
         return _json(answer, 200 if readiness.serving else 503)
 
     async def warm(self, _: web.Request) -> web.Response:
@@ -243,13 +258,56 @@ class _Site:
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors in the form that the reader of this path expects; what went wrong inside stays inside."""
+async def _in_hand(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """While a request is answered, its connection is not the one that makes room for another."""
+    busy = request.app[BUSY]
+    busy.add(request.protocol)
     try:
         return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
+    finally:
+        busy.discard(request.protocol)
+
+
+class _Door:
+    """Who gets in, and what everybody hears who does not."""
+
+    def __init__(self, access: Callable[[], Access], telemetry: Telemetry, own_token: str) -> None:
+        self._access = access
+        self._telemetry = telemetry
+        self._own_token = own_token
+        self._wrong_tokens = WrongTokens()
+        self._said: dict[str, float] = {}
+
+    @property
+    def errors(self) -> Middleware:
+        """Errors in the form that the reader of this path expects; what went wrong inside stays inside."""
+
+        @web.middleware
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                if error.status < 400:
+                    raise
+                return await self._refused(request, error)
+            except StateError as error:
+                # Nothing was accepted: whoever sent it sends it again.
+                log.error("answering %s %s: %s", request.method, request.rel_url.path, error)
+                return _error(request, 503, "The state file cannot be used now; try again.", {"Retry-After": "30"})
+            except ConfigError as error:
+                self._say(str(error))
+                text = "Who may do this cannot be told now; the log of the exporter says why."
+                return _error(request, 503, text, {"Retry-After": "30"})
+            except Exception:
+                log.exception("Answering %s %s failed.", request.method, request.rel_url.path)
+                return _error(request, 500, "Something went wrong here; the log of the exporter says what.", {})
+
+        return answer
+
+    async def _refused(self, request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+        if error.status == 401 and auth.claims(request):
+            self._telemetry.count("web_refused", reason="token")
+            await self._wrong_tokens.wait(request.remote or "")
         headers = {
             name: error.headers[name] for name in ("WWW-Authenticate", "Retry-After", "Allow") if name in error.headers
         }
@@ -257,16 +315,61 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         plain = not error.text or error.text == f"{error.status}: {error.reason}"
         text = _PLAIN.get(error.status, error.reason) if plain else error.text
         return _error(request, error.status, text or error.reason, headers)
-    except StateError as error:
-        # Nothing was accepted: whoever sent it sends it again.
-        log.error("answering %s %s: %s", request.method, request.rel_url.path, error)
-        return _error(request, 503, "The state file cannot be used now; try again.", {"Retry-After": "30"})
-    except Exception:
-        log.exception("Answering %s %s failed.", request.method, request.rel_url.path)
-        return _error(request, 500, "Something went wrong here; the log of the exporter says what.", {})
+
+    def _say(self, text: str) -> None:
+        """Once a minute: whoever asks can make us say it."""
+        now = time.monotonic()
+        if now - self._said.get(text, -SAY_EVERY) >= SAY_EVERY:
+            self._said = {text: now}
+            log.error("%s", text)
+
+    @property
+    def names(self) -> Middleware:
+        """Only by a name of ours, for what a browser could be made to ask."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            host = request.headers.get("Host")
+            if request.path.startswith(ANY_NAME) or is_our_name(host, self._access()) or self._is_known(request):
+                return await handler(request)
+            self._telemetry.count("web_refused", reason="host")
+            text = "By this name nobody is known here; if it is yours, give it in web.hosts, or as external_url."
+            raise _Misdirected(text=text)
+
+        return check
+
+    def _is_known(self, request: web.Request) -> bool:
+        """No foreign page in a browser has a token."""
+        settings = self._access().settings
+        with contextlib.suppress(ConfigError):
+            return auth.is_known(request, (*settings.tokens(), *settings.read_tokens(), self._own_token))
+        return False
+
+    @property
+    def readers_only(self) -> Middleware:
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.method in {"GET", "HEAD"} and not request.path.startswith(OPEN_PATHS):
+                settings = self._access().settings
+                auth.require_read(request, settings.read_tokens, settings.tokens)
+            return await handler(request)
+
+        return check
+
+
+class _Misdirected(web.HTTPClientError):
+    status_code = 421
 
 
 def _error(request: web.Request, status: int, text: str, headers: dict[str, str]) -> web.Response:
+    response = _error_for(request, status, text, headers)
+    if request.body_exists and not request.content.at_eof():
+        # What is left of the body is not read.
+        response.force_close()
+    return response
+
+
+def _error_for(request: web.Request, status: int, text: str, headers: dict[str, str]) -> web.Response:
     if request.path.startswith(("/api/", "/webhooks/", "/-/", "/metrics")):
         return web.json_response({"error": text}, status=status, headers=headers)
     response = _html(pages.error_page(status, HTTPStatus(status).phrase, text, _root(request)), status)
@@ -275,7 +378,7 @@ def _error(request: web.Request, status: int, text: str, headers: dict[str, str]
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)
+    response.headers.update(ALL_HEADERS)
     cached = request.path.startswith("/static/") and response.status in {200, 304}
     response.headers["Cache-Control"] = "max-age=3600" if cached else "no-store"
 
@@ -303,14 +406,14 @@ def _limit(request: web.Request) -> int:
     return int(text)
 
 
-async def _fix(request: web.Request) -> str | None:
+async def _fix(request: web.Request, limit: int) -> str | None:
     """What fixed it, from a body `{"fix": …}`; a body is not needed."""
     if not request.can_read_body:
         return None
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
     try:
-        payload = await request.json()
+        payload = json.loads(await bodies.read(request, True, limit))
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="The body is not JSON.") from None
     fix = payload.get("fix") if isinstance(payload, dict) else payload

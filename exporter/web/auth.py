@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from aiohttp import web
@@ -18,14 +18,18 @@ REPLAY_WINDOW = timedelta(minutes=5)
 """How far the time of a signed request may be from ours: an older one may be a copy that somebody sends again."""
 
 
-def require_write(request: web.Request, tokens: Iterable[str], basic: bool = False, own: str = "") -> None:
+Tokens = Callable[[], tuple[str, ...]]
+"""The tokens of now. Raises ConfigError where their file cannot be read."""
+
+
+def require_write(request: web.Request, tokens: Tokens, basic: bool = False, own: str = "") -> None:
     """Let a request with the token pass, else raise 401, or 403 when no token is configured at all.
 
     `own` is a token that nobody configured, for commands on this machine.
     """
-    known = tuple(tokens)
     if own and _carries(request, (own,), basic=False):
         return
+    known = tokens()
     if not known:
         raise web.HTTPForbidden(text="This is shut, for no token is configured; set web.token_file or web.token.")
     if not _carries(request, known, basic):
@@ -35,14 +39,24 @@ def require_write(request: web.Request, tokens: Iterable[str], basic: bool = Fal
         )
 
 
-def require_read(request: web.Request, read_tokens: Iterable[str], tokens: Iterable[str]) -> None:
-    """Let everybody pass where no read token is configured, else only who has one."""
-    known = tuple(read_tokens)
-    if known and not _carries(request, (*known, *tokens), basic=True):
+def require_read(request: web.Request, read_tokens: Tokens, tokens: Tokens) -> None:
+    """Let everybody pass where no read token is configured, else only who has one, or one that may write."""
+    known = read_tokens()
+    if known and not _carries(request, known, basic=True) and not _carries(request, tokens(), basic=True):
         raise web.HTTPUnauthorized(
             text="These pages ask for the read token: as a bearer token, or as the password of any user.",
             headers={"WWW-Authenticate": 'Basic realm="log-anomaly-exporter", charset="UTF-8"'},
         )
+
+
+def claims(request: web.Request) -> bool:
+    """Whether a request shows a token, right or wrong."""
+    return "Authorization" in request.headers
+
+
+def is_known(request: web.Request, tokens: Iterable[str]) -> bool:
+    """Whether a request shows one of these tokens."""
+    return claims(request) and _carries(request, tuple(tokens), basic=True)
 
 
 def signed_by_grafana(

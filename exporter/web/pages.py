@@ -28,9 +28,11 @@ MAX_URL = 20_000
 """Characters of an address that becomes a link: those of Kibana are long."""
 
 
-def incident_list(records: Sequence[IncidentRecord], status: str, readiness: Readiness, root: str) -> str:
+def incident_list(
+    records: Sequence[IncidentRecord], status: str, readiness: Readiness, root: str, open_to_all: bool = False
+) -> str:
     """The page of all incidents, the newest first."""
-    return _render("incidents.html", root, records=records, status=status, readiness=readiness)
+    return _render("incidents.html", root, records=records, status=status, readiness=readiness, open_to_all=open_to_all)
 
 
 def incident_page(record: IncidentRecord, root: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,9 @@ class WebSettings(Settings):
     """File with such tokens, one a line; read at each use."""
     grafana_signature: GrafanaSignatureSettings | None = None
     """Accept webhooks that Grafana Alerting has signed."""
+    hosts: tuple[str, ...] = ()
+    """Names by which people reach the pages, beside that of `external_url`, `localhost` and addresses: a request that
+    calls us otherwise may come from a foreign page in somebody's browser, and is refused (421)."""
     client_max_size: Annotated[int, Unit("bytes")] = Field(default=16 * 1024 * 1024, ge=1024)
     """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
 
@@ -73,6 +77,14 @@ class WebSettings(Settings):
         split_listen(value)
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+                raise ValueError(f"{name!r} is not a name: write it without scheme, port and path, such as logs.corp")
+        return tuple(name.lower() for name in value)
+
     @model_validator(mode="after")
     def _one_of_each(self) -> WebSettings:
         if self.token and self.token_file:
@@ -88,6 +100,21 @@ class WebSettings(Settings):
     def read_tokens(self) -> tuple[str, ...]:
         """The tokens that may read; empty when everybody may."""
         return _lines(read_secret(self.read_token, self.read_token_file))
+
+
+@dataclass(frozen=True)
+class Access:
+    """By what a request is judged: the settings of now."""
+
+    settings: WebSettings
+    external_url: str | None = None
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether whoever reaches one of all our addresses can read every incident."""
+        host, _ = split_listen(self.settings.listen)
+        anywhere = host in ("", "0.0.0.0", "::")  # noqa: S104  # looked for, not bound
+        return anywhere and not (self.settings.read_token or self.settings.read_token_file)
 
 
 def split_listen(listen: str) -> tuple[str, int]:

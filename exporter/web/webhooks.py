@@ -18,8 +18,8 @@ from aiohttp import web
 
 from exporter.model import OWN_NAME, Clock, Telemetry, stable_key
 from exporter.model.questions import AlertTrigger, Backend
-from exporter.web import auth
-from exporter.web.settings import WebSettings
+from exporter.web import auth, bodies
+from exporter.web.settings import Access
 from exporter.wording.text import storable
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,11 @@ MAX_VALUE = 2_000
 MAX_AT_ONCE = 8
 """Bodies that are held in memory at the same time."""
 
-BODY_TIMEOUT = 30.0
-"""Seconds within which a body must have arrived."""
-
 
 class Webhooks:
     """The handlers of POST /webhooks/alertmanager and /webhooks/change."""
 
-    def __init__(self, access: Callable[[], WebSettings], backend: Backend, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, access: Callable[[], Access], backend: Backend, telemetry: Telemetry, clock: Clock) -> None:
         self._access = access
         self._backend = backend
         self._telemetry = telemetry
@@ -87,11 +84,11 @@ class Webhooks:
 
     async def _payload(self, request: web.Request, may_be_signed: bool = False) -> Any:
         """The JSON of a request that may write. A signature covers the body, so that must be read first."""
-        access = self._access()
+        access = self._access().settings
         signature = access.grafana_signature if may_be_signed else None
         claims_signature = signature is not None and signature.header in request.headers
         if access.auth == "bearer" and not claims_signature:
-            auth.require_write(request, access.tokens(), basic=True)
+            auth.require_write(request, access.tokens, basic=True)
         # A form of a foreign page cannot send this type, so a browser that knows the password cannot be misused.
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
@@ -99,20 +96,14 @@ class Webhooks:
             raise _busy("Too many requests at the same time.")
         self._bodies += 1
         try:
-            body = await self._read(request)
+            proven = access.auth == "bearer" and not claims_signature
+            body = await bodies.read(request, proven, access.client_max_size)
             if claims_signature and not auth.signed_by_grafana(request, body, signature, self._clock.now()):
                 raise web.HTTPUnauthorized(text="The signature does not fit; compare the secrets, and the clocks.")
             # Off the event loop: a body may have many MB.
             return await asyncio.to_thread(_parse_json, body)
         finally:
             self._bodies -= 1
-
-    async def _read(self, request: web.Request) -> bytes:
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                return await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="The body did not arrive in time.") from None
 
     async def _counted(self, endpoint: str, work: Any) -> web.Response:
         try:
