@@ -252,6 +252,22 @@ def state(data: Path) -> Iterator[Figure]:
             yield Figure(f"  seed {one.seed}, {one.command}", one.wrong.strip().splitlines()[-1][:200])
 
 
+def kills(data: Path) -> Iterator[Figure]:
+    """A daemon that is killed while lines come late, beside a calm one."""
+    from tests.kills import Story, killed
+
+    for story in (Story(seed=7, minutes=80, kills=30), Story(seed=8, minutes=40, kills=15)):
+        with tempfile.TemporaryDirectory() as folder:
+            found = asyncio.run(killed(story, Path(folder)))
+        name = f"{story.kills} kills, story {story.seed}"
+        unlike = ", ".join(found.unlike) or "nothing"
+        yield Figure(f"{name}: unlike a calm run", unlike, "nothing", not found.unlike)
+        wrongly = ", ".join(found.wrongly_told) or "nothing"
+        yield Figure(f"{name}: told wrongly", wrongly, "nothing", not found.wrongly_told)
+        yield Figure(f"  of {found.incidents} incidents, windows judged again", f"{found.read_again}")
+        yield Figure("  told, and told again with the same id", f"{found.told}, {found.repeated}")
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -267,13 +283,14 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "end-to-end": end_to_end,
     "stops": stops,
     "state": state,
+    "kills": kills,
     "delivery": delivery,
     "burst": burst,
     "month": month,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "month"),
+    *("delivery", "burst", "state", "kills", "month"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three

@@ -32,7 +32,7 @@ WINDOWS = 24
 WARM = 6
 
 
-def config(folder: Path) -> Config:
+def config(folder: Path, **more: object) -> Config:
     return parse(
         {
             "state": str(folder / "state.db"),
@@ -45,8 +45,10 @@ def config(folder: Path) -> Config:
                     "hosts": ["http://127.0.0.1:9"],
                     "sessions": {"pattern": r"order=(\w+)", "idle": "3m", "max_age": "10m"},
                     "late_window": "3m",
+                    "query_offset": "0s",
                 }
             ],
+            **more,
         }
     )
 
@@ -65,10 +67,10 @@ def with_failure(base: list[dict[str, Any]], minute: int, length: int) -> list[d
     return base + lines
 
 
-def quiet_lines() -> list[dict[str, Any]]:
+def quiet_lines(minutes: int = WINDOWS) -> list[dict[str, Any]]:
     """Three services that say the same each minute, with traces and orders."""
     lines: list[dict[str, Any]] = []
-    for minute, number in itertools.product(range(WINDOWS), range(6)):
+    for minute, number in itertools.product(range(minutes), range(6)):
         second = 60 * minute + 9 * number
         order = minute * 6 + number
         for offset, service, body in (

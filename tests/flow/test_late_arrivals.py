@@ -23,7 +23,7 @@ from exporter.detection.observation import Observation
 from exporter.ingest import lateness, reduction
 from exporter.ingest.lateness import AHEAD
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import EPOCH, TimeRange, TransientError, Write, floor
+from exporter.model import EPOCH, Clock, TimeRange, TransientError, Write, floor
 from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
 from exporter.state.file import State
@@ -57,7 +57,7 @@ class Line:
 class ArrivingSource(MemorySource):
     """Lines that can be read from when they were ingested on; the clock says what has been by now."""
 
-    def __init__(self, lines: pl.DataFrame, clock: StepClock, page_size: int = 7, seed: int | None = None) -> None:
+    def __init__(self, lines: pl.DataFrame, clock: Clock, page_size: int = 7, seed: int | None = None) -> None:
         super().__init__(lines, page_size=page_size, seed=seed)
         self._all = self.lines
         self._clock = clock

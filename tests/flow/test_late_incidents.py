@@ -32,16 +32,16 @@ END = 40
 """Minutes after which nothing changes any more: windows have settled, and incidents have ended."""
 
 
-def delayed(seed: int) -> pl.DataFrame:
+def delayed(seed: int, lines: pl.DataFrame = LINES) -> pl.DataFrame:
     """The lines of the invariant, some of them late by up to `late_window`; those of warm-up are old when it begins."""
     chance = random.Random(seed)
     share = chance.choice([0.02, 0.2, 0.6])
     warm = int((START + WARM * MINUTE).timestamp()) * 10**9
     most = LATE_WINDOW // timedelta(seconds=1)
     delays = [
-        chance.randint(1, most) * 10**9 if at >= warm and chance.random() < share else 0 for at in LINES["timestamp"]
+        chance.randint(1, most) * 10**9 if at >= warm and chance.random() < share else 0 for at in lines["timestamp"]
     ]
-    return LINES.with_columns(ingested_at=pl.col("timestamp") + pl.Series(delays, dtype=pl.Int64))
+    return lines.with_columns(ingested_at=pl.col("timestamp") + pl.Series(delays, dtype=pl.Int64))
 
 
 class World:
