@@ -39,8 +39,8 @@ def standing(incident: Incident, told: Incident | None, at: datetime) -> Inciden
 class Standing:
     """What was told last of incidents, by id, while more is told."""
 
-    def __init__(self) -> None:
-        self.last: dict[str, Incident] = {}
+    def __init__(self, *told: Incident | None) -> None:
+        self.last: dict[str, Incident] = {incident.id: incident for incident in told if incident}
 
     def tell(self, item: Told) -> Told:
         """News that windows make of an incident, as news to who was told of it before."""

@@ -11,6 +11,7 @@ from typing import Literal
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.alerts import from_alert, resolved_by_hand, with_alert
 from exporter.incidents.clusters import Cluster
+from exporter.incidents.standing import Standing
 from exporter.incidents.tracker import Told
 from exporter.model import (
     RULES,
@@ -154,7 +155,9 @@ class Operations:
             else:
                 identity = _alert_incident(alert)
                 labels = self.assembly.config.external_labels
-                await self._tell(from_alert(identity, name, service, at, related, labels))
+                # It may fire on for longer than that it was heard of is remembered.
+                said = Standing(await incident_of(self._state, identity))
+                await self._tell(said.tell(from_alert(identity, name, service, at, related, labels)))
         return True
 
     async def _around(self, pipeline: SourcePipeline, at: datetime) -> TimeRange | None:

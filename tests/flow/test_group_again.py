@@ -104,6 +104,20 @@ async def test_an_incident_of_which_nothing_is_left_is_resolved_and_says_so(worl
     assert await world.incidents() == [incident]
 
 
+async def test_an_incident_that_was_taken_back_and_is_so_after_all_is_told_as_the_next_revision(world: World) -> None:
+    await world.minutes([anomaly(0)], [anomaly(1)], [])
+    (before,) = await world.incidents()
+    await world.read(0)
+    await world.read(1)
+    await world.read(3)
+    assert await world.group(3) == ["resolved"]
+    await world.read(0, anomaly(0))
+    await world.read(4)
+    assert await world.group(4) == ["reopened"]
+    (incident,) = await world.incidents()
+    assert (incident.id, incident.revision, incident.status) == (before.id, 3, "firing")
+
+
 async def test_an_incident_that_has_too_little_left_is_resolved_and_opens_again_when_more_comes(world: World) -> None:
     await world.minutes([anomaly(0)], [])
     weak = anomaly(0, score=0.9)

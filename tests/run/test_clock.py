@@ -225,6 +225,12 @@ async def test_an_incident_of_time_that_has_not_come_is_taken_back(tmp_path: Pat
         assert incident.ends_at
         assert incident.starts_at <= incident.ends_at <= machine.moment
         assert incident.timeline[-1].text.startswith("taken back")
+        while machine.moment < BEGIN + 18 * MINUTE:
+            await step(daemon)
+            machine.moment += MINUTE
+        news = await daemon.assembly.state.read("SELECT incident, revision, change FROM news ORDER BY number")
+        # A place that was told of a revision takes it for the same again: when its time comes, it is another one.
+        assert news == [(incident.id, 1, "opened"), (incident.id, 2, "resolved"), (incident.id, 3, "reopened")]
 
 
 async def test_windows_that_may_still_change_wait_until_they_have_been(tmp_path: Path) -> None:

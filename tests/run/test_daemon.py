@@ -31,6 +31,7 @@ from exporter.state.deliveries import Delivery, DigestRow, delivery_row, digest_
 from exporter.state.file import meta_row
 from exporter.state.incidents import grouped_through, incident_list
 from exporter.state.questions import Question, question_row
+from exporter.state.retention import TRIGGERS_KEPT, drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
 from tests.memory_source import START, MemorySource, at, page
 
@@ -444,6 +445,27 @@ async def test_an_alert_on_what_no_log_shows_blames_nobody(tmp_path: Path) -> No
         await daemon.once()
         [incident] = await incident_list(daemon.assembly.state)
         assert (incident.service, incident.suspects, incident.score) == ("elsewhere", (), 0.0)
+
+
+async def test_an_alert_that_is_sent_again_when_it_was_forgotten_goes_on_where_its_incident_was(tmp_path: Path) -> None:
+    clock = StepClock(START + HOUR)
+    async with running(config(tmp_path, "shop"), clock, MemorySource(lines(60))) as daemon:
+        await daemon.once()
+        state = daemon.assembly.state
+        alert = AlertTrigger(
+            "f1", "firing", START + 50 * MINUTE, None, {"alertname": "Slow", "service": "elsewhere"}, {}
+        )
+        assert await daemon.analyze(alert) == "accepted"
+        await daemon.analyze_waiting()
+        [incident] = await incident_list(state)
+        await daemon.resolve(incident.id, "restarted it")
+        await drop_old_rows(state, clock.moment + TRIGGERS_KEPT + 2 * HOUR, None, timedelta(days=400))
+        assert await daemon.analyze(alert) == "accepted"
+        await daemon.analyze_waiting()
+        [again] = await incident_list(state)
+        assert (again.id, again.revision, again.status, again.fix) == (incident.id, 3, "firing", "restarted it")
+        news = await state.read("SELECT revision, change FROM news ORDER BY number")
+        assert news == [(1, "opened"), (2, "resolved"), (3, "reopened")], "no place has had it yet"
 
 
 async def test_alerts_whose_logs_are_not_there_yet_hold_no_other_alert_back(tmp_path: Path) -> None:
