@@ -17,6 +17,7 @@ import aiohttp
 from pydantic import Field, SecretStr, model_validator
 
 from exporter.model import (
+    NO_MORE_FILES,
     OWN_NAME,
     ClientSettings,
     ConfigError,
@@ -25,6 +26,7 @@ from exporter.model import (
     PermanentError,
     Settings,
     TransientError,
+    may_open,
     read_secret,
 )
 from exporter.wording.text import brief
@@ -54,7 +56,10 @@ class TlsSettings(Settings):
         return self
 
     def context(self) -> ssl.SSLContext:
-        """Raises ConfigError when a file cannot be used."""
+        """Raises ConfigError when a file cannot be used, TransientError when none can be opened now."""
+        if not may_open():
+            # It would know no authority then, and trust nobody for as long as it lives.
+            raise TransientError(NO_MORE_FILES)
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.cert_file:

@@ -112,6 +112,9 @@ class BrainKeeper:
             rows = await self._state.derived_rows(self._source)
             try:
                 await asyncio.to_thread(brain.load, rows)
+            except (OSError, MemoryError):
+                # The machine fails, no row: what was learnt stays.
+                raise
             except Exception as error:
                 # Whatever is wrong with a row: what was learnt can be learnt again.
                 await self._state.write(unlearnt(self._state, self._source))

@@ -3,6 +3,7 @@
 from exporter.model.aside import Aside, SetAside
 from exporter.model.errors import ConfigError, ExporterError, NotYetError, PermanentError, StateError, TransientError
 from exporter.model.failures import failure_in
+from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
     RULES,
     AnalysisKind,
@@ -92,6 +93,7 @@ __all__ = [
     "LEVELS",
     "LINE_COLUMNS",
     "LLM",
+    "NO_MORE_FILES",
     "OWN_NAME",
     "PAGE_COLUMNS",
     "RULES",
@@ -167,8 +169,10 @@ __all__ = [
     "format_duration",
     "from_json",
     "from_nanoseconds",
+    "is_at_limit",
     "line_schema",
     "loads",
+    "may_open",
     "nanoseconds",
     "page_schema",
     "parse_duration",

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from exporter.flow import flow
-from exporter.model import ExporterError, StateError
+from exporter.model import NO_MORE_FILES, ExporterError, StateError, is_at_limit, may_open
 from exporter.model.questions import Health, Readiness
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
@@ -147,6 +147,7 @@ class Daemon(Operations):
         )
         reasons += tuple(f"{s.source}: {AHEAD}" for s in sources if s.lag is not None and s.lag < -TOLERANCE)
         reasons += tuple(dict.fromkeys(self._state_errors.values()))
+        reasons += () if may_open() else (NO_MORE_FILES,)
         self.telemetry.gauge("ready", float(not reasons))
         return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all(), not self._state_errors)
 
@@ -317,8 +318,11 @@ class Daemon(Operations):
             log.error("%s", error)
         except ExporterError as error:
             log.error("%s: %s", name, error)
-        except Exception:
-            log.exception("%s: failed unexpectedly, will run again", name)
+        except Exception as error:
+            if is_at_limit(error):
+                log.error("%s: %s", name, NO_MORE_FILES)
+            else:
+                log.exception("%s: failed unexpectedly, will run again", name)
         finally:
             self.telemetry.count("job_runs", task=kind, outcome=outcome)
             self.telemetry.observe("job_seconds", time.monotonic() - began, task=kind)

@@ -25,6 +25,9 @@ def readable(rows: Rows, table: str, key: str, kind: Any, body: str) -> Any:
     """The value of `kind` that the body of a row holds; None, and noted as set aside, where it cannot be read."""
     try:
         return unpack(kind, body)
+    except (OSError, MemoryError):
+        # The machine fails, the row need not be wrong: an alert, a cluster that is skipped may be lost.
+        raise
     except Exception as error:
         # Whatever is wrong with it: the other rows are read.
         rows.aside.note(table, key, error, REMEDY)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.model import StateError
+from exporter.model import NO_MORE_FILES, StateError, is_at_limit, may_open
 
 
 class StateDamagedError(StateError):
@@ -43,8 +43,9 @@ def _reason(error: Exception) -> str:
         return "is closed"
     if "full" in text or "no space" in text or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space, nothing already accepted is lost"
-    if "too many open files" in text or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        return "this process may open no more files; raise its limit (`ulimit -n`, LimitNOFILE=)"
+    # SQLite does not say why it was unable to.
+    if is_at_limit(error) or ("unable to open" in text and not may_open()):
+        return NO_MORE_FILES
     if "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
         return f"cannot be written ({error}); make its directory writable by user {os.getuid()}"
     if is_damage(error) or "not a database" in text:

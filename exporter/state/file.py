@@ -113,10 +113,14 @@ class Rows:
             )
             # Not `interrupt()`, which misses a read that is just about to begin.
             opened.set_progress_handler(self._closing.is_set, STEPS_UNHEEDING)
-            reader = Connection(opened)
-            self._readers.append(reader)
-            known_version(opened, self.path)
-            self._local.reader = reader
+            try:
+                known_version(opened, self.path)
+            except BaseException:
+                # It is tried again, with a connection of its own.
+                opened.close()
+                raise
+            self._local.reader = Connection(opened)
+            self._readers.append(self._local.reader)
         known: Connection = self._local.reader
         return known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -29,6 +30,7 @@ from exporter.model import (
 )
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, bodies, pages
+from exporter.web.full import Full
 from exporter.web.guards import WrongTokens, is_our_name
 from exporter.web.server import BUSY, HEADERS, Site
 from exporter.web.settings import Access, WebSettings, split_listen
@@ -93,6 +95,7 @@ def create_app(
     `access` answers the settings by which each request is judged, where they may change while it is served.
     `own_token` lets commands on this machine do what the token of the configuration allows, but for webhooks.
     """
+    pages.load()
     access = access or (lambda: Access(settings))
     telemetry = telemetry or NoTelemetry()
     site = _Site(access, backend, own_token)
@@ -128,6 +131,7 @@ async def start(app: web.Application, settings: WebSettings, telemetry: Telemetr
     """Listen; `runner.addresses` says where, `runner.cleanup()` stops. Raises ConfigError when the port is taken."""
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=3.0)
     await runner.setup()
+    asyncio.get_running_loop().set_exception_handler(Full().handle)
     try:
         await _listen(runner, *split_listen(settings.listen), telemetry or NoTelemetry())
     except OSError as error:

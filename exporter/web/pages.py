@@ -91,6 +91,12 @@ def segment(text: str) -> str:
     return quote(storable(text), safe="")
 
 
+def load() -> None:
+    """Read all that pages are made of: they are there also when no file can be opened any more."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+
+
 def _render(template: str, root: str, **values: Any) -> str:
     return _environment().get_template(template).render(root=root, **values)
 

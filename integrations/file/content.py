@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import orjson
 
-from exporter.model import PermanentError, TransientError
+from exporter.model import NO_MORE_FILES, PermanentError, TransientError, is_at_limit
 from integrations._documents import MAX_BODY_CHARS
 
 BLOCK = 2 * 1024 * 1024
@@ -112,6 +112,10 @@ def opened(path: Path) -> Iterator[Content]:
         raise PermanentError(f"{path}: not readable; let the user of this process read it") from error
     except IsADirectoryError as error:
         raise PermanentError(f"{path}: is a directory") from error
+    except OSError as error:
+        if not is_at_limit(error):
+            raise
+        raise TransientError(f"{path}: {NO_MORE_FILES}") from error
 
 
 def moved(path: object) -> TransientError:

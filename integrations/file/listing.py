@@ -9,13 +9,16 @@ import stat as modes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from exporter.model import PermanentError
+from exporter.model import NO_MORE_FILES, PermanentError, TransientError, may_open
 from integrations.file.content import stream_of
 from integrations.file.settings import FileOptions
 
 
 def listed(settings: FileOptions, rotated: bool = True) -> list[tuple[Path, os.stat_result]]:
-    """The files that the paths name, each once, in order of their names; with what they have been rotated to."""
+    """The files that the paths name, each once, in order of their names; with what they have been rotated to.
+
+    Raises TransientError or PermanentError.
+    """
     found: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
     for pattern in settings.path:
         for path in sorted({*_matching(pattern), *(filter(_readable, _generations(pattern)) if rotated else ())}):
@@ -29,6 +32,9 @@ def listed(settings: FileOptions, rotated: bool = True) -> list[tuple[Path, os.s
                 raise PermanentError(f"{path}: {error.strerror}; let the user of this process read it") from error
             if modes.S_ISREG(stat.st_mode):
                 found.setdefault((stat.st_dev, stat.st_ino), (path, stat))
+    if not may_open():
+        # A directory that could not be opened looked empty, and its lines as if there were none.
+        raise TransientError(f"{', '.join(settings.path)}: {NO_MORE_FILES}")
     return sorted(found.values(), key=lambda item: item[0])
 
 
