@@ -13,10 +13,14 @@ ARG EXTRA=
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 WORKDIR /build
 COPY constraints.txt pyproject.toml ./
-RUN python -m venv /opt/venv \
+RUN python -m venv --without-pip /opt/venv \
     && python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt uv
 # The dependencies first: they change more rarely than the code.
 RUN uv pip install --python /opt/venv/bin/python -c constraints.txt -r pyproject.toml ${EXTRA:+--extra ${EXTRA}}
+# Of packages, what only those need who develop them.
+RUN find /opt/venv/lib -type d '(' -name tests -o -name test ')' -prune -exec rm -rf '{}' + \
+    && find /opt/venv/lib '(' -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \
+        -o -name '*.a' ')' -delete
 COPY README.md LICENSE ./
 COPY exporter exporter
 COPY integrations integrations

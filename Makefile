@@ -16,10 +16,10 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench evaluate servers lint provision constraints clean
+.PHONY: help test demo bench evaluate servers image image-test lint provision constraints clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Each process starts the servers that its tests ask for (about 2 GB with all of them).
 PROCESSES ?= 2
@@ -38,6 +38,12 @@ evaluate: $(TESTABLE) ## measure detection on labelled logs, and delivery while 
 
 servers: $(TESTABLE) ## build all test servers, the slow one too (about three minutes, once)
 	$(BIN)/python -m tests.servers build $(ARGS)
+
+image: ## build the image with docker, podman or buildah, whichever is there
+	$(PYTHON) -m tests.image build
+
+image-test: ## build it, and run it as another user with a read-only root
+	$(PYTHON) -m tests.image test
 
 lint: $(TESTABLE) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
