@@ -17,17 +17,22 @@ from exporter.model import Anomaly, Incident, Severity, TimelineEntry
 _ALERT = re.compile("alert .* fired", re.DOTALL)
 
 
-def from_alert(
-    identity: str, name: str, service: str, at: datetime, anomalies: Sequence[Anomaly], external: Mapping[str, str]
+Fired = tuple[str, str, datetime]
+"""An alert's name, its service, and the moment at which it fired."""
+
+
+def from_alerts(
+    identity: str, fired: Sequence[Fired], anomalies: Sequence[Anomaly], external: Mapping[str, str]
 ) -> Told:
-    """The incident of an alert that somebody else raised, with what the logs around it show; maybe nothing."""
+    """The incident of alerts that somebody else raised, with what the logs around them show; maybe nothing."""
+    name, service, at = fired[0]
     cluster = Cluster(identity, "firing", (), at, at)
     for anomaly in anomalies:
         cluster = join(cluster, anomaly)
     if not cluster.members:
         cluster = replace(cluster, members=(Member("", service or name, at, at, 0, 0.0, (), Severity.UNSPECIFIED),))
-    entry = TimelineEntry(at, f"alert {name} fired", service)
-    cluster = replace(cluster, timeline=bounded(cluster.timeline, entry))
+    for entry in _entries(fired):
+        cluster = replace(cluster, timeline=bounded(cluster.timeline, entry))
     suspects = with_named(first_movers(cluster), cluster.services, cluster.evidence) if anomalies else ()
     incident = incident_of(cluster, None, suspects, at, "opened", external)
     sources = tuple(source for source in incident.sources if source)
@@ -36,11 +41,21 @@ def from_alert(
     )
 
 
-def with_alert(incident: Incident, name: str, service: str, at: datetime) -> Told:
-    """An alert that belongs to an incident which is open already: one more line of its story."""
-    timeline = bounded(incident.timeline, TimelineEntry(at, f"alert {name} fired", service))
+def with_alerts(incident: Incident, fired: Sequence[Fired]) -> Told:
+    """Alerts that belong to an incident which is open already: some more lines of its story."""
+    timeline = incident.timeline
+    for entry in _entries(fired):
+        timeline = bounded(timeline, entry)
     ordered = tuple(sorted(timeline, key=lambda entry: entry.at))
-    return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", at)
+    return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", fired[0][2])
+
+
+def _entries(fired: Sequence[Fired]) -> list[TimelineEntry]:
+    """A line for each alert of a name and service: many instances of one are one line."""
+    first: dict[tuple[str, str], datetime] = {}
+    for name, service, at in fired:
+        first[name, service] = min(at, first.get((name, service), at))
+    return [TimelineEntry(at, f"alert {name} fired", service) for (name, service), at in first.items()]
 
 
 BY_HAND = "resolved by hand"

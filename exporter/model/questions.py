@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from exporter.model import Incident, IncidentStatus, Report, SetAside
+from exporter.model.times import seconds
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Readiness:
 class AlertTrigger:
     """An alert that somebody else raised. Labels and annotations are foreign text.
 
-    (fingerprint, starts_at, status) is its identity: the same alert comes again and again.
+    (fingerprint, starts_at, status) is its identity: the same alert comes again and again. `fingerprint` is of all of
+    its labels, whatever the sender calls it (`sent_as`). Alerts of one `group` of the sender's and one time are
+    analysed together; `incident` is what they opened.
     """
 
     fingerprint: str
@@ -92,6 +95,17 @@ class AlertTrigger:
     ends_at: datetime | None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+    sent_as: str = ""
+    incident: str = ""
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        return self.fingerprint, seconds(self.starts_at), self.status
+
+
+TakenAlert = Literal["accepted", "duplicate", "overloaded"]
+"""What became of an alert: kept, known already, or refused for there is no room; then it must be sent again."""
 
 
 class Backend(Protocol):
@@ -112,11 +126,11 @@ class Backend(Protocol):
 
     async def readiness(self) -> Readiness: ...
 
-    async def analyze(self, alert: AlertTrigger) -> Literal["accepted", "duplicate", "overloaded"]:
-        """Keep an alert (durably) to analyse the logs around it. It returns at once; the work is done later."""
+    async def take(self, alerts: Sequence[AlertTrigger]) -> Sequence[TakenAlert]:
+        """Keep alerts (durably) to analyse the logs around them. It returns at once; the work is done later."""
 
-    async def change(self, service: str, version: str, at: datetime) -> None:
-        """Remember that a version of a service was deployed."""
+    async def change(self, service: str, version: str, at: datetime) -> bool:
+        """Remember that a version of a service was deployed; False where no more of that is remembered now."""
 
     def metrics(self) -> str:
         """All metrics in Prometheus' text format."""

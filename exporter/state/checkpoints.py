@@ -120,6 +120,11 @@ def release_row(release: Release) -> Write:
     return Write("changes", ("service", "at", "version"), (row,))
 
 
+async def release_count(rows: Rows) -> int:
+    found = await rows.read("SELECT COUNT(*) FROM changes")
+    return int(found[0][0])
+
+
 async def releases(rows: Rows, span: TimeRange) -> list[Release]:
     """Deployments that we were told of in a range, in order."""
     query = "SELECT service, version, at FROM changes WHERE at >= ? AND at < ? ORDER BY at, service"

@@ -10,6 +10,8 @@ from exporter.state.file import State
 ANOMALIES_KEPT = timedelta(days=7)
 NEWS_KEPT = timedelta(days=30)
 TRIGGERS_KEPT = timedelta(days=7)
+MOST_TRIGGERS = 20_000
+"""The newest of that time."""
 NEAR_MISSES_KEPT = 200
 """The strongest of as many days as news are kept."""
 
@@ -33,3 +35,5 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
     await state.prune("changes", "at", kept)
     await state.prune("decisions", "end", kept, only="kind != 'warmup'")
     await state.prune("triggers", "received_at", seconds(now - TRIGGERS_KEPT))
+    newest = f"(SELECT received_at FROM triggers ORDER BY received_at DESC LIMIT 1 OFFSET {MOST_TRIGGERS})"
+    await state.prune("triggers", only=f"done = 1 AND received_at <= {newest}")

@@ -11,21 +11,21 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from aiohttp import web
 
 from exporter.model import OWN_NAME, Clock, Telemetry, stable_key
-from exporter.model.questions import AlertTrigger, Backend
+from exporter.model.questions import AlertTrigger, Backend, TakenAlert
 from exporter.web import auth, bodies
 from exporter.web.settings import Access
 from exporter.wording.text import storable
 
 log = logging.getLogger(__name__)
 
-MAX_ALERTS = 1_000
-"""Alerts of one request."""
+LOOKED_BACK = timedelta(days=1)
+"""The logs of an alert that began earlier are those of so long ago."""
 
 MAX_PAIRS = 64
 """Labels, and annotations, that are kept of an alert."""
@@ -58,20 +58,24 @@ class Webhooks:
 
     async def _alertmanager(self, request: web.Request) -> web.Response:
         alerts = parse_alerts(await self._payload(request, may_be_signed=True))
-        outcomes: Counter[str] = Counter()
-        for alert in alerts:
-            outcomes[await self._hand_over(alert)] += 1
-        for outcome, amount in outcomes.items():
+        # A catch-all route sends our own alerts back to us.
+        foreign = [alert for alert in alerts if alert.labels.get("source") != OWN_NAME]
+        taken = await self._backend.take(foreign)
+        outcomes: Counter[str] = Counter(map(_outcome_of, foreign, taken))
+        outcomes["own"] = len(alerts) - len(foreign)
+        for outcome, amount in (+outcomes).items():
             self._telemetry.count("webhook_alerts", amount, outcome=outcome)
         if outcomes["overloaded"]:
-            raise _busy("Too many alerts are waiting to be analysed.")
-        return web.json_response(dict(sorted(outcomes.items())), status=202)
+            taken_in = len(foreign) - outcomes["overloaded"]
+            raise _busy(f"{taken_in:,} alerts were taken; for the others there is no room now.")
+        return web.json_response({**dict(sorted((+outcomes).items())), **self._clamped(alerts)}, status=202)
 
-    async def _hand_over(self, alert: AlertTrigger) -> str:
-        if alert.labels.get("source") == OWN_NAME:  # a catch-all route sends our own alerts back to us
-            return "own"
-        answer = await self._backend.analyze(alert)
-        return "resolved" if answer == "accepted" and alert.status == "resolved" else answer
+    def _clamped(self, alerts: Sequence[AlertTrigger]) -> dict[str, str]:
+        """What is said where alerts began so long ago that other logs are looked at than those of their beginning."""
+        limit = self._clock.now() - LOOKED_BACK
+        old = sum(alert.status == "firing" and alert.starts_at < limit for alert in alerts)
+        said = f"{old} began more than a day ago: the logs of a day ago are looked at"
+        return {"note": said} if old else {}
 
     async def _change(self, request: web.Request) -> web.Response:
         payload = _mapping(await self._payload(request), "the body")
@@ -79,7 +83,8 @@ class Webhooks:
         at = self._clock.now() if payload.get("at") is None else _moment(payload["at"], "at")
         if at is None:
             raise _invalid("at is not a time of this era.")
-        await self._backend.change(service, version, at)
+        if not await self._backend.change(service, version, at):
+            raise _busy("So many deployments are remembered that no more can be.")
         return web.json_response({"accepted": 1}, status=202)
 
     async def _payload(self, request: web.Request, may_be_signed: bool = False) -> Any:
@@ -126,12 +131,21 @@ def parse_alerts(payload: Any) -> list[AlertTrigger]:
             "The body has no list `alerts`: this endpoint takes the default payload of Alertmanager's and "
             "Grafana Alerting's webhooks, not a custom template."
         )
-    if len(alerts) > MAX_ALERTS:
-        raise _invalid(f"More than {MAX_ALERTS:,} alerts in one request; set `max_alerts: 100` at the sender.")
-    return [_alert(alert, f"alerts[{index}]") for index, alert in enumerate(alerts)]
+    group = _group(payload)
+    return [_alert(alert, f"alerts[{index}]", group) for index, alert in enumerate(alerts)]
 
 
-def _alert(value: Any, place: str) -> AlertTrigger:
+def _group(payload: Mapping[str, Any]) -> str:
+    """What a sender groups by, as a name of bounded length; none where it does not say."""
+    key = payload.get("groupKey") or payload.get("groupLabels")
+    return f"{stable_key(json.dumps(key, sort_keys=True)):016x}" if key else ""
+
+
+def _outcome_of(alert: AlertTrigger, taken: TakenAlert) -> str:
+    return "resolved" if taken == "accepted" and alert.status == "resolved" else taken
+
+
+def _alert(value: Any, place: str, group: str) -> AlertTrigger:
     alert = _mapping(value, place)
     labels = _texts(alert.get("labels"), f"{place}.labels")
     if not labels:
@@ -140,16 +154,16 @@ def _alert(value: Any, place: str) -> AlertTrigger:
     if starts_at is None:
         raise _invalid(f"{place}.startsAt is the zero time.")
     ends_at = alert.get("endsAt")
-    fingerprint = alert.get("fingerprint")
+    sent_as = alert.get("fingerprint")
     return AlertTrigger(
-        fingerprint=_clean(fingerprint, MAX_NAME)
-        if isinstance(fingerprint, str) and fingerprint
-        else _fingerprint(labels),
+        fingerprint=_fingerprint(alert["labels"]),
         status=_status(alert.get("status"), place),
         starts_at=starts_at,
         ends_at=None if ends_at in (None, "") else _moment(ends_at, f"{place}.endsAt"),
         labels=labels,
         annotations=_texts(alert.get("annotations"), f"{place}.annotations"),
+        group=group,
+        sent_as=_clean(sent_as, MAX_NAME) if sent_as and isinstance(sent_as, str) else _as_before(labels),
     )
 
 
@@ -161,7 +175,13 @@ def _status(value: Any, place: str) -> Literal["firing", "resolved"]:
     raise _invalid(f"{place}.status is neither firing nor resolved.")
 
 
-def _fingerprint(labels: Mapping[str, str]) -> str:
+def _fingerprint(labels: Mapping[str, Any]) -> str:
+    """Of all labels, also of those that are too many or too long to be kept: not what the sender says it is."""
+    return f"{stable_key(json.dumps(labels, sort_keys=True)):016x}"
+
+
+def _as_before(labels: Mapping[str, str]) -> str:
+    """How release 0.1 called an alert whose sender has no name for it."""
     return f"{stable_key(json.dumps(sorted(labels.items()))):016x}"
 
 

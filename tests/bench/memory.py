@@ -72,7 +72,7 @@ async def take(what: str, assembly: Assembly, span: TimeRange) -> None:
     await pipeline.start(span.end, span.end)
     at = span.start + 10 * MINUTE
     operations = Operations(assembly)
-    await operations.analyze(AlertTrigger("a1", "firing", at, None, {"alertname": "HighLatency"}))
+    await operations.take([AlertTrigger("a1", "firing", at, None, {"alertname": "HighLatency"})])
     if await operations.analyze_waiting() != 1:
         raise AssertionError("the alert was not analysed")
 

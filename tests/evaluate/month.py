@@ -61,7 +61,7 @@ async def _given(daemon: Daemon, clock: ReplayClock, number: int) -> None:
     """What people and other machines bring: deployments and alerts."""
     await daemon.change("orders", f"1.{number}", clock.moment)
     alert = AlertTrigger(f"{number}", "firing", clock.moment - timedelta(minutes=30), None, {"alertname": "Slow"})
-    await daemon.analyze(alert)
+    await daemon.take([alert])
 
 
 def _shop(days: float, rate: float) -> Shop:

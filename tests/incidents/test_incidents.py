@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection.scoring.windows import NOTHING
-from exporter.incidents.alerts import from_alert, resolved_by_hand
+from exporter.incidents.alerts import from_alerts, resolved_by_hand
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.movers import with_named
 from exporter.incidents.settings import IncidentSettings
@@ -136,7 +136,7 @@ def test_a_gap_in_what_a_source_shows_is_no_incident() -> None:
 
 
 def test_an_alert_opens_an_incident_even_when_the_logs_show_nothing() -> None:
-    told = from_alert("a1", "HighErrorRate", "orders", START, [], {})
+    told = from_alerts("a1", [("HighErrorRate", "orders", START)], [], {})
     assert told.incident.trigger == "alert HighErrorRate"
     assert told.incident.service == "orders"
     assert told.incident.evidence == ()

@@ -22,10 +22,10 @@ from exporter.model import ConfigError, Reduced, Sink, StateError, TimeRange, Wr
 from exporter.model.questions import AlertTrigger
 from exporter.model.times import seconds
 from exporter.run import daemon as daemons
+from exporter.run.alerts import MAX_ANALYSES_AT_ONCE
 from exporter.run.assembly import assemble
 from exporter.run.backtest import backtest
 from exporter.run.daemon import Daemon
-from exporter.run.operations import MAX_ALERTS_AT_ONCE
 from exporter.run.polling import ATTEMPTS, GIVE_UP_AFTER
 from exporter.state.deliveries import Delivery, DigestRow, delivery_row, digest_row
 from exporter.state.file import meta_row
@@ -426,8 +426,8 @@ async def test_an_alert_opens_an_analysis_of_the_logs_around_it(tmp_path: Path) 
         await daemon.once()
         fired = START + 71 * MINUTE
         alert = AlertTrigger("f1", "firing", fired, None, {"alertname": "HighErrorRate", "service": "orders"}, {})
-        assert await daemon.analyze(alert) == "accepted"
-        assert await daemon.analyze(alert) == "duplicate"
+        assert await daemon.take([alert]) == ["accepted"]
+        assert await daemon.take([alert]) == ["duplicate"]
         clock.moment = START + 80 * MINUTE
         await daemon.once()
         found = await incident_list(daemon.assembly.state)
@@ -441,7 +441,7 @@ async def test_an_alert_on_what_no_log_shows_blames_nobody(tmp_path: Path) -> No
         alert = AlertTrigger(
             "f1", "firing", START + 50 * MINUTE, None, {"alertname": "Down", "service": "elsewhere"}, {}
         )
-        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.take([alert]) == ["accepted"]
         await daemon.once()
         [incident] = await incident_list(daemon.assembly.state)
         assert (incident.service, incident.suspects, incident.score) == ("elsewhere", (), 0.0)
@@ -455,12 +455,12 @@ async def test_an_alert_that_is_sent_again_when_it_was_forgotten_goes_on_where_i
         alert = AlertTrigger(
             "f1", "firing", START + 50 * MINUTE, None, {"alertname": "Slow", "service": "elsewhere"}, {}
         )
-        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.take([alert]) == ["accepted"]
         await daemon.analyze_waiting()
         [incident] = await incident_list(state)
         await daemon.resolve(incident.id, "restarted it")
         await drop_old_rows(state, clock.moment + TRIGGERS_KEPT + 2 * HOUR, None, timedelta(days=400))
-        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.take([alert]) == ["accepted"]
         await daemon.analyze_waiting()
         [again] = await incident_list(state)
         assert (again.id, again.revision, again.status, again.fix) == (incident.id, 3, "firing", "restarted it")
@@ -472,11 +472,11 @@ async def test_alerts_whose_logs_are_not_there_yet_hold_no_other_alert_back(tmp_
     clock = StepClock(START + HOUR)
     async with running(config(tmp_path, "shop"), clock, MemorySource(lines(60))) as daemon:
         await daemon.once()
-        for number in range(MAX_ALERTS_AT_ONCE):
+        for number in range(MAX_ANALYSES_AT_ONCE):
             tomorrow = AlertTrigger(f"f{number}", "firing", START + timedelta(days=1), None, {"alertname": "Early"}, {})
-            assert await daemon.analyze(tomorrow) == "accepted"
+            assert await daemon.take([tomorrow]) == ["accepted"]
         alert = AlertTrigger("real", "firing", START + 50 * MINUTE, None, {"alertname": "HighErrorRate"}, {})
-        assert await daemon.analyze(alert) == "accepted"
+        assert await daemon.take([alert]) == ["accepted"]
         assert await daemon.analyze_waiting() == 1
         assert [incident.trigger for incident in await incident_list(daemon.assembly.state)] == ["alert HighErrorRate"]
         clock.moment += 2 * MINUTE

@@ -69,7 +69,7 @@ async def test_a_full_disk_is_said_loses_nothing_and_is_over_when_there_is_room(
         assert daemon.telemetry.value("log_anomaly_exporter_ready") == 0
         assert daemon.telemetry.value("log_anomaly_exporter_state_errors_total")
         with pytest.raises(StateError):
-            await daemon.analyze(alert(1))
+            await daemon.take([alert(1)])
         assert await waiting_count(daemon.assembly.state) == 0, "what was not kept was not accepted"
         fill(daemon, None)
         for _ in range(2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from exporter.model import (
     Claim,
@@ -18,7 +17,15 @@ from exporter.model import (
     Suspect,
     TimelineEntry,
 )
-from exporter.model.questions import AlertTrigger, DeliveryStatus, Health, IncidentRecord, Readiness, SourceProgress
+from exporter.model.questions import (
+    AlertTrigger,
+    DeliveryStatus,
+    Health,
+    IncidentRecord,
+    Readiness,
+    SourceProgress,
+    TakenAlert,
+)
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
 
@@ -64,19 +71,24 @@ class MemoryBackend:
     async def readiness(self) -> Readiness:
         return self.is_ready
 
-    async def analyze(self, alert: AlertTrigger) -> Literal["accepted", "duplicate", "overloaded"]:
+    async def take(self, alerts: Sequence[AlertTrigger]) -> list[TakenAlert]:
         if self.broken:
             raise self.broken
-        key = (alert.fingerprint, alert.starts_at, alert.status)
-        if key in {(known.fingerprint, known.starts_at, known.status) for known in self.alerts}:
+        return [self._take(alert) for alert in alerts]
+
+    def _take(self, alert: AlertTrigger) -> TakenAlert:
+        if alert.identity in {known.identity for known in self.alerts}:
             return "duplicate"
         if len(self.alerts) >= self.capacity:
             return "overloaded"
         self.alerts.append(alert)
         return "accepted"
 
-    async def change(self, service: str, version: str, at: datetime) -> None:
+    async def change(self, service: str, version: str, at: datetime) -> bool:
+        if len(self.changes) >= self.capacity:
+            return False
         self.changes.append((service, version, at))
+        return True
 
     def metrics(self) -> str:
         return "# TYPE log_anomaly_exporter_ready gauge\nlog_anomaly_exporter_ready 1\n"
