@@ -13,8 +13,10 @@ ARG EXTRA=
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 WORKDIR /build
 COPY constraints.txt pyproject.toml ./
+# What is installed has the hashes of constraints.txt; pip compares them for requirements alone.
 RUN python -m venv --without-pip /opt/venv \
-    && python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt uv
+    && sed -n '/^uv==/,/[^\]$/p' constraints.txt > uv.txt \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --no-deps -r uv.txt
 # The dependencies first: they change more rarely than the code.
 RUN uv pip install --python /opt/venv/bin/python -c constraints.txt -r pyproject.toml ${EXTRA:+--extra ${EXTRA}}
 # Of packages, what only those need who develop them.

@@ -57,9 +57,10 @@ ifeq ($(CI),true)
 	-$(BIN)/python -m tests.servers build
 endif
 
-constraints: $(BIN)/uv ## choose the newest versions that pyproject.toml allows
+constraints: $(BIN)/uv ## choose the newest versions that pyproject.toml allows, with the hashes of their files
 	printf 'setuptools>=77\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--no-header --no-annotate --all-extras --group dev --group model -o constraints.txt pyproject.toml -
+		--no-header --no-annotate --all-extras --group dev --group model --generate-hashes \
+		-o constraints.txt pyproject.toml -
 
 clean: ## remove the environment and what tools left behind; the servers stay in the user's cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -69,7 +70,9 @@ $(BIN)/uv:
 	$(if $(PYTHON),,$(error Python 3.11 or later with venv is missing (Debian: apt-get install python3-venv)))
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	# pip wants a requirement where it is to compare hashes; uv itself takes them from constraints.
+	sed -n '/^uv==/,/[^\]$$/p' constraints.txt > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VENV)/uv.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) .
