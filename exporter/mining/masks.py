@@ -247,32 +247,39 @@ def collapse(text: str) -> str:
     kept: list[str] = []
     out: list[str] = []
     places: dict[str, list[int]] = {}
-    at = 0
+    at, marked = 0, -1
     while at < len(core):
-        period = _period(kept, core, at, places.get(core[at], ()))
+        period = _period(kept, core, at, places.get(core[at], ()), marked)
         if period:
             at += period
         else:
             places.setdefault(core[at], []).append(len(kept))
+            marked = len(kept) if "<" in core[at] else marked
             kept.append(core[at])
             out += pieces[at]
             at += 1
     return "".join(out)
 
 
-def _period(kept: list[str], core: list[str], at: int, places: Sequence[int]) -> int:
+def _period(kept: list[str], core: list[str], at: int, places: Sequence[int], marked: int) -> int:
     """The length of the block that ends `kept` and starts again at `at`, or 0; `places`: those of its first piece.
 
-    Where the text was cut before the block ended again, what there is of it.
+    Where the text was cut before the block ended again, what there is of it. `marked`: where the last piece with a
+    placeholder is, which a block must have; most are told apart by it, and a line of brackets has thousands.
     """
+    if len(kept) - marked > _LONGEST_BLOCK:
+        return 0
     for place in reversed(places):
         period = len(kept) - place
         if period > _LONGEST_BLOCK:
             return 0
+        twin = at + marked - place
+        if marked < place or (twin < len(core) and core[twin] not in (kept[marked], CUT)):
+            continue
         block, again = kept[place:], core[at : at + period]
         cut = again[-1] == CUT
         size = len(again) - cut
-        if (cut or size == period) and again[:size] == block[:size] and any("<" in piece for piece in block):
+        if (cut or size == period) and again[:size] == block[:size]:
             return size
     return 0
 

@@ -80,7 +80,9 @@ class Structured:
 
 _logfmt = re.compile(_LOGFMT.replace(r"\\.)*", r"\\.)*+"))
 
-_pairs = re.compile(r'([A-Za-z_@][A-Za-z0-9_.@/-]*)=(?:"((?:[^"\\]|\\.)*+)"|([^\s"]*+))')
+# Takes whole runs of a key's characters, also those that no = follows, which have no group 2: looked for from each of
+# their characters, one run of 65,000 would take minutes.
+_pairs = re.compile(r'([A-Za-z_@][A-Za-z0-9_.@/-]*+)(?:(=)(?:"((?:[^"\\]|\\.)*+)"|([^\s"]*+)))?')
 
 
 def decode(body: str, depth: int = 0) -> Structured | None:
@@ -93,7 +95,8 @@ def decode(body: str, depth: int = 0) -> Structured | None:
         return _structured(_flat(value), depth) if isinstance(value, dict) and value else None
     if len(body) > 65_536:
         return None
-    pairs = {key: _unquoted(quoted) if quoted else bare for key, quoted, bare in _pairs.findall(body)}
+    found = _pairs.findall(body)
+    pairs = {key: _unquoted(quoted) if quoted else bare for key, equals, quoted, bare in found if equals}
     if not ({"msg", "message"} & pairs.keys() and len(pairs) > 1 and _logfmt.match(body)):
         return None
     return _structured(pairs, depth)

@@ -268,6 +268,24 @@ def kills(data: Path) -> Iterator[Figure]:
         yield Figure("  told, and told again with the same id", f"{found.told}, {found.repeated}")
 
 
+def hostile(data: Path) -> Iterator[Figure]:
+    """Functions that meet foreign text, with hostile ones of up to 256,000 characters: how their time grows."""
+    from tests.hostile.search import worst
+    from tests.hostile.slope import MOST
+    from tests.hostile.table import TABLE
+
+    seed = 2
+    for row in TABLE:
+        found = worst(row, seconds=10, seed=seed)
+        slowest = max(found, key=lambda one: one.per_character)
+        name = f"hostile: {row.name}: slope over {len(found)} texts"
+        yield figure(name, found[0].slope, MOST, at_most=True, form=".2f")
+        yield Figure("  dearest, microseconds a character", f"{slowest.per_character * 1e6:.2f}")
+        for one in found[:3]:
+            if not one.linear:
+                yield Figure(f"  {one}", "")
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -287,10 +305,11 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "delivery": delivery,
     "burst": burst,
     "month": month,
+    "hostile": hostile,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "kills", "month"),
+    *("delivery", "burst", "state", "kills", "month", "hostile"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
@@ -308,7 +327,7 @@ def main() -> int:
     if len(chosen) == 1:
         return run(chosen[0], data)
     # The long parts are processes of their own side by side; what measures time comes after them, alone.
-    timed = [part for part in ("speed", "stops", "delivery", "burst") if part in chosen]
+    timed = [part for part in ("speed", "stops", "delivery", "burst", "hostile") if part in chosen]
     order = sorted(
         set(chosen) - set(timed), key=lambda part: (part not in LONGEST_FIRST, [*LONGEST_FIRST, *PARTS].index(part))
     )

@@ -1,0 +1,385 @@
+"""Every function that meets foreign text, by the module that it stands in, and the modules that meet none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from exporter.analysis import text as analysis_text
+from exporter.analysis.findings import Analysis, Example, Finding, Overview
+from exporter.cli import templates as templates_command
+from exporter.incidents import build, movers
+from exporter.ingest import exemplars, messages, reduction, shapes
+from exporter.ingest.redaction import RedactionSettings, Redactor
+from exporter.ingest.settings import ReductionSettings
+from exporter.memory import documents, embedding
+from exporter.mining import distinct, masks
+from exporter.mining.miner import Miner
+from exporter.mining.settings import MiningSettings
+from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
+from exporter.model.questions import IncidentRecord
+from exporter.reading import fields, levels, times
+from exporter.report import llm, rules
+from exporter.web import pages
+from exporter.wording import digests, terminal, text, why, words
+from integrations import alertmanager, grafana, local_incidents, otlp, webhook
+from integrations import console as console_sink
+from integrations._documents import Decoder
+from integrations.file import FileSettings, content, identity, lines, once
+from integrations.loki import entries
+from integrations.openai import answers
+from integrations.slack import message as slack_message
+from tests import samples
+
+Reader = Callable[[str], object]
+
+NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A function that meets foreign text, and the modules whose work it is."""
+
+    name: str
+    modules: tuple[str, ...]
+    read: Reader
+
+
+# --- How each is given a text ----------------------------------------------------------------------
+
+
+def one(given: str) -> pl.Series:
+    return pl.Series("text", [given], dtype=pl.String)
+
+
+def page(given: str) -> pl.DataFrame:
+    """A page of one line."""
+    known: dict[str, list[Any]] = {
+        "id": ["1"],
+        "timestamp": [1_773_480_000 * 10**9],
+        "sequence": [1],
+        "stream": ["a"],
+        "service": ["shop"],
+        "severity": [0],
+        "body": [given],
+    }
+    return pl.DataFrame({name: known.get(name, [None]) for name in page_schema()}, schema=page_schema())
+
+
+@cache
+def _longest() -> ReductionSettings:
+    """Looks at as much of a line as can be configured; nothing is remembered of the lines before."""
+    return ReductionSettings(max_line_chars=65_536, session_pattern=r"order=(\w+)", redaction_key=b"0" * 16)
+
+
+def _reduced(given: str) -> object:
+    shapes.forget()
+    return reduction.reduce(page(given), _longest())
+
+
+def _mined(given: str) -> object:
+    shapes.forget()
+    return Miner("shop", MiningSettings(max_tokens=1_024)).mine(0, reduction.reduce(page(given), _longest()))
+
+
+def _masked(given: str) -> object:
+    return masks.masked([given], MiningSettings().masks)
+
+
+def _extracted(given: str) -> object:
+    return masks.extract(given[:4_096].replace("a", "<NUM>"), given), masks.extract("user <*> took <TIME>", given)
+
+
+@cache
+def _redactor() -> Redactor:
+    return Redactor.of(RedactionSettings(ip=True), b"0" * 16)
+
+
+def _notified(given: str) -> Notification:
+    return samples.notification(text=given)
+
+
+def _preview(sink: Any) -> Reader:
+    return lambda given: sink.preview(_notified(given))
+
+
+def _told(given: str) -> object:
+    incident = samples.incident(given)
+    report = rules.write(incident, (samples.similar(given),), (("logs", given),))
+    return report, terminal.render(incident, report, given, color=False, width=100)
+
+
+def _asked(given: str) -> object:
+    # What is redacted is measured by itself.
+    return llm.prompt_data(samples.incident(given[:2_000]), (samples.similar(given),), _redactor(), "DATA")
+
+
+def _judged(given: str) -> object:
+    claim = {"text": given, "evidence": ["L8f0c1d22a9", given], "quote": given}
+    cited = {**claim, "evidence": ["L8f0c1d22a9"]}
+    answer = {"what_happened": [claim, cited], "causes": [cited, given], "steps": given}
+    return llm.judge_answer(answer, samples.incident(given[:2_000]), _redactor())
+
+
+def _answered(given: str) -> object:
+    with contextlib.suppress(ValueError):
+        return answers.parse(given[: answers.MAX_ANSWER_CHARS], {"required": ["a"]})
+    return None
+
+
+def _opened(given: str) -> object:
+    found = why.why_it_opened(samples.incident(given))
+    return (
+        found,
+        [words.reason(finding) for finding in samples.contributions(given)],
+        words.suspects(samples.incident(given)),
+    )
+
+
+def _paged(given: str) -> object:
+    record = IncidentRecord(samples.incident(given), (samples.report(given),), (), (("shop", given),))
+    return pages.incident_page(record, ""), pages.visible(given), pages.web_url(given), pages.segment(given)
+
+
+def _analysed(given: str) -> object:
+    example = Example(given, NOW, given)
+    finding = Finding(
+        "burst", given, given, 0.9, 9.0, 1.0, given, NOW, NOW, 17, given, (example,) * 3, also=(given,) * 4
+    )
+    overview = Overview(9, NOW, NOW, None, (), 0, 0, {})
+    return analysis_text.render(Analysis(overview, (finding,), (given,)))
+
+
+def _mined_file(given: str) -> object:
+    return templates_command.mine_lines(one(given))
+
+
+def _movers(given: str) -> object:
+    incident = samples.incident(given)
+    suspects = (*incident.suspects, *(Suspect(given[at : at + 60], 0.1, "") for at in range(0, 6_000, 60)))
+    names = [suspect.service for suspect in suspects if suspect.service]
+    return movers.with_named(suspects, names, incident.evidence)
+
+
+def _fingerprint(given: str) -> object:
+    return build.fingerprint(given, [Contribution("template", given, 1.0, 0.0)] * 3)
+
+
+@cache
+def _options() -> FileSettings:
+    return FileSettings(name="files", path=("x",), pattern=r"\[(?P<service>\w+)\] (?P<severity>\w+) (?P<body>.*)")
+
+
+def _file_lines(kind: content.Kind, options: FileSettings | None = None) -> Reader:
+    def read(given: str) -> object:
+        parser = lines.Parser(options or FileSettings(name="files", path=("x",)))
+        data = given.encode("utf-8", "replace")
+        writer = lines.Writer("x.log", "x", None, kind, NOW, "x")
+        identity.identifying(writer, parser, data[: content.HEAD])
+        return [parser.page(writer, chunk, None) for chunk in content.chunks(io.BytesIO(data), 0, 1, None, True)]
+
+    return read
+
+
+def _file_head(given: str) -> object:
+    head = given.encode("utf-8", "replace")
+    # Longer names no file system has.
+    name = Path("/var/log", given.replace("\0", "").replace("/", "_")[:200] + "x")
+    found = content.stream_of(name), content.owner_of(name)
+    return content.kind_of(head), once._ARRAY.match(head), found
+
+
+def _document(given: str) -> Mapping[str, Any]:
+    return {
+        "@timestamp": given,
+        "message": given,
+        "log": {"level": given},
+        "service": {"name": [given]},
+        "host.name": given,
+        "trace.id": {"a": given},
+    }
+
+
+def _decoded(given: str) -> object:
+    return Decoder(FileSettings(name="files", path=("x",))).page(
+        [_document(given), {"message": [given], given: given}], ["a", "b"]
+    )
+
+
+def _loki(given: str) -> object:
+    values = [["1773480000000000000", given, {"structuredMetadata": {"pod": given}, "parsed": {given: given}}]]
+    return entries.entries_of([{"stream": {"app": given, given: "x"}, "values": values}])
+
+
+def _remembered(given: str) -> object:
+    document = documents.document(samples.incident(given), samples.report(given))
+    index = local_incidents.build_index((document, replace(document, id="b")))
+    return local_incidents.bm25(index, given)
+
+
+def _cleaned(given: str) -> object:
+    return text.clean(given), text.one_line(given), text.visible(given), text.storable(given), text.brief(given, 200)
+
+
+def _filled(given: str) -> object:
+    return text.fill(given, 2_000, slack_message.inert), text.fill(given, 2_000, slack_message.unlinked)
+
+
+def _addresses(given: str) -> object:
+    found = text.link(given), text.link("https://a/" + given, 10**6), text.listed([given] * 9)
+    return found, text.conceal(given, "https://a/b?c"), text.conceal("a" + given[:2_000], given)
+
+
+def _structured(given: str) -> object:
+    quoted = json.dumps(given)
+    for body in (
+        given,
+        f'{{"log":{quoted},"stream":"stdout"}}',
+        f'{{"message":{quoted},"took":{quoted}}}',
+        f"msg={given}",
+    ):
+        fields.decode(body)
+    return fields.decode(json.dumps({"level": given, "status": given, "duration": given, given: {given: given}}))
+
+
+def _frames(given: str) -> object:
+    some = pl.Series("body", [given, f"a\n{given}", f"a\n\tat {given}", f"2026-03-14T09:26:00Z stdout F {given}"])
+    return messages.find_messages(some)
+
+
+def _columns(given: str) -> object:
+    some = one(given)
+    return messages.hints(some), messages.codes_in(some), messages.phrases_in(some), messages.durations_in(some)
+
+
+def _digest(given: str) -> object:
+    line = DigestLine("a", "firing", "critical", (given,), NOW, NOW, given, given)
+    return digests.line(line), slack_message._linked(line)
+
+
+def _when(given: str) -> object:
+    some = pl.Series("t", [given, f"2026-03-14 09:26:00 {given}", f"09:26:00 {given}", f"Mar 14 09:26:00 {given}"])
+    stamp = times.recognise(some, NOW)
+    if stamp:
+        stamp.times(some, NOW)
+    return times.leading(some, NOW, "UTC"), times.moments(some), times.instant(given), times.epoch(some)
+
+
+def _levels(given: str) -> object:
+    found = levels.level_in(given), levels.severity(given), levels.severity(given, "priority")
+    return found, levels.severities([given, 3], 2), levels.hidden_levels(one(given)), levels.levels_of([given], "level")
+
+
+def _nested(given: str) -> object:
+    """What stands in a document more deeply than Python calls."""
+    value: Any = given
+    for _ in range(len(given) // 10):
+        value = [value]
+    return levels.first_value(value), Decoder(FileSettings(name="files", path=("x",))).page([{"message": value}], ["a"])
+
+
+def _embedded(given: str) -> object:
+    return embedding.HashingEmbedder().embed([given]), embedding.words(given), embedding.normalise(given)
+
+
+def _examples(given: str) -> object:
+    reduced = reduction.reduce(page(given), ReductionSettings(redaction_key=b"0" * 16))
+    return exemplars.best_of_each(reduced.exemplars), distinct.groups_of(reduced.lines)
+
+
+def _printed(given: str) -> object:
+    output = io.StringIO()
+    sink = console_sink.ConsoleSink(console_sink.ConsoleSettings(type="console", width=100), output)
+    return asyncio.run(sink.deliver(_notified(given)))
+
+
+# --- The table -------------------------------------------------------------------------------------
+
+TABLE = (
+    Row("fields of a line", ("exporter.reading.fields",), _structured),
+    Row("levels", ("exporter.reading.levels",), _levels),
+    Row("times", ("exporter.reading.times",), _when),
+    Row("messages and frames", ("exporter.ingest.messages",), _frames),
+    Row("codes and durations", ("exporter.ingest.messages",), _columns),
+    Row("what continues a line", ("exporter.ingest.messages",), messages.continues),
+    Row("shapes", ("exporter.ingest.shapes",), lambda given: shapes.shapes_of(one(given), 262_144)),
+    Row("reduce", ("exporter.ingest.reduction", "exporter.ingest.settings"), _reduced),
+    Row("exemplars", ("exporter.ingest.exemplars", "exporter.mining.distinct"), _examples),
+    Row("redaction", ("exporter.ingest.redaction",), lambda given: _redactor().redact(given)),
+    Row("redaction of columns", ("exporter.ingest.redaction",), lambda given: _redactor().redact_series(one(given))),
+    Row("masks", ("exporter.mining.masks",), _masked),
+    Row("collapse", ("exporter.mining.masks",), masks.collapse),
+    Row("tokens", ("exporter.mining.masks",), lambda given: masks.tokens_of(given, 1_024)),
+    Row("values at placeholders", ("exporter.mining.masks",), _extracted),
+    Row("mine", ("exporter.mining.miner", "exporter.mining.tree"), _mined),
+    Row("words of failure", ("exporter.model.failures",), failure_in),
+    Row("clean text", ("exporter.wording.text",), _cleaned),
+    Row("text that fills its place", ("exporter.wording.text",), _filled),
+    Row("text without links", ("exporter.wording.text",), text.without_links),
+    Row("addresses", ("exporter.wording.text",), _addresses),
+    Row("report and terminal", ("exporter.report.rules", "exporter.wording.terminal"), _told),
+    Row("why and words", ("exporter.wording.why", "exporter.wording.words"), _opened),
+    Row("digests", ("exporter.wording.digests",), _digest),
+    Row("pages", ("exporter.web.pages",), _paged),
+    Row("prompt", ("exporter.report.llm",), _asked),
+    Row("answer of a model, judged", ("exporter.report.llm",), _judged),
+    Row("answer of a model, found", ("integrations.openai.answers",), _answered),
+    Row("embedding", ("exporter.memory.embedding",), _embedded),
+    Row("memory", ("exporter.memory.documents", "integrations.local_incidents"), _remembered),
+    Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
+    Row("who names whom", ("exporter.incidents.movers",), _movers),
+    Row("analysis as text", ("exporter.analysis.text",), _analysed),
+    Row("mine a file", ("exporter.cli.templates",), _mined_file),
+    Row("lines of a file", ("integrations.file.lines", "integrations.file.identity"), _file_lines("text")),
+    Row("lines by a pattern", ("integrations.file.lines",), _file_lines("text", _options())),
+    Row("NDJSON of a file", ("integrations.file.lines", "integrations.file.content"), _file_lines("ndjson")),
+    Row("what a file is", ("integrations.file.content", "integrations.file.once"), _file_head),
+    Row("documents", ("integrations._documents",), _decoded),
+    Row("deep documents", ("integrations._documents", "exporter.reading.levels"), _nested),
+    Row("answers of Loki", ("integrations.loki.entries",), _loki),
+    Row("Slack", ("integrations.slack.message",), lambda given: slack_message.message(_notified(given))),
+    Row("Alertmanager", ("integrations.alertmanager",), _preview(alertmanager.AlertmanagerSettings)),
+    Row("Grafana", ("integrations.grafana",), _preview(grafana.GrafanaSettings)),
+    Row("webhook", ("integrations.webhook",), _preview(webhook.WebhookSettings)),
+    Row("OTLP", ("integrations.otlp",), _preview(otlp.OtlpSettings)),
+    Row("console", ("integrations.console",), _printed),
+)
+
+ELSEWHERE = {
+    "exporter.analysis.analyze": "compares findings, which are numbers, and passes texts on",
+    "exporter.cli": "what the user of a command says; what is printed goes through exporter.wording",
+    "exporter.config": "the operator's own file",
+    "exporter.demo": "the shop's own lines",
+    "exporter.delivery": "passes texts on",
+    "exporter.detection": "numbers, ids and the first 300 characters of templates",
+    "exporter.flow": "passes texts on",
+    "exporter.incidents.alerts": "names of alerts, which the web side has cut",
+    "exporter.incidents.threshold": "numbers",
+    "exporter.mining.settings": "the operator's own file",
+    "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",
+    "exporter.run": "passes texts on; labels are the user's",
+    "exporter.state": "rows of our own",
+    "exporter.telemetry": "names of our own, and labels as they are",
+    "exporter.web": "requests, which are cut before; the texts on pages are in the table",
+    "integrations._elasticsearch": "addresses of the operator's, and errors, which are cut before",
+    "integrations._http": "answers, which are cut before; addresses in them are in the table",
+    "integrations._receipts": "what we wrote ourselves",
+    "integrations.elasticsearch": "queries of our own; the documents are in the table",
+    "integrations.elasticsearch_incidents": "documents of our own",
+    "integrations.file.listing": "names of files, which file systems cut",
+    "integrations.file.settings": "the operator's own file",
+    "integrations.loki": "queries of our own and errors, which are cut before; the answers are in the table",
+    "integrations.openai": "requests of our own and errors, which are cut before; the answers are in the table",
+    "integrations.slack": "errors, which are cut before; the messages are in the table",
+}
+"""Modules, or rooms of them, that work with text and are not measured by themselves, and why."""
