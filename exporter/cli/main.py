@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from exporter.cli import early
 
@@ -208,10 +208,21 @@ def _left(code: int) -> int:
     from exporter.memory.worker import at_work
 
     if at_work(within=1.0):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        _end(code)
     return code
+
+
+def _end(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def _leave_threads(code: int) -> None:
+    """End at once, for all is committed and closed, where threads go on: asyncio would wait for long lines to be read."""
+    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    if not (await asyncio.wait({ending}, timeout=1.0))[0]:
+        _end(code)
 
 
 async def _daemon(load: Callable[[], Config], once: bool) -> int:
@@ -244,10 +255,12 @@ async def _daemon(load: Callable[[], Config], once: bool) -> int:
         async with serve(config.web, daemon, telemetry, access, token) as url:
             with reachable(config.state, Contact(url, token)):
                 await daemon.run()
-        return 1 if daemon.failed else 0
+        code = 1 if daemon.failed else 0
     finally:
         await assembly.close()
         await asyncio.to_thread(telemetry.close)
+    await _leave_threads(code)
+    return code
 
 
 # --- analyze --------------------------------------------------------------------------------------
