@@ -219,7 +219,7 @@ def _end(code: int) -> NoReturn:
 
 
 async def _leave_threads(code: int) -> None:
-    """End at once, for all is committed and closed, where threads go on: asyncio would wait for long lines to be read."""
+    """End at once, for all is committed and closed, where threads go on reading: asyncio would wait for them."""
     ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
     if not (await asyncio.wait({ending}, timeout=1.0))[0]:
         _end(code)

@@ -70,6 +70,7 @@ def _parsed(found: Document, origin: str, warn: Warn) -> Config:
     warnings: list[Problem] = []
     problems: list[Problem] = []
     config = _config(without_retired(found.values, warnings), problems)
+    warnings += _doubts(config) if config else []
     for warning in _told(warnings, found, origin):
         warn(warning)
     problems = [*found.problems, *problems]
@@ -212,4 +213,25 @@ def _session_patterns(sources: Iterable[SourceSettings | None]) -> list[Problem]
                 session_pattern(source.sessions.pattern)
             except ValueError as error:
                 problems.append(Problem(("sources", index, "sessions", "pattern"), str(error)))
+    return problems
+
+
+def _doubts(config: Config) -> list[Problem]:
+    """Patterns that go on in this release, and that the next one refuses."""
+    if not config.redaction.extra and not any(source.sessions and source.sessions.pattern for source in config.sources):
+        return []
+    from exporter.ingest import patterns
+    from exporter.reading.patterns import matches_empty, problem
+
+    problems = []
+    for index, extra in enumerate(config.redaction.extra):
+        if reason := patterns.only_python(extra.regex):
+            bounds = f"a line that is longer than {patterns.MAX_CHARS:,} characters or takes it too long is withheld"
+            told = f"{reason}; it goes on in this release, slowly ({bounds}), and the next one refuses it"
+            problems.append(Problem(("redaction", "extra", index, "regex"), told))
+    for index, source in enumerate(config.sources):
+        pattern = source.sessions.pattern if source.sessions else None
+        if pattern and not problem(pattern) and matches_empty(pattern):
+            told = "matches the empty text, so it finds no key in most lines; the next release refuses it: make a part "
+            problems.append(Problem(("sources", index, "sessions", "pattern"), f"{told}of it mandatory"))
     return problems

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
+from exporter.ingest.patterns import UsersPattern, matches_nothing, users_pattern
 from exporter.model import ConfigError, NoTelemetry, Settings, Telemetry
 
 if TYPE_CHECKING:
@@ -43,16 +44,13 @@ class ExtraPattern(Settings):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
     """What the placeholder is called: lower-case letters, digits and _."""
     regex: str
-    """What to replace: the group named `s` where the pattern has one, else the whole match."""
+    """What to replace, in Rust's syntax: the group named `s` where the pattern has one, else the whole match. What only
+    Python knows (look-around, references back) is refused by the next release."""
 
     @field_validator("regex")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        try:
-            pattern = re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        if pattern.search(""):
+        if matches_nothing(value):
             raise ValueError("matches the empty text, so it would match everywhere; make a part of it mandatory")
         return value
 
@@ -90,7 +88,7 @@ class Rule:
     """
 
     name: str
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[str] | UsersPattern
     hints: tuple[str, ...]
     needs: tuple[str, ...] = ()
     holds: Callable[[str], bool] = lambda _: True
@@ -386,7 +384,8 @@ class Redactor:
     ) -> None:
         if len(key) < 16:
             raise ConfigError("redaction: the key has fewer than 16 bytes; make one of 32 random bytes and keep it")
-        own = tuple(Rule(name, re.compile(pattern), (_rust(pattern),)) for name, pattern in extra)
+        found = [(name, users_pattern(pattern)) for name, pattern in extra]
+        own = tuple(Rule(name, pattern, (pattern.hint,)) for name, pattern in found)
         built_in = tuple(rule for rule in _RULES if rule.name not in disable and (ip or rule.name != "ip"))
         self._key = key[:64]
         self._rules = own + built_in
@@ -494,14 +493,3 @@ def _together(rules: Sequence[Rule]) -> list[tuple[str, ...]]:
     alone = dict.fromkeys(rule.hints[0] for rule in rules if len(rule.hints) == 1)
     several = [rule.hints for rule in rules if len(rule.hints) > 1]
     return [("|".join(f"(?:{hint})" for hint in alone),), *several] if alone else several
-
-
-def _rust(pattern: str) -> str:
-    """The pattern when Rust's regex knows it too (it has no look-around), else one that every text matches."""
-    import polars as pl
-
-    try:
-        pl.Series([""]).str.contains(pattern)
-    except pl.exceptions.PolarsError:
-        return ""
-    return pattern

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.ingest.redaction import RedactionSettings
 from exporter.model import Duration, Settings, SourceSettings, Unit
+from exporter.reading.patterns import problem
 
 
 class LineSettings(Settings):
@@ -52,8 +52,6 @@ class ReductionSettings(LineSettings):
 
 def session_pattern(value: str) -> str:
     """The pattern, if it can find keys. Raises ValueError."""
-    try:
-        pl.Series([""]).str.contains(value)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"not a regular expression that Rust knows (it has no look-around): {value!r}") from error
+    if reason := problem(value):
+        raise ValueError(f"{reason}: {value[:200]!r}")
     return value

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from exporter.ingest.shapes import BOUNDARY, COARSE, CUT
 from exporter.model import Settings, stable_key
+from exporter.reading.patterns import matches_empty, problem
 
 WILDCARD = "<*>"
 """Stands for a position that has held more values than are told apart."""
@@ -146,12 +147,9 @@ class ExtraMask(Settings):
     @field_validator("regex")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        try:
-            empty = pl.Series([""]).str.contains(value)[0]
-        except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[-1] if str(error) else "unknown"
-            raise ValueError(f"not a regular expression that Rust knows: {reason}") from error
-        if empty:
+        if reason := problem(value):
+            raise ValueError(reason)
+        if matches_empty(value):
             raise ValueError("matches the empty text, so it would match everywhere; make a part of it mandatory")
         return value
 

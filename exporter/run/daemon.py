@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_WITHIN = timedelta(seconds=5)
-"""How long work in hand may take after SIGTERM; orchestrators kill after ten seconds or more, and closing takes some."""
+"""How long work in hand may take after SIGTERM; orchestrators kill after ten seconds, and closing takes some."""
 
 BREAK_OFF_WITHIN = timedelta(seconds=1)
 """How long work that took longer may take to notice that it is broken off."""

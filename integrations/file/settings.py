@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.model import OneOrMore, RecordSourceSettings, Unit
+from exporter.reading.patterns import problem
 
 GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
 """Columns that a pattern over lines of text can fill."""
@@ -51,10 +52,8 @@ class FileOptions(RecordSourceSettings):
     def _groups(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        try:
-            pl.Series([""]).str.extract_groups(value)
-        except pl.exceptions.PolarsError as error:
-            raise ValueError(f"not a regular expression that Rust knows (it has no look-around): {value!r}") from error
+        if reason := problem(value):
+            raise ValueError(f"{reason}: {value[:200]!r}")
         names = set(re.findall(r"\(\?P?<(\w+)>", value))
         # Earlier releases knew the group span and made nothing of it: a pattern that has it means what it meant.
         if not names or names - {*GROUPS, "span"}:

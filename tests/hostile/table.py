@@ -19,7 +19,7 @@ from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
 from exporter.cli import templates as templates_command
 from exporter.incidents import build, movers
-from exporter.ingest import exemplars, messages, reduction, shapes
+from exporter.ingest import exemplars, messages, patterns, reduction, shapes
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory import documents, embedding
@@ -103,6 +103,17 @@ def _extracted(given: str) -> object:
 @cache
 def _redactor() -> Redactor:
     return Redactor.of(RedactionSettings(ip=True), b"0" * 16)
+
+
+@cache
+def _users() -> tuple[patterns.UsersPattern, ...]:
+    # A search is linear in any engine without backtracking, and there are as many as there are matches: one such as
+    # `a|(?:\w+\s?)+!`, which looks to the end of the line before each, is not linear in any of them.
+    return tuple(map(patterns.users_pattern, (r"(a+)+b", r"(.*)*x", r"[A-Za-z.]*(?P<s>[a-z0])", r"(?:\w+\s?)+!")))
+
+
+def _found(given: str) -> object:
+    return [pattern.spans(given) for pattern in _users()]
 
 
 def _notified(given: str) -> Notification:
@@ -317,6 +328,7 @@ TABLE = (
     Row("exemplars", ("exporter.ingest.exemplars", "exporter.mining.distinct"), _examples),
     Row("redaction", ("exporter.ingest.redaction",), lambda given: _redactor().redact(given)),
     Row("redaction of columns", ("exporter.ingest.redaction",), lambda given: _redactor().redact_series(one(given))),
+    Row("patterns of users", ("exporter.ingest.patterns",), _found),
     Row("masks", ("exporter.mining.masks",), _masked),
     Row("collapse", ("exporter.mining.masks",), masks.collapse),
     Row("tokens", ("exporter.mining.masks",), lambda given: masks.tokens_of(given, 1_024)),
@@ -367,6 +379,7 @@ ELSEWHERE = {
     "exporter.incidents.threshold": "numbers",
     "exporter.mining.settings": "the operator's own file",
     "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",
+    "exporter.reading.patterns": "the operator's own file",
     "exporter.run": "passes texts on; labels are the user's",
     "exporter.state": "rows of our own",
     "exporter.telemetry": "names of our own, and labels as they are",
