@@ -560,24 +560,19 @@ def _redact(commands: Any) -> None:
 
 
 def _redact_command(options: argparse.Namespace) -> int:
-    from exporter.ingest.redaction import RedactionSettings, Redactor
+    from exporter.cli import streams
+    from exporter.ingest.redaction import MAX_CHARS, RedactionSettings, Redactor
+    from exporter.wording.text import visible
 
     settings = _load(options).redaction if options.config else RedactionSettings()
     redactor = Redactor.of(settings, b"preview, not a secret")
-    with contextlib.ExitStack() as stack:
-        lines = sys.stdin if options.file == "-" else stack.enter_context(_open(Path(options.file)))
-        for line in lines:
-            print(redactor.redact(line.rstrip("\n")))
+    terminal = sys.stdout.isatty()
+    with streams.opened(Path(options.file)) as blocks:
+        for lines in streams.lines(blocks, 4 * MAX_CHARS + 1):
+            for line in lines:
+                text = redactor.redact(line.decode("utf-8", "replace").rstrip("\r"))
+                print(visible(text) if terminal else text)
     return 0
-
-
-def _open(path: Path) -> Any:
-    from exporter.model import ConfigError
-
-    try:
-        return path.open(errors="replace")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
 
 
 # --- simulate, demo -------------------------------------------------------------------------------

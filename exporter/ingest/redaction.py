@@ -485,7 +485,7 @@ class Redactor:
 def _cut(text: str) -> str:
     if len(text) <= MAX_CHARS:
         return text
-    return re.sub(r"\S*+\Z", "", text[:MAX_CHARS]) + "…"
+    return re.sub(r"(?<!\S)\S*+\Z", "", text[:MAX_CHARS]) + "…"
 
 
 def _together(rules: Sequence[Rule]) -> list[tuple[str, ...]]:

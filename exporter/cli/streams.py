@@ -1,0 +1,73 @@
+"""Lines of a file or of standard input, in blocks: what is held does not depend on how many or how long they are."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from exporter.reading.paths import odd
+
+BLOCK = 1024 * 1024
+"""Bytes that are read at once."""
+
+STEP = 64 * 1024
+"""Bytes that are unpacked at once."""
+
+MAX_LINE_BYTES = 4 * 65_536
+"""Bytes of a line that are kept; no command looks at more."""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Iterator[bytes]]:
+    """The content in blocks, unpacked where it is packed; `-` is standard input. Raises ConfigError."""
+    from exporter.model import ConfigError
+
+    try:
+        if path.name == "-":
+            yield _blocks(sys.stdin.buffer, b"")
+            return
+        if reason := odd(path):
+            raise ConfigError(f"{path}: {reason}")
+        with path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            yield _blocks(file, magic)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (EOFError, zlib.error) as error:
+        raise ConfigError(f"{path}: its end is missing, or it is damaged: {error}") from error
+
+
+def _blocks(file: Any, magic: bytes) -> Iterator[bytes]:
+    if magic[:2] == b"\x1f\x8b":
+        import gzip
+
+        unpacked = gzip.GzipFile(fileobj=file)
+        return iter(lambda: unpacked.read1(STEP), b"")
+    if magic == b"\x28\xb5\x2f\xfd":
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        return iter(lambda: reader.read(STEP), b"")
+    # Of a pipe what is there, not only when it comes to a whole block.
+    return iter(lambda: file.read1(BLOCK), b"")
+
+
+def lines(blocks: Iterator[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
+    """Lines, those of a block together; of each, the first `longest` bytes.
+
+    Lines end with a newline, and only with it: other separators of Unicode are part of a line.
+    """
+    held: bytes | None = None
+    for block in blocks:
+        first, *others = block.split(b"\n")
+        held = (held or b"") + first[: max(0, longest - len(held or b""))]
+        if others:
+            yield [held, *(line[:longest] for line in others[:-1])]
+            held = others[-1][:longest]
+    if held:
+        yield [held]
