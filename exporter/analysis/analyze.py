@@ -352,6 +352,8 @@ _REASONS = {
     "absent_timestamp": "had no time stamp and were left out",
     "impossible_timestamp": "had an impossible time stamp and were left out",
     "max_lines": "were over the limit of lines and were not read",
+    "max_services": "were of more services than are told apart and were left out",
+    "sample": "were left out, for all would not fit into memory: what is said is of a sample of the others, by chance",
 }
 
 

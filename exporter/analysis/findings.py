@@ -23,6 +23,10 @@ class AnalyzeSettings(Settings):
     """Findings that are told."""
     max_lines: int = Field(default=30_000_000, ge=1)
     """More are not read."""
+    held_bytes: int = Field(default=80_000_000, ge=1_000)
+    """Of lines that come to more when they are reduced, about a million, a sample is kept."""
+    max_services: int = Field(default=5_000, ge=1)
+    """Services that are told apart; lines of others are left out."""
     mining: MiningSettings = MiningSettings()
     redaction: RedactionSettings = RedactionSettings()
 

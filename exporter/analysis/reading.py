@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -31,8 +31,8 @@ async def read_all(
 ) -> tuple[Reduced, bool, dict[str, int]]:
     """Reduce all pages; the first ones decide how finely examples are kept, and whether there is time at all."""
     waiting: list[pl.DataFrame] = []
-    parts: list[Reduced] = []
     reader: _Reader | None = None
+    kept = Kept(settings.held_bytes, settings.max_services)
     seen = over = 0
     async for page in pages:
         room = settings.max_lines - seen
@@ -41,17 +41,20 @@ async def read_all(
         seen += page.height
         if reader is None:
             waiting.append(page)
-            if seen < PROBE_LINES:
+            if seen < PROBE_LINES and sum(held.estimated_size() for held in waiting) < settings.held_bytes:
                 continue
             reader = _reader(waiting, settings, whole=False)
-            parts += [await asyncio.to_thread(reader.reduce, held) for held in waiting]
+            for held in waiting:
+                await asyncio.to_thread(kept.take, reader, held)
+            waiting = []
         elif page.height:
-            parts.append(await asyncio.to_thread(reader.reduce, page))
+            await asyncio.to_thread(kept.take, reader, page)
     if reader is None:
         reader = _reader(waiting, settings, whole=True)
-        parts = [await asyncio.to_thread(reader.reduce, held) for held in waiting]
-    merged = await asyncio.to_thread(reduction.merge, parts) if parts else reduction.empty()
-    dropped = dict(merged.dropped)
+        for held in waiting:
+            await asyncio.to_thread(kept.take, reader, held)
+    merged = await asyncio.to_thread(kept.merged)
+    dropped = {**merged.dropped, **kept.left_out}
     if reader.impossible:
         dropped["impossible_timestamp"] = reader.impossible
     if over:
@@ -59,25 +62,100 @@ async def read_all(
     return merged, reader.by_position, dropped
 
 
+class Kept:
+    """What is kept of the pages that were reduced: all of it, or, when that is too much, of the lines a sample.
+
+    Which lines are in it is chance, the same each time; each time it is too much, half of them stay.
+    """
+
+    def __init__(self, most_bytes: int, most_services: int) -> None:
+        self.left_out: dict[str, int] = {}
+        self._most_bytes = most_bytes
+        self._most_services = most_services
+        self._services: set[str | None] = set()
+        self._parts: list[Reduced] = []
+        self._bytes = 0
+        self._share = 1.0
+        self._chance = np.random.default_rng(0)
+
+    def take(self, reader: _Reader, page: pl.DataFrame) -> None:
+        """Reduce a page and keep it, as far as it is in the sample."""
+        page = self._of_known_services(reader.timed(page))
+        if self._share < 1:
+            chosen = self._chance.random(page.height) < self._share
+            self._leave_out("sample", page.height - int(chosen.sum()))
+            page = page.filter(pl.Series(chosen, dtype=pl.Boolean))
+        self._keep(reduction.reduce(page, reader.settings))
+        while self._bytes > self._most_bytes and self._lines > 1:
+            parts, self._parts, self._bytes = self._parts, [], 0
+            self._share /= 2
+            for part in parts:
+                self._keep(self._half(part))
+
+    def merged(self) -> Reduced:
+        """All that was kept, as one."""
+        parts, self._parts = self._parts, []
+        return reduction.merge(parts)
+
+    @property
+    def _lines(self) -> int:
+        return sum(part.lines.height for part in self._parts)
+
+    def _keep(self, part: Reduced) -> None:
+        self._parts.append(part)
+        frames = (part.lines, part.shapes, part.names, part.exemplars)
+        self._bytes += sum(int(frame.estimated_size()) for frame in frames)
+
+    def _half(self, part: Reduced) -> Reduced:
+        lines = part.lines.filter(pl.Series(self._chance.random(part.lines.height) < 0.5, dtype=pl.Boolean))
+        self._leave_out("sample", part.lines.height - lines.height)
+        used = pl.concat([lines[name].cast(pl.UInt64) for name in ("service", "host", "stream", "trace", "session")])
+        return replace(
+            part,
+            lines=lines,
+            shapes=part.shapes.join(lines.select("shape").unique(), on="shape", how="semi"),
+            names=part.names.filter(pl.col("key").is_in(used.unique().implode())),
+            exemplars=part.exemplars.join(
+                lines.select("timestamp", "sequence"), on=["timestamp", "sequence"], how="semi"
+            ),
+        )
+
+    def _of_known_services(self, page: pl.DataFrame) -> pl.DataFrame:
+        """The lines of as many services as can be told apart: of those that come first."""
+        self._services.update(
+            [name for name in page["service"].unique(maintain_order=True) if name not in self._services][
+                : self._most_services - len(self._services)
+            ]
+        )
+        if len(self._services) < self._most_services:
+            return page
+        known = page.filter(page["service"].is_in(list(self._services), nulls_equal=True))
+        self._leave_out("max_services", page.height - known.height)
+        return known
+
+    def _leave_out(self, reason: str, lines: int) -> None:
+        if lines:
+            self.left_out[reason] = self.left_out.get(reason, 0) + lines
+
+
 @dataclass
 class _Reader:
-    """Reduces pages; without timestamps, a line's number stands for the second in which it was written."""
+    """How pages are reduced; without timestamps, a line's number stands for the second in which it was written."""
 
     settings: ReductionSettings
     by_position: bool
     position: int = 0
     impossible: int = 0
 
-    def reduce(self, page: pl.DataFrame) -> Reduced:
+    def timed(self, page: pl.DataFrame) -> pl.DataFrame:
+        """The lines of a page whose time can be, or all of them, by their number."""
         if self.by_position:
             numbers = np.arange(self.position, self.position + page.height, dtype=np.int64)
-            page = page.with_columns(pl.Series("timestamp", numbers * 1_000_000_000))
             self.position += page.height
-        else:
-            wrong = page["timestamp"].is_not_null() & ~_possible(page["timestamp"])
-            self.impossible += int(wrong.sum())
-            page = page.filter(~wrong)
-        return reduction.reduce(page, self.settings)
+            return page.with_columns(pl.Series("timestamp", numbers * 1_000_000_000))
+        wrong = page["timestamp"].is_not_null() & ~_possible(page["timestamp"])
+        self.impossible += int(wrong.sum())
+        return page.filter(~wrong)
 
 
 def _reader(pages: Sequence[pl.DataFrame], settings: AnalyzeSettings, whole: bool) -> _Reader:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LINES_PER_STEP = 10_000
 """Lines of a file that are mined together: they stand for a window."""
 
-BYTES_PER_STEP = 8 * 1024 * 1024
+BYTES_PER_STEP = 32 * 1024 * 1024
 """Fewer are, where they are longer than that together."""
 
 BARS = " ▁▂▃▄▅▆▇█"

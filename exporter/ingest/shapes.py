@@ -23,6 +23,8 @@ UInt64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
 
 _MAX_REMEMBERED = 100_000
+_MAX_REMEMBERED_CHARS = 16_000_000
+"""Shapes, and characters of them, that are remembered; with more all are forgotten."""
 
 SHAPES_SCHEMA = {"shape": pl.UInt64(), "text": pl.String(), "given": pl.Boolean()}
 
@@ -101,10 +103,11 @@ def distinct_shapes(texts: pl.Series, settings: ReductionSettings) -> Shapes:
     shapes = [known.get(key) for key in hashes.tolist()]
     unknown = [index for index, shape in enumerate(shapes) if shape is None]
     if unknown:
-        if len(known) > _MAX_REMEMBERED:
-            known.clear()
+        if len(known) > _MAX_REMEMBERED or known.characters > _MAX_REMEMBERED_CHARS:
+            known.forget()
         for index, shape in zip(unknown, _learn(coarse.gather(first[unknown]), settings), strict=True):
             shapes[index] = known[int(hashes[index])] = shape
+            known.characters += len(shape.text)
     return Shapes(tuple(shape for shape in shapes if shape), inverse)
 
 
@@ -141,9 +144,19 @@ def _grouped(hashes: pl.Series) -> tuple[UInt64s, Int64s, Int64s]:
     return distinct, first, inverse.ravel()
 
 
+class _Memory(dict[int, Shape]):
+    """Shapes by the hash of what they were made of, and how many characters they have together."""
+
+    characters = 0
+
+    def forget(self) -> None:
+        self.clear()
+        self.characters = 0
+
+
 @lru_cache(64)
-def _memory(settings: ReductionSettings) -> dict[int, Shape]:
-    return {}
+def _memory(settings: ReductionSettings) -> _Memory:
+    return _Memory()
 
 
 def forget() -> None:

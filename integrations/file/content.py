@@ -19,6 +19,9 @@ from integrations._documents import MAX_BODY_CHARS
 BLOCK = 2 * 1024 * 1024
 """Bytes that are parsed at once."""
 
+MANY_LINES = 50_000
+"""Lines that are parsed at once: of the shortest a block has millions."""
+
 HEAD = 64 * 1024
 """Bytes by which a file and its form are recognised."""
 
@@ -166,7 +169,7 @@ def chunks(content: Content, start: int, line: int, stop: int | None, final: boo
         if not data and not held.endswith(b"\n") and not (final or stop is not None):
             return
         if cut:
-            yield Chunk(position, position + cut, line, held[:cut])
+            yield from _pieces(Chunk(position, position + cut, line, held[:cut]))
             line += held.count(b"\n", 0, cut)
             position, held = position + cut, held[cut:]
         elif len(held) > LONGEST_LINE:
@@ -175,6 +178,18 @@ def chunks(content: Content, start: int, line: int, stop: int | None, final: boo
             line, position = line + 1, chunk.end
         if not data:
             return
+
+
+def _pieces(chunk: Chunk) -> Iterator[Chunk]:
+    """The chunk, or parts of it where it has too many lines."""
+    data, start, line = chunk.data, chunk.start, chunk.line
+    while data.count(b"\n") > MANY_LINES:
+        at = 0
+        for _ in range(MANY_LINES):
+            at = data.index(b"\n", at) + 1
+        yield Chunk(start, start + at, line, data[:at])
+        data, start, line = data[at:], start + at, line + MANY_LINES
+    yield Chunk(start, chunk.end, line, data)
 
 
 def _beheaded(content: Content, position: int, line: int, held: bytes) -> tuple[Chunk, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from integrations.file.lines import Parser
 from integrations.file.listing import listed, unreadable
 from integrations.file.log import SECOND, Block, Log, extent, joined, seconds_of
 from integrations.file.pages import Pages
-from integrations.file.parquet import ROWS, has_footer, rows_of
+from integrations.file.parquet import has_footer, pieces_of
 from integrations.file.settings import FileOptions
 
 IDLE = 60.0
@@ -211,11 +210,8 @@ class Index:
     def _index_rows(self, path: Path, log: Log) -> None:
         log.blocks.clear()
         log.unusable.clear()
-        for start in itertools.count(0, ROWS):
+        for start, frame in pieces_of(path):
             self._pages.going_on()
-            frame = rows_of(path, start, ROWS)
-            if not frame.height:
-                break
             page, unusable = self._parser.rows(log.writer, frame, start)
             log.note(unusable)
             times, end = page["timestamp"].drop_nulls(), start + frame.height

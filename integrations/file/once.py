@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import itertools
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from integrations.file.content import BLOCK, Content, Kind, chunks, head_of, kin
 from integrations.file.identity import begun, identifying
 from integrations.file.lines import Parser, Writer
 from integrations.file.listing import listed
-from integrations.file.parquet import ROWS, rows_of
+from integrations.file.parquet import pieces_of
 from integrations.file.settings import FileOptions
 
 logger = logging.getLogger(__name__)
@@ -95,10 +94,7 @@ def _all_lines(content: Content, writer: Writer, parser: Parser) -> Iterator[pl.
 
 
 def _all_rows(path: Path, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
-    for start in itertools.count(0, ROWS):
-        frame = rows_of(path, start, ROWS)
-        if not frame.height:
-            return
+    for start, frame in pieces_of(path):
         yield parser.rows(writer, frame, start)[0]
 
 

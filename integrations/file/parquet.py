@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
 from exporter.model import PermanentError
+from integrations._documents import MAX_BODY_CHARS
 from integrations.file.content import moved
 
 ROWS = 20_000
 """Rows of a parquet file that are parsed at once."""
+
+TEXT_BYTES = 32 * 1024 * 1024
+"""Fewer are, where their texts come to more than that: a file of kilobytes can hold gigabytes of the same."""
+
+
+def pieces_of(path: Path) -> Iterator[tuple[int, pl.DataFrame]]:
+    """All rows of a parquet file, in parts that memory has room for, each with the number of its first row."""
+    start = 0
+    while (frame := rows_of(path, start, ROWS)).height:
+        size = max(1, min(frame.height, frame.height * TEXT_BYTES // max(_text_bytes(frame), 1)))
+        for at in range(0, frame.height, size):
+            yield start + at, frame.slice(at, size)
+        start += frame.height
+
+
+def _text_bytes(frame: pl.DataFrame) -> int:
+    texts = [column for column in frame if column.dtype == pl.String]
+    return sum(int(text.str.len_bytes().clip(0, 4 * MAX_BODY_CHARS).sum()) for text in texts)
 
 
 def rows_of(path: Path, start: int, size: int) -> pl.DataFrame:

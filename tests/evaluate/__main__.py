@@ -270,10 +270,14 @@ def kills(data: Path) -> Iterator[Figure]:
 
 def hostile(data: Path) -> Iterator[Figure]:
     """Functions that meet foreign text, with hostile ones of up to 256,000 characters: how their time grows."""
+    from tests.hostile.memory import INPUTS
     from tests.hostile.search import worst
     from tests.hostile.slope import MOST
     from tests.hostile.table import TABLE
 
+    for name, (measure, most) in INPUTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield figure(f"MB at most, {name}", measure(Path(folder), 1_000).megabytes, most, at_most=True, form=".0f")
     seed = 2
     for row in TABLE:
         found = worst(row, seconds=10, seed=seed)
