@@ -1,8 +1,17 @@
-"""Remember that a daemon is to stop until it can obey: what it is made of takes seconds to load."""
+"""How signals are met: by a daemon that cannot obey yet, for what it is made of takes seconds to load; by a command."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from types import FrameType
+
+INTERRUPTED = 130
+"""The exit code of what was interrupted."""
+
+AT_LEAST_WITHIN = 0.7
+"""Seconds after an interruption in which a command may clean up; threads at work would go on for longer."""
 
 _seen: list[int] = []
 
@@ -20,3 +29,16 @@ def asked() -> bool:
     came = bool(_seen)
     _seen.clear()
     return came
+
+
+def interruptible() -> None:
+    """From now on SIGINT ends the process within a second, whatever it does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    timer = threading.Timer(AT_LEAST_WITHIN, os._exit, (INTERRUPTED,))
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt

@@ -42,10 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     command: Command = options.command
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        early.interruptible()
     try:
         return command(options)
     except KeyboardInterrupt:
-        return 130
+        return early.INTERRUPTED
+    except MemoryError:
+        print("error: there is not enough memory for this; give it less to read, or more memory", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # The reader of our output has gone; leave nothing for the interpreter to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -194,7 +199,7 @@ def _heed_signals(once: bool) -> None:
     """Every job once is interrupted as any command; of a daemon it is remembered that it is to stop."""
     early.heed()
     if once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        early.interruptible()
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         if early.asked():
             raise KeyboardInterrupt

@@ -16,6 +16,7 @@ from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
 from exporter.model import Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings, Unit
+from exporter.reading.paths import odd
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
 
@@ -100,6 +101,13 @@ class Config(Settings):
     """Where pages, metrics and webhooks are served, and who may do what."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Where our own metrics and traces are pushed."""
+
+    @field_validator("state")
+    @classmethod
+    def _file(cls, value: Path) -> Path:
+        if reason := odd(value):
+            raise ValueError(f"{str(value)!r} {reason}; name a file, which is made at first start")
+        return value
 
     @field_validator("external_url")
     @classmethod

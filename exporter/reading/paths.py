@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def odd(path: Path) -> str | None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return "is a link that leads nowhere" if path.is_symlink() else None
+    except PermissionError:
+        # Whoever opens it is told.
+        return None
     except (OSError, ValueError) as error:
-        # A loop of links, a name that is too long or has a NUL, a folder that may not be looked into.
-        return (getattr(error, "strerror", None) or str(error)).lower()
+        return (
+            "is a loop of links" if isinstance(error, OSError) and error.errno == errno.ELOOP else f"cannot be: {error}"
+        )
     return next((f"{kind}, not a file" for is_kind, kind in _KINDS if is_kind(mode)), None)

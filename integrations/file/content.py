@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 import orjson
 
 from exporter.model import NO_MORE_FILES, PermanentError, TransientError, is_at_limit
+from exporter.wording.text import storable
 from integrations._documents import MAX_BODY_CHARS
 
 BLOCK = 2 * 1024 * 1024
@@ -60,7 +61,7 @@ def stream_of(path: Path) -> str:
         if shorter in (name, ""):
             break
         name = shorter
-    return str(path.with_name(name))
+    return storable(str(path.with_name(name)))
 
 
 def owner_of(path: Path) -> tuple[str, str | None]:
@@ -113,12 +114,10 @@ def opened(path: Path) -> Iterator[Content]:
         raise moved(path) from error
     except PermissionError as error:
         raise PermanentError(f"{path}: not readable; let the user of this process read it") from error
-    except IsADirectoryError as error:
-        raise PermanentError(f"{path}: is a directory") from error
     except OSError as error:
-        if not is_at_limit(error):
-            raise
-        raise TransientError(f"{path}: {NO_MORE_FILES}") from error
+        if is_at_limit(error):
+            raise TransientError(f"{path}: {NO_MORE_FILES}") from error
+        raise PermanentError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def moved(path: object) -> TransientError:
@@ -216,6 +215,9 @@ def _skip_to(content: Content, start: int) -> None:
 _NO_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\xfd7zXZ", b"BZh", b"PK\x03\x04", b"\x7fELF", b"SQLite format 3\x00")
 """Text of two bytes a letter, packings that are not read, programs, databases."""
 
+_NULS = re.compile(rb"\x00{2,}")
+_CONTROLS = re.compile(rb"[\x01-\x07\x0e-\x1a\x1c-\x1f\x7f]")
+
 _MAY_HAVE_TIME = re.compile(rb"\S.*?(?:\d\d[:.]\d\d[:.]\d\d|\d{6})")
 
 
@@ -224,7 +226,7 @@ def kind_of(head: bytes, configured: str = "auto") -> Kind:
     if head[:4] == b"PAR1":
         return "parquet"
     lines = [line for line in head.lstrip(b"\x00").split(b"\n") if line.strip()]
-    if head.startswith(_NO_TEXT) or sum(b"\x00" in line.lstrip(b"\x00") for line in lines) * 2 > len(lines):
+    if head.startswith(_NO_TEXT) or _is_binary(head):
         return "binary"
     if configured in ("text", "ndjson"):
         return "ndjson" if configured == "ndjson" else "text"
@@ -233,6 +235,15 @@ def kind_of(head: bytes, configured: str = "auto") -> Kind:
     texts = [line for line in whole if not _is_document(line)]
     timed = sum(_MAY_HAVE_TIME.match(line, 0, 160) is not None for line in texts)
     return "ndjson" if len(whole) - len(texts) > timed else "text"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether bytes are those of no text, in whatever encoding: a tenth of random ones are control characters.
+
+    Some are in any log; whole runs of NUL are what a file that was cut leaves, and single ones are letters of UTF-16.
+    """
+    found = _NULS.sub(b"", head)
+    return len(_CONTROLS.findall(found)) * 20 > len(found) or found.count(b"\x00") * 10 > 3 * len(found)
 
 
 def _is_document(line: bytes) -> bool:

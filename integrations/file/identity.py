@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from exporter.model import nanoseconds
+from exporter.wording.text import storable
 from integrations.file.content import HEAD, Chunk, Content, chunks, head_of, kind_of, opened, owner_of, stream_of
 from integrations.file.lines import Parser, Writer
 from integrations.file.log import SECOND, Log
@@ -32,7 +33,7 @@ def inspected(path: Path, settings: FileOptions, parser: Parser, reference: date
     if writer.kind == "binary":
         return Log(f"binary {path}", 0, writer)
     if writer.kind == "parquet":
-        writer.stream, size, identity = str(path), 0, _tail(path)
+        writer.stream, size, identity = storable(str(path)), 0, _tail(path)
     elif size := identifying(writer, parser, head, timed):
         identity = _digest(head[:size], writer.stream)
     else:
@@ -88,7 +89,7 @@ def _exactly(content: Content, size: int) -> bytes:
 def _tail(path: Path) -> str:
     """The identity of a parquet file, which says at its end what it holds."""
     size, end = end_of(path, HEAD)
-    return _digest(end + str(size).encode(), str(path))
+    return _digest(end + str(size).encode(), storable(str(path)))
 
 
 def begins_as(path: Path, log: Log) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -9,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from exporter.model import Telemetry, TransientError
+from exporter.model import PermanentError, Telemetry, TransientError
 from exporter.reading.times import EARLIEST
+from exporter.wording.text import one_line
 from integrations.file.content import BLOCK, Chunk, chunks, is_packed, moved, opened
 from integrations.file.identity import begins_as, inspected, whole_days
 from integrations.file.lines import Parser
@@ -19,6 +21,8 @@ from integrations.file.log import SECOND, Block, Log, extent, joined, seconds_of
 from integrations.file.pages import Pages
 from integrations.file.parquet import has_footer, pieces_of
 from integrations.file.settings import FileOptions
+
+logger = logging.getLogger(__name__)
 
 IDLE = 60.0
 """Seconds after which a line without a line break is taken as whole: its writer has gone."""
@@ -43,6 +47,7 @@ class Index:
         self._telemetry = telemetry
         self._logs: dict[str, Log] = {}
         self._identities: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._left_out: dict[Path, str] = {}
         self._lock = threading.RLock()
 
     def found(self, start: int, end: int) -> list[tuple[Path, Log, list[Block]]]:
@@ -66,7 +71,7 @@ class Index:
         with self._lock:
             timeless = sum(1 for _, identity in self._identities.values() if not identity)
             reasons["file_without_times"] = timeless
-            reasons["unreadable_file"] = unreadable(self._settings.path)
+            reasons["unreadable_file"] = unreadable(self._settings.path) + len(self._left_out)
             for log in self._logs.values():
                 binary = {"binary_file": 1} if log.kind == "binary" else {}
                 truncated = {"truncated_file": 1} if log.truncated else {}
@@ -82,10 +87,16 @@ class Index:
             # What was last changed days before a range holds none of it, unless its time of change is made up.
             if EARLIEST.timestamp() < stat.st_mtime and (stat.st_mtime + DAY.total_seconds()) * SECOND < start:
                 continue
-            log = self._log(path, stat)
-            if log is None or self._is_copy(path, found.get(log.identity)):
+            try:
+                log = self._log(path, stat)
+                if log is None or self._is_copy(path, found.get(log.identity)):
+                    continue
+                self._refresh(path, log, stat)
+            except PermanentError as error:
+                # The others are read all the same.
+                self._leave_out(path, str(error))
                 continue
-            self._refresh(path, log, stat)
+            self._left_out.pop(path, None)
             found[log.identity] = (path, log)
         self._forget(found)
         return [(path, log, blocks) for path, log in found.values() if (blocks := log.within(start, end))]
@@ -107,12 +118,19 @@ class Index:
 
     def _present(self) -> list[tuple[Path, os.stat_result]]:
         """Files as they stand; looked at twice, for a rotation between two names would hide one."""
-        before = listed(self._settings)
+        before = listed(self._settings).files
         for _ in range(5):
-            now = listed(self._settings)
+            found = listed(self._settings)
+            now = found.files
             if [(path, stat.st_ino) for path, stat in now] == [(path, stat.st_ino) for path, stat in before]:
                 break
             before = now
+        there = {*dict(now), *found.left_out}
+        self._left_out = {path: reason for path, reason in self._left_out.items() if path in there}
+        for path, reason in found.left_out.items():
+            self._leave_out(path, f"{path}: {reason}")
+        if not now and found.left_out:
+            raise TransientError(f"source {self._name}: there is no file to read; {found.reasons}")
         if not now:
             # A service that has not written yet, or whose files are elsewhere for a while, is no silence.
             patterns = ", ".join(self._settings.path)
@@ -124,6 +142,12 @@ class Index:
         present = {path for path, _ in now}
         self._identities = {path: known for path, known in self._identities.items() if path in present}
         return now
+
+    def _leave_out(self, path: Path, reason: str) -> None:
+        """Say once, and count, that a file is not read."""
+        if self._left_out.get(path) != reason:
+            logger.warning("source %s: %s; it is left out, the others are read", self._name, one_line(reason))
+        self._left_out[path] = reason
 
     def _log(self, path: Path, stat: os.stat_result) -> Log | None:
         """What is known of a file, by what it holds; None while it holds no line that can be placed in time."""

@@ -5,37 +5,56 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import stat as modes
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.model import NO_MORE_FILES, PermanentError, TransientError, may_open
+from exporter.model import NO_MORE_FILES, TransientError, may_open
+from exporter.reading.paths import odd
+from exporter.wording.text import one_line
 from integrations.file.content import stream_of
 from integrations.file.settings import FileOptions
 
 
-def listed(settings: FileOptions, rotated: bool = True) -> list[tuple[Path, os.stat_result]]:
-    """The files that the paths name, each once, in order of their names; with what they have been rotated to.
+@dataclass(frozen=True)
+class Listing:
+    """The files that are there, in order of their names, and why what was named beside them is not read."""
 
-    Raises TransientError or PermanentError.
-    """
+    files: list[tuple[Path, os.stat_result]]
+    left_out: dict[Path, str]
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(f"{one_line(str(path))}: {reason}" for path, reason in list(self.left_out.items())[:3])
+
+
+def listed(settings: FileOptions, rotated: bool = True) -> Listing:
+    """The files that the paths name, each once; with what they have been rotated to. Raises TransientError."""
     found: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
+    left_out: dict[Path, str] = {}
     for pattern in settings.path:
         for path in sorted({*_matching(pattern), *(filter(_readable, _generations(pattern)) if rotated else ())}):
             if any(path.match(excluded) for excluded in settings.exclude):
+                continue
+            if reason := odd(path):
+                # A pattern may name folders beside files.
+                left_out |= {} if path.is_dir() else {path: reason}
                 continue
             try:
                 stat = path.stat()
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise PermanentError(f"{path}: {error.strerror}; let the user of this process read it") from error
-            if modes.S_ISREG(stat.st_mode):
+                left_out[path] = f"{error.strerror}; let the user of this process read it"
+                continue
+            if _readable(path):
                 found.setdefault((stat.st_dev, stat.st_ino), (path, stat))
+            else:
+                left_out[path] = "not readable; let the user of this process read it"
     if not may_open():
         # A directory that could not be opened looked empty, and its lines as if there were none.
         raise TransientError(f"{', '.join(settings.path)}: {NO_MORE_FILES}")
-    return sorted(found.values(), key=lambda item: item[0])
+    return Listing(sorted(found.values(), key=lambda item: item[0]), left_out)
 
 
 def unreadable(patterns: Sequence[str]) -> int:

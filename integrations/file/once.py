@@ -10,6 +10,7 @@ import re
 import select
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 
 import polars as pl
 
-from exporter.model import ConfigError
+from exporter.model import ConfigError, PermanentError
+from exporter.wording.text import one_line, storable
 from integrations.file.content import BLOCK, Content, Kind, chunks, head_of, kind_of, opened, owner_of, unpacked
 from integrations.file.identity import begun, identifying
 from integrations.file.lines import Parser, Writer
@@ -49,53 +51,67 @@ async def read_pages(paths: Sequence[str], settings: FileOptions) -> AsyncIterat
 
 
 def _every_page(pattern: str, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
-    files = listed(settings.model_copy(update={"path": (pattern,)}), rotated=False)
-    if not files and Path(pattern).is_dir():
+    found = listed(settings.model_copy(update={"path": (pattern,)}), rotated=False)
+    if not found.files and found.left_out:
+        raise ConfigError(f"{found.reasons}; give a file, or - for standard input")
+    if not found.files and Path(pattern).is_dir():
         raise ConfigError(f"{pattern}: holds no file to read; give a file, or a pattern such as {pattern}/*/*.log")
-    if not files:
+    if not found.files:
         raise ConfigError(f"{pattern}: no such file; give a file, a directory, a pattern, or - for standard input")
-    for path, stat in files:
+    for path, reason in found.left_out.items():
+        logger.warning("%s: %s; left out", one_line(str(path)), reason)
+    for path, stat in found.files:
+        try:
+            yield from _pages_of(path, stat, settings, parser)
+        except (ConfigError, PermanentError) as error:
+            if len(found.files) == 1:
+                raise ConfigError(str(error)) from error
+            logger.warning("%s; left out", one_line(str(error)))
+
+
+def _pages_of(path: Path, stat: os.stat_result, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
+    with opened(path) as content:
+        head = head_of(content)
+    kind = kind_of(head, settings.format)
+    if kind == "binary":
+        raise ConfigError(f"{path}: is not text; give text in UTF-8, NDJSON or parquet, also as .gz or .zst")
+    if kind != "parquet" and _ARRAY.match(head):
+        raise ConfigError(f"{path}: is one JSON array; give NDJSON, one object a line, as jq -c '.[]' writes it")
+    writer, unusable = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC)), Counter[str]()
+    if kind == "parquet":
+        yield from _all_rows(path, writer, parser, unusable)
+    else:
+        identifying(writer, parser, head)
+        writer.begun = begun(path, writer, parser)
         with opened(path) as content:
-            head = head_of(content)
-        kind = kind_of(head, settings.format)
-        writer = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC))
-        if kind == "parquet":
-            yield from _all_rows(path, writer, parser)
-        elif kind != "binary":
-            if _ARRAY.match(head):
-                raise ConfigError(
-                    f"{path}: is one JSON array; give NDJSON, one object a line, as jq -c '.[]' writes it"
-                )
-            identifying(writer, parser, head)
-            writer.begun = begun(path, writer, parser)
-            with opened(path) as content:
-                yield from _all_lines(content, writer, parser)
-                if getattr(content, "truncated", False):
-                    logger.warning("%s: its end is missing; what there is of it was read", path)
-        elif len(files) == 1:
-            raise ConfigError(f"{path}: is not text; give text in UTF-8, NDJSON or parquet, also as .gz or .zst")
-        else:
-            logger.warning("%s: is not text; left out", path)
+            yield from _all_lines(content, writer, parser, unusable)
+            if getattr(content, "truncated", False):
+                logger.warning("%s: its end is missing; what there is of it was read", one_line(str(path)))
+    if wrong := unusable["before_1990"]:
+        logger.warning("%s: %s lines have an impossible time, before 1990", one_line(str(path)), f"{wrong:,}")
 
 
 def _named(path: Path, kind: Kind, reference: datetime) -> Writer:
     service, host = owner_of(path)
-    return Writer(str(path), service, host, kind, reference, place=str(path))
+    return Writer(storable(str(path)), service, host, kind, reference, place=storable(str(path)))
 
 
-def _all_lines(content: Content, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
+def _all_lines(content: Content, writer: Writer, parser: Parser, unusable: Counter[str]) -> Iterator[pl.DataFrame]:
     carry: int | None = None
     for chunk in chunks(content, 0, 1, None, final=True):
-        page, _ = parser.page(writer, chunk, carry)
+        page, wrong = parser.page(writer, chunk, carry)
+        unusable.update(wrong)
         times = page["timestamp"].drop_nulls()
         carry = int(times[-1]) if len(times) else carry
         if page.height:
             yield page
 
 
-def _all_rows(path: Path, writer: Writer, parser: Parser) -> Iterator[pl.DataFrame]:
+def _all_rows(path: Path, writer: Writer, parser: Parser, unusable: Counter[str]) -> Iterator[pl.DataFrame]:
     for start, frame in pieces_of(path):
-        yield parser.rows(writer, frame, start)[0]
+        page, wrong = parser.rows(writer, frame, start)
+        unusable.update(wrong)
+        yield page
 
 
 class _Typed(io.RawIOBase):
@@ -128,14 +144,14 @@ def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Ite
             while data := pipe.read(BLOCK):
                 file.write(data)
             file.flush()
-            yield from _all_rows(Path(file.name), _named(Path("stdin"), "parquet", now), parser)
+            yield from _all_rows(Path(file.name), _named(Path("stdin"), "parquet", now), parser, Counter())
         return
     content = unpacked(pipe, magic)
     head = head_of(content)
     kind = kind_of(head, settings.format)
     if kind == "binary":
         raise ConfigError("standard input is not text; give text in UTF-8, NDJSON or parquet, also packed")
-    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser)
+    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser, Counter())
 
 
 class _Again:
