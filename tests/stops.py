@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from exporter.cli import early
 from exporter.cli import main as cli
 from exporter.config import Config
 from tests import samples
@@ -34,6 +35,9 @@ from tests.servers.process import free_port
 
 HANGS_AFTER = 240
 """Seconds after which all threads are printed and the process ends: no load makes a stop take that long."""
+
+early.ENDS_WITHIN = HANGS_AFTER
+# A command is not broken off here, however slow the machine is: it is looked at how it ends by itself.
 
 ASKS_AGAIN = 2
 """Seconds after which a page is given up: a daemon that has stopped may leave one without an answer."""

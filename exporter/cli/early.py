@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
 """The exit code of what was interrupted."""
 
-AT_LEAST_WITHIN = 0.7
+ENDS_WITHIN = 0.7
 """Seconds after an interruption in which a command may clean up; threads at work would go on for longer."""
 
 _seen: list[int] = []
@@ -31,14 +33,26 @@ def asked() -> bool:
     return came
 
 
-def interruptible() -> None:
-    """From now on SIGINT ends the process within a second, whatever it does."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    timer = threading.Timer(AT_LEAST_WITHIN, os._exit, (INTERRUPTED,))
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it SIGINT ends the process within a second, whatever it does; where others see to signals, they do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    timer = threading.Timer(ENDS_WITHIN, os._exit, (INTERRUPTED,))
     timer.daemon = True
-    timer.start()
-    raise KeyboardInterrupt
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):
+            timer.start()
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)

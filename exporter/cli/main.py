@@ -42,10 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     command: Command = options.command
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        early.interruptible()
     try:
-        return command(options)
+        with early.interruptible():
+            return command(options)
     except KeyboardInterrupt:
         return early.INTERRUPTED
     except MemoryError:
@@ -197,9 +196,10 @@ def _run_command(options: argparse.Namespace) -> int:
 
 def _heed_signals(once: bool) -> None:
     """Every job once is interrupted as any command; of a daemon it is remembered that it is to stop."""
+    interrupt = signal.getsignal(signal.SIGINT)
     early.heed()
     if once:
-        early.interruptible()
+        signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         if early.asked():
             raise KeyboardInterrupt

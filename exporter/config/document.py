@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
 
 from exporter.config.problems import Place, Problem
+
+MAX_PLACES = 100_000
+"""Keys and items of lists in a text: blocks that repeat each other by aliases would fill all memory."""
 
 _SIGNS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
 """What `<<` and `=` are as keys: there is no value of them to construct."""
@@ -35,16 +39,25 @@ def read(text: str) -> Document:
     """Raises yaml.YAMLError where the text is not YAML, or a block holds itself."""
     loader = _Loader(text)
     try:
-        root = loader.get_single_node()
-        if root is None:
-            return Document(None)
-        twice = tuple(_twice(loader, root))
-        values = loader.construct_document(root)
-        # Only now, for this is what resolves merges.
-        lines = dict(_lines(loader, root, ()))
-        return Document(values, {(): root.start_mark.line + 1, **lines}, twice)
+        return _read(loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("its blocks are nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def _read(loader: _Loader) -> Document:
+    root = loader.get_single_node()
+    if root is None:
+        return Document(None)
+    twice = tuple(_twice(loader, root))
+    values = loader.construct_document(root)
+    # Only now, for this is what resolves merges.
+    lines = dict(islice(_lines(loader, root, ()), MAX_PLACES + 1))
+    if len(lines) > MAX_PLACES:
+        problem = f"more than {MAX_PLACES:,} settings; what aliases (*) repeat counts each time"
+        raise yaml.composer.ComposerError(problem=problem, problem_mark=root.start_mark)
+    return Document(values, {(): root.start_mark.line + 1, **lines}, twice)
 
 
 class _Loader(yaml.SafeLoader):

@@ -89,6 +89,16 @@ class ClientSettings(Settings):
 # --- Sources ------------------------------------------------------------------------------------------
 
 
+MAX_DOTS = 12
+"""Of a path: any of them may be part of a key, so that each doubles the places where a value can stand."""
+
+
+def _not_too_deep(paths: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if deep := [path for path in paths or () if path.count(".") > MAX_DOTS]:
+        raise ValueError(f"{deep[0][:80]!r} has more than {MAX_DOTS} dots")
+    return paths
+
+
 class SessionSettings(Settings):
     """Which lines belong together as one session (a request, an order, a block), and when it is over."""
 
@@ -100,6 +110,11 @@ class SessionSettings(Settings):
     """A session is judged when nothing has come for this long."""
     max_age: Duration = timedelta(hours=24)
     """When its key comes back within this time, it is the same session, judged again."""
+
+    @field_validator("field")
+    @classmethod
+    def _short(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _not_too_deep(value)
 
     @model_validator(mode="after")
     def _one(self) -> SessionSettings:
@@ -136,6 +151,11 @@ class SourceSettings(Settings):
     """Of a window that has more lines, whole seconds are read that together have at most so many: its lines are still
     counted exactly and new messages found, but order, sessions and absence are not judged. It bounds how much
     memory and time one window takes. Null: everything is read."""
+
+    @field_validator("group_by")
+    @classmethod
+    def _short(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _not_too_deep(value)
 
     @field_validator("window")
     @classmethod
@@ -259,6 +279,11 @@ class FieldMap(Settings):
     """When the log store took it in: tells how late lines are."""
     template: OneOrMore = ("log.record.template", "attributes.log.record.template")
     """The template that whoever wrote the line says it has."""
+
+    @field_validator("*")
+    @classmethod
+    def _short(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _not_too_deep(value)
 
 
 class RecordSourceSettings(SourceSettings):

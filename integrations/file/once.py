@@ -66,7 +66,7 @@ def _every_page(pattern: str, settings: FileOptions, parser: Parser) -> Iterator
         except (ConfigError, PermanentError) as error:
             if len(found.files) == 1:
                 raise ConfigError(str(error)) from error
-            logger.warning("%s; left out", one_line(str(error)))
+            logger.warning("%s; left out", one_line(str(error)).partition(";")[0])
 
 
 def _pages_of(path: Path, stat: os.stat_result, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:

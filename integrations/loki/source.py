@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -18,6 +19,8 @@ from integrations.loki.entries import Entry, entries_of, most_telling, order_of
 from integrations.loki.errors import TooLarge, TooMuch, outcome_of, remedy_for, too_much
 from integrations.loki.logql import guarded, pieces, quoted, selector_end, with_matchers
 from integrations.loki.settings import LokiOptions
+
+T = TypeVar("T")
 
 ATTEMPTS = 4
 """Tries of one request; what still fails is the caller's to try again later."""
@@ -127,7 +130,11 @@ class LokiSource:
             labels = await self._ask("labels", {"start": nanoseconds(day.start), "end": nanoseconds(now)}) or []
         except ExporterError as error:
             return [Check(subject, False, str(error), remedy_for(error))]
-        known = f"its labels are {', '.join(labels[:30])}" if labels else "this tenant has no labels at all"
+        known = (
+            f"its labels are {', '.join(map(str, labels[:30]))}"
+            if isinstance(labels, list) and labels
+            else "this tenant has no labels at all"
+        )
         return [Check(subject, False, "no line in the last day", f"Correct `query`: the server answers; {known}.")]
 
     async def close(self) -> None:
@@ -151,7 +158,7 @@ class LokiSource:
                 self._span = end - start
             else:
                 self._span = min(LONGEST, self._span * 2)
-                entries, found = await asyncio.to_thread(entries_of, data.get("result") or [])
+                entries, found = await asyncio.to_thread(self._understood, partial(_entries, data))
                 if entries and not start <= entries[0].timestamp <= entries[-1].timestamp < end:
                     raise TransientError(f"source {self.name}: the answer is not of the range that was asked for")
                 return Page(entries, end, full=found >= limit)
@@ -175,7 +182,8 @@ class LokiSource:
         selector = self._query[: selector_end(self._query)]
         streams = await self._ask("series", {"match[]": selector, "start": instant, "end": instant + 1})
         found = {entry.id: entry for entry in page.entries}
-        await self._divide(streams[:MAX_STREAMS], (), instant, found)
+        told = self._understood(lambda: [dict(stream) for stream in streams[:MAX_STREAMS]])
+        await self._divide(told, (), instant, found)
         if lost := await self._count_at(instant) - len(found):
             reason = "same_nanosecond"
             self._telemetry.count("source_lines_dropped", max(0, lost), source=self.name, reason=reason)
@@ -231,8 +239,12 @@ class LokiSource:
 
     async def _matrix(self, query: str, form: Mapping[str, Any]) -> dict[datetime, int]:
         data = await self._ask("query_range", {"query": query, **form}, halvable=True)
-        points = (point for series in data.get("result") or [] for point in series["values"])
-        return {EPOCH + timedelta(milliseconds=round(float(at) * 1000)): int(float(n)) for at, n in points}
+
+        def points() -> dict[datetime, int]:
+            found = (point for series in data.get("result") or [] for point in series["values"])
+            return {EPOCH + timedelta(milliseconds=round(float(at) * 1000)): int(float(n)) for at, n in found}
+
+        return self._understood(points)
 
     async def _cut(self, time_range: TimeRange) -> int:
         """The count of a part of a window: of whole milliseconds by the server, else by reading the lines."""
@@ -248,7 +260,15 @@ class LokiSource:
 
     async def _instant(self, query: str, at: int) -> int:
         data = await self._ask("query", {"query": query, "time": at})
-        return sum(int(float(series["value"][1])) for series in data.get("result") or [])
+        return self._understood(lambda: sum(int(float(one["value"][1])) for one in data.get("result") or []))
+
+    def _understood(self, read: Callable[[], T]) -> T:
+        """What is read of an answer. Raises TransientError where it has another form than Loki's."""
+        try:
+            return read()
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            said = f"an answer that is not understood ({type(error).__name__}); is `url` that of a Loki?"
+            raise TransientError(f"source {self.name}: {said}") from error
 
     # --- Requests ---
 
@@ -288,6 +308,11 @@ class LokiSource:
     def _note_time(self, data: Any) -> None:
         """Queries tell how long the server worked on them; questions about labels do not."""
         stats = data.get("stats") if isinstance(data, dict) else None
-        took = ((stats or {}).get("summary") or {}).get("execTime")
+        summary = stats.get("summary") if isinstance(stats, dict) else None
+        took = summary.get("execTime") if isinstance(summary, dict) else None
         if isinstance(took, int | float):
             self._telemetry.observe("source_store_seconds", float(took), source=self.name)
+
+
+def _entries(data: Any) -> tuple[list[Entry], int]:
+    return entries_of(data.get("result") or [])

@@ -290,6 +290,19 @@ def hostile(data: Path) -> Iterator[Figure]:
                 yield Figure(f"  {one}", "")
 
 
+def fuzz(data: Path) -> Iterator[Figure]:
+    """The tests of `tests/hostile/test_fuzz.py` with many more examples."""
+    examples = 3_000
+    command = [sys.executable, "-m", "pytest", "-q", "tests/hostile/test_fuzz.py"]
+    surroundings = {**os.environ, "LAE_FUZZ_EXAMPLES": str(examples)}
+    done = subprocess.run(command, env=surroundings, stdout=subprocess.PIPE, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    name = f"fuzz: parsers of which {examples:,} examples find a traceback"
+    yield Figure(name, str(len(failed)), "<= 0", not failed and not done.returncode)
+    for line in failed:
+        yield Figure(f"  {line}", "")
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -310,10 +323,11 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "burst": burst,
     "month": month,
     "hostile": hostile,
+    "fuzz": fuzz,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "kills", "month", "hostile"),
+    *("delivery", "burst", "state", "kills", "month", "hostile", "fuzz"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
