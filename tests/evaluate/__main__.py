@@ -303,6 +303,19 @@ def fuzz(data: Path) -> Iterator[Figure]:
         yield Figure(f"  {line}", "")
 
 
+def flood(data: Path) -> Iterator[Figure]:
+    """A port that is held by more connections than the process may open files."""
+    from tests.web.flood import flooded
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = flooded(Path(folder), connections=1_125, seconds=47)
+    name = "flood: 1,125 silent connections for 47 s"
+    yield figure(f"{name}: slowest answer of health, seconds", found.slowest_health, 5.0, at_most=True)
+    yield figure("  polls meanwhile", found.polls, 20, form=".0f")
+    yield figure("  kilobytes written to the log", found.logged / 1000, 20, at_most=True, form=".1f")
+    yield Figure("  exit code at SIGTERM", str(found.code), "0", found.code == 0)
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -324,10 +337,11 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "month": month,
     "hostile": hostile,
     "fuzz": fuzz,
+    "flood": flood,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "kills", "month", "hostile", "fuzz"),
+    *("delivery", "burst", "state", "kills", "month", "hostile", "fuzz", "flood"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
