@@ -21,8 +21,7 @@ RUN python -m venv --without-pip /opt/venv \
 RUN uv pip install --python /opt/venv/bin/python -c constraints.txt -r pyproject.toml ${EXTRA:+--extra ${EXTRA}}
 # Of packages, what only those need who develop them.
 RUN find /opt/venv/lib -type d '(' -name tests -o -name test ')' -prune -exec rm -rf '{}' + \
-    && find /opt/venv/lib '(' -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \
-        -o -name '*.a' ')' -delete
+    && find /opt/venv/lib '(' -name '*.h' -o -name '*.hpp' -o -name '*.pxd' -o -name '*.a' ')' -delete
 COPY README.md LICENSE ./
 COPY exporter exporter
 COPY integrations integrations

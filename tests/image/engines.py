@@ -18,6 +18,7 @@ from tests.image.process import CACHE, ROOT, Unavailable, output, shown
 NAME = "log-anomaly-exporter:test"
 USER = "10001:10001"
 STATE = "/var/lib/log-anomaly-exporter"
+LISTENS = 9464
 CONFIGURATION = "/etc/log-anomaly-exporter/exporter.yml"
 
 STORE = CACHE / "image-1"
@@ -49,7 +50,7 @@ class Engine(Protocol):
     ) -> list[str]:
         """What runs it in the foreground, with other arguments than its own, or another program.
 
-        The configuration is where the image looks for it; the port can be reached from this machine.
+        The configuration is where the image looks for it; the port of this machine leads to the one that it listens on.
         """
 
     def close(self) -> None: ...
@@ -60,7 +61,7 @@ def base_name() -> str:
     found = re.search(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     if found is None:
         raise ValueError("the Dockerfile names no base")
-    return f"docker.io/library/python:{found[1]}"
+    return f"python:{found[1]}"
 
 
 class Service:
@@ -81,7 +82,7 @@ class Service:
         confined = ["--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
         places = [part for place in ("/tmp", STATE) for part in ("--tmpfs", f"{place}:mode=1777")]
         given = ["--volume", f"{configuration}:{CONFIGURATION}:ro"] if configuration else []
-        reached = ["--publish", f"127.0.0.1:{port}:{port}"] if port else []
+        reached = ["--publish", f"127.0.0.1:{port}:{LISTENS}"] if port else []
         instead = ["--entrypoint", program] if program else []
         return [self.name, "run", "--rm", *confined, *places, *given, *reached, *instead, NAME, *arguments]
 
@@ -118,7 +119,9 @@ class Buildah:
     ) -> list[str]:
         of = self._image
         started = [program] if program else of["Entrypoint"]
-        inside = ["--chdir", of["WorkingDir"], *of["Env"], *started, *arguments]
+        # There is no port but those of this machine: the same address, another port.
+        variables = [each.replace(f":{LISTENS}", f":{port}") if port else each for each in of["Env"]]
+        inside = ["--chdir", of["WorkingDir"], *variables, *started, *arguments]
         apart = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", CONFINED, "sh"]
         return [*apart, str(self._root), str(configuration or ""), *inside]
 
@@ -143,14 +146,11 @@ class Buildah:
             return
         except Unavailable as error:
             print(f"{error}; Debian's packages stand in for it", flush=True)
-        with tempfile.TemporaryDirectory(dir=STORE) as name:
-            root = Path(name) / "root"
-            base.make(root, base_name().rpartition(":")[2])
-            container = self._ask("from", "scratch")
-            self._ask("copy", "--quiet", container, str(root), "/")
-            variables = [part for pair in base.ENVIRONMENT.items() for part in ("--env", "=".join(pair))]
-            self._ask("config", *variables, container)
-            self._ask("commit", "--quiet", "--rm", container, base_name())
+        container = self._ask("from", "scratch")
+        base.make(Path(self._ask("mount", container)), base_name().rpartition(":")[2])
+        variables = [part for pair in base.ENVIRONMENT.items() for part in ("--env", "=".join(pair))]
+        self._ask("config", *variables, container)
+        self._ask("commit", "--quiet", "--rm", container, base_name())
 
 
 def _driver() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 PLACE = Path(sysconfig.get_paths()["purelib"])
 NOT_NEEDED = ("pip", "setuptools", "pkg_resources", "wheel")
-ENDINGS = (".h", ".hpp", ".pyx", ".pxd", ".pyi", ".a")
+ENDINGS = (".h", ".hpp", ".pxd", ".a")
 
 
 def size(path: Path) -> int:
@@ -41,6 +41,8 @@ def modules() -> list[str]:
     failed = []
     for package in ("exporter", "integrations"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if module.name.endswith(".__main__"):
+                continue
             try:
                 importlib.import_module(module.name)
             except ImportError as error:

@@ -23,8 +23,8 @@ def output(command: Sequence[str], environment: Mapping[str, str] | None = None)
     given = {**os.environ, **(environment or {})}
     done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it says nothing"]
-        raise Unavailable(f"{' '.join(command[:3])} fails: {said[-1][:300]}")
+        said = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()
+        raise Unavailable(f"{command[0]} fails: {said[-1][:300]}")
     return done.stdout.strip()
 
 

@@ -64,8 +64,8 @@ def daemon(image: Engine) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         configuration = Path(folder) / "exporter.yml"
-        settings = {"web": {"listen": f"0.0.0.0:{port}"}, "sources": [{"type": "simulator", "services": 4}]}
-        configuration.write_text(json.dumps(settings))
+        # Nothing is said of where to listen.
+        configuration.write_text(json.dumps({"sources": [{"type": "simulator", "services": 4}]}))
         command = image.command("run", "-c", CONFIGURATION, configuration=configuration, port=port)
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             began = time.monotonic()
