@@ -68,7 +68,7 @@ FAILURES = (
     "cannot decode message at offset", "quota exceeded, units missing:",
 )  # fmt: skip
 
-AFTERWARDS = 16
+AFTERWARDS = 12
 """Minutes after the last line, in which windows settle and incidents end."""
 
 
