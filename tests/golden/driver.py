@@ -48,6 +48,10 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 """Where things are or were, the newest place first; a move adds its place here."""
 
 
+# The environment has this checkout installed, and would lend an older one the modules that it does not have.
+sys.meta_path[:] = [one for one in sys.meta_path if not getattr(one, "__module__", "").startswith("__editable__")]
+
+
 def find(name: str) -> Any:
     """What a checkout has under this name, wherever it has it."""
     for module in PLACES[name]:
