@@ -252,6 +252,20 @@ def state(data: Path) -> Iterator[Figure]:
             yield Figure(f"  seed {one.seed}, {one.command}", one.wrong.strip().splitlines()[-1][:200])
 
 
+def install(data: Path) -> Iterator[Figure]:
+    """What README says of installing, into environments with nothing in them; what is needed is fetched."""
+    from tests.install import Environment, checkout, ways
+
+    for way in (way for way in ways() if not way.startswith("docker")):
+        with tempfile.TemporaryDirectory() as folder:
+            environment, began = Environment(Path(folder), bare=True), time.monotonic()
+            if way.startswith("pipx"):
+                environment.run("pip install pipx", Path(folder))
+            environment.run(way, checkout(Path(folder)))
+            shown = environment.run("log-anomaly-exporter analyze --help", Path(folder))
+            yield Figure(f"install: {way[:48]}", f"{time.monotonic() - began:.0f} s", "works", "FILE" in shown)
+
+
 def kills(data: Path) -> Iterator[Figure]:
     """A daemon that is killed while lines come late, beside a calm one."""
     from tests.kills import Story, killed
@@ -332,6 +346,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "stops": stops,
     "state": state,
     "kills": kills,
+    "install": install,
     "delivery": delivery,
     "burst": burst,
     "month": month,
@@ -341,7 +356,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "kills", "month", "hostile", "fuzz", "flood"),
+    *("delivery", "burst", "state", "kills", "install", "month", "hostile", "fuzz", "flood"),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
