@@ -390,6 +390,7 @@ ELSEWHERE = {
     "integrations.elasticsearch": "queries of our own; the documents are in the table",
     "integrations.elasticsearch_incidents": "documents of our own",
     "integrations.file.listing": "names of files, which file systems cut",
+    "integrations.file.parquet": "how long texts are; what they say is in the table",
     "integrations.file.settings": "the operator's own file",
     "integrations.loki": "queries of our own and errors, which are cut before; the answers are in the table",
     "integrations.openai": "requests of our own and errors, which are cut before; the answers are in the table",

@@ -133,6 +133,7 @@ class Answering(LokiSource):
     answer: Any = None
 
     async def _once(self, path: str, form: Mapping[str, Any]) -> Any:
+        self._note_time(self.answer)
         return self.answer
 
 
