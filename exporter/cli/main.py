@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         with early.interruptible():
-            return command(options)
+            code = command(options)
+            sys.stdout.flush()
+            return code
     except KeyboardInterrupt:
         return early.INTERRUPTED
     except MemoryError:
@@ -60,9 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception) -> int:
     """Errors that a person can act on are one message; anything else is ours, and is shown whole."""
-    from exporter.model import ConfigError, ExporterError
+    from exporter.model import ConfigError, ExporterError, PermanentError
     from exporter.wording.text import clean
 
+    if isinstance(error, OSError) and error.errno:
+        where = f"{error.filename}: " if error.filename else ""
+        error = PermanentError(f"{where}{error.strerror}")
+        # What could not be written is not tried again at the end.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, ExporterError):
         raise error
     print(f"error: {clean(str(error))}", file=sys.stderr)
@@ -572,11 +580,10 @@ def _redact_command(options: argparse.Namespace) -> int:
     settings = _load(options).redaction if options.config else RedactionSettings()
     redactor = Redactor.of(settings, b"preview, not a secret")
     terminal = sys.stdout.isatty()
-    with streams.opened(Path(options.file)) as blocks:
-        for lines in streams.lines(blocks, 4 * MAX_CHARS + 1):
-            for line in lines:
-                text = redactor.redact(line.decode("utf-8", "replace").rstrip("\r"))
-                print(visible(text) if terminal else text)
+    for lines in streams.lines(streams.blocks(Path(options.file)), 4 * MAX_CHARS + 1):
+        for line in lines:
+            text = redactor.redact(line.decode("utf-8", "replace").rstrip("\r"))
+            print(visible(text) if terminal else text)
     return 0
 
 

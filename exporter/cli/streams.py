@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,25 +20,24 @@ MAX_LINE_BYTES = 4 * 65_536
 """Bytes of a line that are kept; no command looks at more."""
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Iterator[bytes]]:
-    """The content in blocks, unpacked where it is packed; `-` is standard input. Raises ConfigError."""
+def blocks(path: Path) -> Iterator[bytes]:
+    """The content, unpacked where it is packed; `-` is standard input. Raises ConfigError."""
     from exporter.model import ConfigError
 
     try:
         if path.name == "-":
-            yield _blocks(sys.stdin.buffer, b"")
+            yield from _blocks(sys.stdin.buffer, b"")
             return
         if reason := odd(path):
             raise ConfigError(f"{path}: {reason}")
         with path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
-            yield _blocks(file, magic)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (EOFError, zlib.error) as error:
-        raise ConfigError(f"{path}: its end is missing, or it is damaged: {error}") from error
+            yield from _blocks(file, magic)
+    except (OSError, EOFError, zlib.error) as error:
+        # What was packed is said to be damaged by an OSError without a number.
+        said = error.strerror if isinstance(error, OSError) and error.errno else None
+        raise ConfigError(f"{path}: {said or f'its end is missing, or it is damaged: {error}'}") from error
 
 
 def _blocks(file: Any, magic: bytes) -> Iterator[bytes]:
@@ -52,18 +50,25 @@ def _blocks(file: Any, magic: bytes) -> Iterator[bytes]:
         import zstandard
 
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return iter(lambda: reader.read(STEP), b"")
+        return _unpacked(reader, zstandard.ZstdError)
     # Of a pipe what is there, not only when it comes to a whole block.
     return iter(lambda: file.read1(BLOCK), b"")
 
 
-def lines(blocks: Iterator[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
+def _unpacked(reader: Any, damaged: type[Exception]) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: reader.read(STEP), b"")
+    except damaged as error:
+        raise EOFError(str(error)) from error
+
+
+def lines(content: Iterator[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
     """Lines, those of a block together; of each, the first `longest` bytes.
 
     Lines end with a newline, and only with it: other separators of Unicode are part of a line.
     """
     held: bytes | None = None
-    for block in blocks:
+    for block in content:
         first, *others = block.split(b"\n")
         held = (held or b"") + first[: max(0, longest - len(held or b""))]
         if others:

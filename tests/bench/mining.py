@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from exporter.cli.templates import mine_lines
+from exporter.cli.mine import mine_lines
 from exporter.ingest import reduction
 from exporter.ingest.exemplars import NO_EXEMPLARS
 from exporter.ingest.settings import ReductionSettings

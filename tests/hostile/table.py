@@ -17,7 +17,7 @@ import polars as pl
 
 from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
-from exporter.cli import templates as templates_command
+from exporter.cli import mine as mine_command
 from exporter.incidents import build, movers
 from exporter.ingest import exemplars, messages, patterns, reduction, shapes
 from exporter.ingest.redaction import RedactionSettings, Redactor
@@ -172,7 +172,7 @@ def _analysed(given: str) -> object:
 
 
 def _mined_file(given: str) -> object:
-    return templates_command.mine_lines(one(given))
+    return mine_command.mine_lines(one(given))
 
 
 def _movers(given: str) -> object:
@@ -351,7 +351,7 @@ TABLE = (
     Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
     Row("who names whom", ("exporter.incidents.movers",), _movers),
     Row("analysis as text", ("exporter.analysis.text",), _analysed),
-    Row("mine a file", ("exporter.cli.templates",), _mined_file),
+    Row("mine a file", ("exporter.cli.mine",), _mined_file),
     Row("lines of a file", ("integrations.file.lines", "integrations.file.identity"), _file_lines("text")),
     Row("lines by a pattern", ("integrations.file.lines",), _file_lines("text", _options())),
     Row("NDJSON of a file", ("integrations.file.lines", "integrations.file.content"), _file_lines("ndjson")),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from exporter.config import parse
 from exporter.model import ConfigError, Context, TimeRange
@@ -100,6 +102,20 @@ async def test_one_odd_file_among_good_ones_is_said_and_the_others_are_read(
     await source.close()
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("command", [["templates", "mine"], ["redact"]])
+def test_what_is_packed_and_cut_or_damaged_is_said(
+    command: list[str], pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    whole = pack(random.Random(0).randbytes(9_000))
+    for name, data in (("cut", whole[:6_000]), ("damaged", whole[:3_000] + b"\xff" * 99 + whole[3_099:])):
+        (tmp_path / name).write_bytes(data)
+        done = run([*command, tmp_path / name], tmp_path)
+        assert "Traceback" not in done.stderr
+        if done.returncode:
+            assert "its end is missing, or it is damaged" in done.stderr
+
+
 def test_nul_bytes_inside_lines_are_text(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(b"2026-03-14T09:26:00Z INFO a\x00b\x00c\n" * 400)
@@ -158,3 +174,12 @@ def test_too_little_memory_is_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, "redact", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: there is not enough memory for this; give it less to read, or more memory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(GOOD)
+    with Path("/dev/full").open("wb") as full:
+        command = (sys.executable, "-c", CODE, "redact", str(tmp_path / "a.log"))
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from exporter.cli.templates import mine_lines
+from exporter.cli.mine import mine_lines
 from exporter.ingest.reduction import merge, reduce
 from exporter.ingest.settings import ReductionSettings
 from exporter.ingest.shapes import shapes_of
@@ -544,7 +544,7 @@ def test_files_of_every_form_are_read(tmp_path: Path, name: str) -> None:
 
     import zstandard
 
-    from exporter.cli.templates import read_lines
+    from exporter.cli.mine import read_lines
 
     path, frame = tmp_path / name, pl.DataFrame({"content": ["order 1", "order 2"]})
     text = b"order 1\norder 2\n"
