@@ -18,8 +18,10 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from exporter.config import load
 from exporter.ingest import reduction
@@ -41,11 +43,16 @@ from exporter.model import (
 )
 from exporter.reading import fields, levels, times
 from exporter.report import llm
+from exporter.state.bodies import pack
+from exporter.web import webhooks
 from integrations._documents import Decoder
+from integrations._http import Answer, Client
 from integrations.file import FileSettings, content, identity, lines
 from integrations.loki import LokiSettings
 from integrations.loki.source import LokiSource
 from integrations.openai import answers
+from integrations.slack import SlackSettings
+from integrations.slack.bot import SlackBot
 from tests import samples
 from tests.hostile.inputs import BEGINNINGS, ENDS, PIECES
 
@@ -175,6 +182,61 @@ claims = st.fixed_dictionaries({"text": anything, "evidence": st.one_of(anything
 @given(st.dictionaries(st.sampled_from(["what_happened", "causes", "steps"]), st.one_of(anything, st.lists(claims))))
 def test_claims_of_models(answer: dict[str, Any]) -> None:
     llm.judge_answer(stored(answer), samples.incident(), Redactor(b"0" * 16))
+
+
+alerts = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.one_of(st.sampled_from(["firing", "resolved"]), anything),
+        "labels": st.one_of(st.dictionaries(texts, anything, max_size=4), anything),
+        "annotations": anything,
+        "startsAt": st.one_of(times_like, anything),
+        "endsAt": st.one_of(times_like, anything),
+        "fingerprint": anything,
+    },
+)
+payloads = st.one_of(
+    anything, st.fixed_dictionaries({"alerts": st.lists(alerts, max_size=4)}, optional={"groupKey": anything})
+)
+
+
+@fuzzed
+@given(payloads)
+def test_webhooks(payload: Any) -> None:
+    with contextlib.suppress(web.HTTPBadRequest):
+        for alert in webhooks.parse_alerts(stored(payload)):
+            assert len(alert.fingerprint) == 16
+            pack(alert)
+
+
+class Saying(Client):
+    """A client of a server that always says the same."""
+
+    answer: Any = None
+
+    async def request(self, method: str, url: str, **content: Any) -> Answer:
+        return Answer(200, {}, json.dumps(self.answer).encode())
+
+
+slack = st.one_of(
+    anything,
+    st.fixed_dictionaries(
+        {"ok": st.booleans()},
+        optional={"ts": anything, "channel": anything, "error": anything, "messages": st.lists(anything, max_size=3)},
+    ),
+)
+
+
+@fuzzed
+@given(slack, st.one_of(st.none(), texts))
+async def test_answers_of_slack(answer: Any, receipt: str | None) -> None:
+    settings = SlackSettings(type="slack", token=SecretStr("t"), channel="C1")
+    bot = SlackBot(settings, Context(clock=samples.SteppedClock(NOW)))
+    bot._client = client = Saying(settings, "slack")
+    client.answer = stored(answer)
+    with contextlib.suppress(ExporterError):
+        await bot.deliver(samples.notification(receipt=receipt, in_doubt=True))
+    assert all(check.detail is not None for check in await bot.check())
 
 
 KEYS = (
