@@ -32,7 +32,7 @@ from exporter.state.windows import (
 
 log = logging.getLogger(__name__)
 
-LINES_PER_CHUNK = 100_000
+LINES_PER_CHUNK = 50_000
 """Lines that are held at once while a long range is read; how a range is cut changes nothing but memory."""
 
 MAX_WINDOWS_PER_CHUNK = 240

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 WARN_EVERY = timedelta(hours=1)
 """How often it is said that windows are sampled."""
 
-LINES_HELD = 200_000
+LINES_HELD = 100_000
 """Lines of windows that may still change that are held, so that they are judged again without being read again."""
 
 GLANCE_LINES = 50_000
