@@ -16,11 +16,12 @@ from exporter.config import parse
 from exporter.demo.shop import Shop, documents
 from exporter.detection.scoring.ensemble import detector_class
 from exporter.detection.settings import DetectionSettings
-from exporter.model import EPOCH, NoTelemetry, SystemClock, TimeRange, nanoseconds
+from exporter.model import EPOCH, NoTelemetry, TimeRange, nanoseconds
 from exporter.model.questions import AlertTrigger
 from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
 from exporter.run.operations import Operations
+from tests.samples import SteppedClock
 
 MINUTE = timedelta(minutes=1)
 START = EPOCH + timedelta(days=20_500)
@@ -84,8 +85,9 @@ def measure(what: str, path: str, minutes: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         source = {"name": "bench", "type": "file", "path": path}
         config = parse({"state": str(Path(name) / "state.db"), "sources": [source]})
-        assembly = assemble(config, SystemClock(), NoTelemetry(), open_state(config), sinks=[])
-        asyncio.run(take(what, assembly, TimeRange(START, START + int(minutes) * MINUTE)))
+        span = TimeRange(START, START + int(minutes) * MINUTE)
+        assembly = assemble(config, SteppedClock(span.end), NoTelemetry(), open_state(config), sinks=[])
+        asyncio.run(take(what, assembly, span))
         asyncio.run(assembly.close())
     print(peak() // 1024)
 
