@@ -1,0 +1,1 @@
+"""What is read right in logs as they are found in the field, which are no part of the repository."""

@@ -1,0 +1,151 @@
+"""Run every case of the field that is there, and print what is told right.
+
+`python -m tests.field [NAME...] [--checkout DIR]`: names are beginnings of names of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.field.cases import (
+    COMPARED,
+    MORE,
+    REPOSITORY,
+    Verdict,
+    cases,
+    folder,
+    judged,
+    judged_lines,
+    judged_redaction,
+)
+from tests.servers.process import Unavailable
+
+FINDINGS = "20"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.field", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only files that begin so")
+    parser.add_argument("--checkout", type=Path, default=REPOSITORY, metavar="DIR", help="default: this one")
+    options = parser.parse_args()
+    if (where := folder()) is None:
+        print("skipped: there are no logs of the field; LAE_SHARED_DATA names the data that they are beside")
+        return 0
+    verdicts = list(measured(where, cases(where, options.names), options.checkout.resolve()))
+    for verdict in verdicts:
+        print(row(verdict), flush=True)
+    print(*summary(verdicts), sep="\n")
+    return 0
+
+
+def measured(where: Path, wanted: Sequence[Mapping[str, Any]], checkout: Path) -> Iterator[Verdict]:
+    """What a checkout makes of each case."""
+    from_servers = [case for case in wanted if case["command"] in ("elasticsearch", "loki")]
+    commands = [(case, command) for case in wanted if (command := _command(case, where, checkout))]
+    answers = driven(checkout, [{"run": command} for _, command in commands])
+    for (case, _), answer in zip(commands, answers, strict=True):
+        yield judged_redaction(case, answer) if case["command"] == "redact" else judged(case, answer)
+    for case in from_servers:
+        try:
+            yield asyncio.run(_from_server(case, where, checkout))
+        except Unavailable as error:
+            yield Verdict(case["file"], {}, note=f"left out: {error}")
+    yield from (Verdict(case["file"], {}, note="left out: webhook") for case in wanted if case["command"] == "webhook")
+
+
+def _command(case: Mapping[str, Any], where: Path, checkout: Path) -> list[str] | None:
+    path, options = str(where / case["file"]), case["options"]
+    if case["command"] == "redact":
+        return ["redact", path]
+    if case["command"] not in ("analyze", "templates mine", "backtest"):
+        return None
+    flags = options if isinstance(options, list) and case["command"] == "analyze" else []
+    if isinstance(options, dict) and "timezone" in options and _knows(checkout, "--timezone"):
+        flags = ["--timezone", options["timezone"]]
+    return ["analyze", path, *flags, "--format", "json", "--top", FINDINGS]
+
+
+def _knows(checkout: Path, flag: str) -> bool:
+    return any(flag in path.read_text() for path in (checkout / "exporter").rglob("*.py"))
+
+
+def driven(checkout: Path, tasks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The answers of a process that has the code of a checkout."""
+    given = "".join(f"{json.dumps(task)}\n" for task in tasks)
+    driver = Path(__file__).with_name("driver.py")
+    done = subprocess.run(
+        [sys.executable, "-P", str(driver)],
+        input=given,
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{checkout}: {done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+async def _from_server(case: Mapping[str, Any], where: Path, checkout: Path) -> Verdict:
+    documents = [json.loads(line) for line in (where / case["file"]).read_text().splitlines()]
+    if case["command"] == "loki":
+        from tests.field.servers import in_loki
+
+        answer = await in_loki(documents, lambda source: driven(checkout, [{"source": source}])[0])
+    else:
+        from tests.field.servers import in_elasticsearch
+
+        with tempfile.TemporaryDirectory(prefix="field-") as home:
+            answer = in_elasticsearch(documents, Path(home), lambda source: driven(checkout, [{"source": source}])[0])
+    return judged_lines(case, answer)
+
+
+def row(verdict: Verdict) -> str:
+    """One line of the table."""
+    names = [*COMPARED, *MORE] if set(verdict.facts) <= {*COMPARED, *MORE} else list(verdict.facts)
+    parts = [_fact(name, verdict.facts[name]) for name in names if name in verdict.facts]
+    if verdict.told:
+        parts.append("told first" if verdict.told == "first" else f"told as {verdict.told}".replace("as not", "NOT"))
+    if verdict.quiet is not None:
+        parts.append("quiet" if verdict.quiet else "NOT QUIET")
+    return f"  {verdict.file:<38} {'; '.join([*parts, verdict.note] if verdict.note else parts)}"
+
+
+def _fact(name: str, wrong: str | None) -> str:
+    return f"{name} ok" if wrong is None else f"{name} BAD {wrong}"
+
+
+def summary(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """The sums: of all, and of what commit 82d5d22 was measured by."""
+    counted: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for verdict in verdicts:
+        for name, wrong in verdict.facts.items():
+            group = name if name in (*COMPARED, *MORE) else "others"
+            counted[group] += wrong is None
+            total[group] += 1
+    yield ", ".join(f"{name} {counted[name]}/{total[name]}" for name in (*COMPARED, *MORE, "others") if total[name])
+    like = [verdict for verdict in verdicts if verdict.told or verdict.quiet is not None]
+    compared = [wrong for verdict in like for name, wrong in verdict.facts.items() if name in COMPARED]
+    planted = [verdict.told for verdict in verdicts if verdict.told]
+    quiet = [verdict.quiet for verdict in verdicts if verdict.quiet is not None]
+    yield (
+        f"facts right {compared.count(None)} of {len(compared)}, planted told "
+        f"{len(planted) - planted.count('not')} of {len(planted)}, first {planted.count('first')} of {len(planted)}; "
+        f"quiet kept {quiet.count(True)} of {len(quiet)}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
