@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import polars as pl
 
 from exporter.model import RecordSourceSettings, nanoseconds, page_schema
-from exporter.reading.levels import TEXT_TYPES, first_value, levels_of, severities
+from exporter.reading.levels import (
+    BESIDE_SYSLOG,
+    TEXT_TYPES,
+    TRANSPORTS,
+    first_value,
+    levels_of,
+    severities,
+    severity,
+)
+from exporter.reading.peeling import peel
 from exporter.reading.times import EARLIEST, instant, moments
+from exporter.reading.told import SAID, Told
+from integrations._forms import Form, Keys, Route, routes
 
 MAX_BODY_CHARS = 65_536
 """Characters of a line that are kept at all; reduction looks at far fewer."""
@@ -20,26 +32,10 @@ MAX_NAME_CHARS = 1024
 """Characters of what is no message: of a service, a host, a key."""
 
 
-def lookup(document: Mapping[str, Any], path: str) -> Any:
-    """The value at a path, whether keys are nested, dotted, or a mix of both; None when absent.
-
-    >>> lookup({"log.level": "warn"}, "log.level"), lookup({"log": {"level": "info"}}, "log.level")
-    ('warn', 'info')
-    """
-    if path in document:
-        return document[path]
-    head, dot, rest = path.partition(".")
-    while dot:
-        value = document.get(head)
-        if isinstance(value, Mapping) and (found := lookup(value, rest)) is not None:
-            return found
-        more, dot, rest = rest.partition(".")
-        head = f"{head}.{more}"
-    return None
-
-
-Route = tuple[str, ...]
-"""Keys that lead to a value in nested objects; a key may have dots of its own."""
+SYSLOG = "\1syslog"
+TEMPLATED = "\1templated"
+"""Names in a plan, beside those of columns: what stands beside a level says how it counts, and Serilog's compact form
+leaves out the level of information and writes a template and its values for a message."""
 
 
 class Decoder:
@@ -49,11 +45,27 @@ class Decoder:
     documents of that form together.
     """
 
-    def __init__(self, settings: RecordSourceSettings) -> None:
-        self._columns = settings.columns()
+    def __init__(
+        self,
+        settings: RecordSourceSettings,
+        zone: str = "UTC",
+        chosen: Mapping[str, tuple[str, ...]] | None = None,
+        told: Told | None = None,
+    ) -> None:
+        self._told = told
+        also = chosen or {}
+        self._columns = {name: (*paths, *also.get(name, ())) for name, paths in settings.columns().items()}
+        self._zone = zone
+        # Whoever configures where the level stands means it.
+        self._transports = frozenset() if "severity" in settings.fields.model_fields_set else TRANSPORTS
         self._group_by = settings.group_by if settings.group_by != ("service",) else ()
         self._excluded = list(settings.excluded)
-        self._paths = {**self._columns, **{f"\0{path}": (path,) for path in self._group_by}}
+        self._paths = {
+            **self._columns,
+            **{f"\0{path}": (path,) for path in self._group_by},
+            SYSLOG: BESIDE_SYSLOG,
+            TEMPLATED: ("@t",),
+        }
         self._keys = Keys()
         for path in sorted({path for paths in self._paths.values() for path in paths}):
             self._keys.grow(path.split("."))
@@ -61,7 +73,9 @@ class Decoder:
 
     def paths(self) -> list[str]:
         """Every path that may be needed."""
-        return sorted({path for paths in self._columns.values() for path in paths} | set(self._group_by))
+        known = {path for paths in self._columns.values() for path in paths} | set(self._group_by) | set(BESIDE_SYSLOG)
+        # A store is asked by exact names; shippers of Windows and .NET begin theirs with a capital.
+        return sorted(known | {path.capitalize() for path in known if path.isalpha() and path.islower()})
 
     def page(
         self,
@@ -75,8 +89,7 @@ class Decoder:
         rows: dict[str, list[Any]] = {}
         for form, numbers in forms.items():
             alike = documents if len(forms) == 1 else [documents[number] for number in numbers]
-            for column, routes in self._plan(form).items():
-                values = _values(alike, routes, column)
+            for column, values in self._of_form(form, alike).items():
                 if len(forms) == 1:
                     rows[column] = values
                     continue
@@ -84,6 +97,22 @@ class Decoder:
                 for number, value in zip(numbers, values, strict=True):
                     whole[number] = value
         return self._frame(rows, ids, timestamps, order)
+
+    def _of_form(self, form: Form, alike: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """The values of each column of documents of one form."""
+        plan = self._plan(form)
+        syslog, templated = SYSLOG in plan, TEMPLATED in plan
+        if self._told and not self._told.enough:
+            _note(self._told, alike, plan)
+        found = {
+            column: _values(alike, routes, column, syslog)
+            for column, routes in plan.items()
+            if column not in (SYSLOG, TEMPLATED)
+        }
+        if templated:
+            found["body"] = _rendered(alike, found.get("body") or [None] * len(alike))
+            found["severity"] = [value or "information" for value in found.get("severity") or [None] * len(alike)]
+        return found
 
     def _forms(self, documents: Sequence[Mapping[str, Any]]) -> dict[Form, Sequence[int]]:
         """The numbers of the documents of each form."""
@@ -104,10 +133,12 @@ class Decoder:
         """Where in documents of a form each column can stand, best first."""
         known = self._keys.expanded(form)
         plan = {
-            column: tuple(dict.fromkeys(route for path in paths for route in _routes(known, path)))
+            column: tuple(dict.fromkeys(route for path in paths for route in routes(known, path)))
             for column, paths in self._paths.items()
         }
-        return {column: routes for column, routes in plan.items() if routes}
+        weak = tuple(route for route in plan["severity"] if ".".join(route).lower() in self._transports)
+        plan["severity"] = tuple(route for route in plan["severity"] if route not in weak)
+        return {column: routes for column, routes in {**plan, "transport": weak}.items() if routes}
 
     def _frame(
         self, rows: dict[str, list[Any]], ids: Sequence[str], timestamps: pl.Series | None, order: Sequence[int] | None
@@ -115,14 +146,15 @@ class Decoder:
         height = len(ids)
         columns: dict[str, pl.Series] = {
             "id": pl.Series(ids, dtype=pl.String),
-            "timestamp": timestamps if timestamps is not None else _instants(rows.get("timestamp"), height),
+            "timestamp": timestamps if timestamps is not None else _instants(rows.get("timestamp"), height, self._zone),
             "sequence": _integers(order or rows.get("sequence"), height),
-            "severity": severities(rows.get("severity"), height),
+            "severity": _severities(rows.get("severity"), rows.get("transport"), height),
             "body": _texts(rows.get("body", [""] * height), _body),
-            "ingested_at": _instants(rows.get("ingested_at"), height),
+            "ingested_at": _instants(rows.get("ingested_at"), height, "UTC"),
         }
         names = [name for name in NAMES if name in rows]
         columns |= {name: _texts(rows[name], _plain) for name in names}
+        names += [name for name in _peel(columns) if name not in names]
         if self._group_by:
             parts = [_texts(rows.get(f"\0{path}", [None] * height), _plain).fill_null("") for path in self._group_by]
             columns["service"] = pl.select(pl.concat_str(parts, separator="/")).to_series()
@@ -139,92 +171,100 @@ class Decoder:
 NAMES = ("stream", "service", "trace", "session", "host", "template")
 """Columns that hold short texts."""
 
-Form = tuple[Any, ...]
-"""Which of the keys that matter a document has, then the forms of those of their values that can be objects."""
 
-MAX_KEYS = 1024
-"""Sets of keys that are remembered; more is a sign of documents without a form."""
-
-
-class Keys:
-    """The keys on one level that can lead to a value."""
-
-    def __init__(self) -> None:
-        self.inner: dict[str, Keys] = {}
-        self._known: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[tuple[str, Keys], ...]]] = {}
-
-    def grow(self, parts: Sequence[str]) -> None:
-        """Add a path: any of its dots may be part of a key, or lead to the next level."""
-        for count in range(1, len(parts) + 1):
-            branch = self.inner.setdefault(".".join(parts[:count]), Keys())
-            if count < len(parts):
-                branch.grow(parts[count:])
-
-    def form(self, document: Mapping[str, Any]) -> Form:
-        """The form of a document; documents of one form have their values in the same places."""
-        keys = tuple(document)
-        telling, branches = self._known.get(keys) or self._look(keys)
-        if not branches:
-            return telling, ()
-        # A comprehension of a tuple would be a generator, which is slower.
-        inner = [branch.form(value) if type(value := document[key]) is dict else None for key, branch in branches]
-        return telling, tuple(inner)
-
-    def alike(self, documents: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether all documents are of one form for sure; many times faster than to find the form of each."""
-        if len(set(map(tuple, documents))) > 1:
-            return False
-        for key, branch in (self._known.get(tuple(documents[0])) or self._look(tuple(documents[0])))[1]:
-            inner = [document[key] for document in documents]
-            kinds = set(map(type, inner))
-            if dict in kinds and (len(kinds) > 1 or not branch.alike(inner)):
-                return False
-        return True
-
-    def expanded(self, form: Form) -> dict[str, Any]:
-        """A form by key: None for a value, a dict for an object."""
-        telling, inner = form
-        branches = self._branches(telling)
-        objects = {
-            key: branch.expanded(of) for (key, branch), of in zip(branches, inner, strict=True) if of is not None
-        }
-        return dict.fromkeys(telling) | objects
-
-    def _look(self, keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, Keys], ...]]:
-        if len(self._known) >= MAX_KEYS:
-            self._known.clear()
-        telling = tuple(key for key in keys if key in self.inner)
-        return self._known.setdefault(keys, (telling, self._branches(telling)))
-
-    def _branches(self, telling: Iterable[str]) -> tuple[tuple[str, Keys], ...]:
-        return tuple((key, self.inner[key]) for key in telling if self.inner[key].inner)
+def _note(told: Told, documents: Sequence[Mapping[str, Any]], plan: Mapping[str, tuple[Route, ...]]) -> None:
+    """Say where the columns of documents of one form stand."""
+    told.records += len(documents)
+    routes = {**plan, "severity": (*plan.get("severity", ()), *plan.get("transport", ()))}
+    for column in SAID:
+        left = list(documents)
+        for route in routes.get(column, ()):
+            without = [one for one, value in zip(left, _at(left, route), strict=True) if value in (None, "", [], {})]
+            told.note(column, ".".join(route), len(left) - len(without))
+            left = without
 
 
-def _routes(known: Mapping[str, Any], path: str) -> Iterator[Route]:
-    """The ways in which a path can be in a form, dotted keys before nested ones, as `lookup` takes them."""
-    if path in known:
-        yield (path,)
-    parts = path.split(".")
-    for count in range(1, len(parts)):
-        head = ".".join(parts[:count])
-        if isinstance(inner := known.get(head), dict):
-            yield from ((head, *rest) for rest in _routes(inner, ".".join(parts[count:])))
+def _peel(columns: dict[str, pl.Series]) -> list[str]:
+    """Take off what stands in front of the bodies, and keep what it says where nothing else does. Returns the names of
+    texts that it told of."""
+    peeled = peel(columns["body"])
+    if not peeled.said:
+        columns["body"] = peeled.text
+        return []
+    columns["body"] = peeled.text
+    if (levels := peeled.said.get("severity")) is not None:
+        columns["severity"] = columns["severity"].set(columns["severity"] == 0, None).fill_null(-levels).fill_null(0)
+    if (times := peeled.said.get("time")) is not None:
+        columns["timestamp"] = columns["timestamp"].fill_null(times)
+    told = [name for name in ("service", "host") if name in peeled.said]
+    for name in told:
+        columns[name] = columns[name].fill_null(peeled.said[name]) if name in columns else peeled.said[name]
+    return told
 
 
-def _values(documents: Sequence[Mapping[str, Any]], routes: Sequence[Route], column: str) -> list[Any]:
-    """The first value that says something of each document; only a body can be an object."""
+def _severities(own: list[Any] | None, carried: list[Any] | None, height: int) -> pl.Series:
+    """Levels, below 0 where only who carried the line says one."""
+    found = severities(own, height)
+    if carried is None:
+        return found
+    return found.set(found == 0, None).fill_null(-severities(carried, height))
+
+
+_HOLE = re.compile(r"\{\{|\}\}|\{[@$]?(\w+)(?:,-?\d+)?(?::[^{}]*)?\}")
+
+
+def _rendered(documents: Sequence[Mapping[str, Any]], bodies: Sequence[Any]) -> list[Any]:
+    """The message of records that have its template and values, and their exception under it."""
+    found = []
+    for document, body in zip(documents, bodies, strict=True):
+        if "@mt" in document and "@m" not in document and isinstance(body, str):
+            body = _HOLE.sub(partial(_filled, document), body[:MAX_BODY_CHARS])
+        if isinstance(trace := document.get("@x"), str):
+            body = f"{body or ''}\n{trace[:MAX_BODY_CHARS]}"
+        found.append(body)
+    return found
+
+
+def _filled(document: Mapping[str, Any], hole: re.Match[str]) -> str:
+    if hole[1] is None:
+        return hole[0][0]
+    value = document.get(hole[1], hole[0])
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) else _json(value)[:MAX_NAME_CHARS]
+
+
+def _values(
+    documents: Sequence[Mapping[str, Any]], routes: Sequence[Route], column: str, syslog: bool = False
+) -> list[Any]:
+    """The first value that says something of each document; only a body or a time can be an object."""
     values: list[Any] = []
     for number, route in enumerate(routes):
         found = _at(documents, route)
         kinds = set(map(type, found))
-        if column != "body" and dict in kinds:
+        if column not in ("body", "timestamp") and dict in kinds:
             found = [None if type(value) is dict else value for value in found]
         if column == "severity":
-            found = levels_of(found, ".".join(route))
+            found = levels_of(found, ".".join(route), syslog)
+        elif column == "transport":
+            found = [severity(value, ".".join(route), syslog=True) or None for value in found]
+        elif column == "service" and route[-1].lower() in _NARROWED:
+            found = [_NARROWED[route[-1].lower()](value) for value in found]
+        if column == "service":
+            found = _named(found, kinds, last=number == len(routes) - 1)
+            kinds = set(map(type, found))
         values = [b if a is None or a == "" else a for a, b in zip(values, found, strict=True)] if number else found
         if (number == 0 and kinds == {str} and "" not in found) or (None not in values and "" not in values):
             return values
     return [None if value == "" else value for value in values] if "" in values else values
+
+
+_CONTAINER_ID = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{12}(?:[0-9a-f]{52})?")
+
+
+def _named(values: list[Any], kinds: set[type], last: bool) -> list[Any]:
+    """Names of services: the id of a container is only a guess, for the time that nothing else is said."""
+    if last or not kinds <= TEXT_TYPES or not any(map(_CONTAINER_ID.fullmatch, filter(None, set(values)))):
+        return values
+    return [None if value and _CONTAINER_ID.fullmatch(value) else value for value in values]
 
 
 def _at(documents: Sequence[Mapping[str, Any]], route: Route) -> list[Any]:
@@ -245,13 +285,30 @@ def _texts(values: list[Any], plain: Callable[[Any], str | None]) -> pl.Series:
     return pl.Series(values if set(map(type, values)) <= TEXT_TYPES else list(map(plain, values)), dtype=pl.String)
 
 
-def _instants(values: list[Any] | None, height: int) -> pl.Series:
+def _last_part(value: Any) -> Any:
+    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else None
+
+
+def _no_number(value: Any) -> Any:
+    return value if isinstance(value, str) and not value.isdecimal() else None
+
+
+_NARROWED: Mapping[str, Callable[[Any], Any]] = {
+    "@log_group": _last_part,
+    "log_group": _last_part,
+    "loggroup": _last_part,
+    "facility": _no_number,
+}
+"""What of some values is a name: the end of a path, and syslog's facility only where it is no number."""
+
+
+def _instants(values: list[Any] | None, height: int, zone: str) -> pl.Series:
     """Times in any usual form as nanoseconds; what all loggers write together, the rest one by one."""
     if values is None:
         return pl.Series([None] * height, dtype=pl.Int64)
     if set(map(type, values)) <= TEXT_TYPES:
         texts = pl.Series(values, dtype=pl.String)
-        times = moments(texts)
+        times = moments(texts, zone)
         times = times.set((times < nanoseconds(EARLIEST)).fill_null(False), None)
         rest = (times.is_null() & texts.is_not_null()).arg_true()
         return times.scatter(rest, [instant(value) for value in texts.gather(rest)]) if len(rest) else times
@@ -277,10 +334,14 @@ def _body(value: Any) -> str:
     if isinstance(value, str):
         return value[:MAX_BODY_CHARS]
     if isinstance(value, (list, tuple)):
+        if value and set(map(type, value)) == {int} and min(value) >= 0 and max(value) < 256:
+            # How journald writes what is no text for sure, such as a line with colours.
+            return bytes(value[: MAX_BODY_CHARS * 4]).decode("utf-8", "replace")[:MAX_BODY_CHARS]
         return _json(list(value))[:MAX_BODY_CHARS]
     if isinstance(value, Mapping):
         # The log of Fluent Bit, or a structured body of OpenTelemetry.
-        inner = next((value[key] for key in ("message", "msg", "text", "log") if isinstance(value.get(key), str)), None)
+        names = ("message", "msg", "text", "log", "stringValue")
+        inner = next((value[key] for key in names if isinstance(value.get(key), str)), None)
         return (inner if inner is not None else _json(value))[:MAX_BODY_CHARS]
     return "" if value is None else str(value)
 

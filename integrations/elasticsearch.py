@@ -22,8 +22,10 @@ from exporter.model import (
     Unit,
 )
 from exporter.reading.times import EARLIEST
-from integrations._documents import Decoder, lookup
+from integrations._coverage import NEWEST, coverage
+from integrations._documents import Decoder
 from integrations._elasticsearch import ConnectionSettings, explained, reason
+from integrations._forms import lookup
 from integrations._http import pause
 
 if TYPE_CHECKING:
@@ -211,13 +213,26 @@ class ElasticsearchSource:
             now = self._clock.now()
             lines = sum((await self.count(TimeRange(now - timedelta(days=1), now), timedelta(hours=1))).values())
             unusable = await self.unusable()
+            newest = await self._newest()
         except ExporterError as error:
             return [Check(subject, False, str(error), _grant(self._settings.index_list()))]
         checks = [Check(subject, True, f"{lines} lines in the last day")]
         if unusable:
             detail = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in unusable.items())
             checks.append(Check("timestamps", True, f"{detail}: counted, never judged (field {self._field})"))
-        return checks
+        return [*checks, *coverage(self._settings, newest)]
+
+    async def _newest(self) -> list[Mapping[str, Any]]:
+        """The newest documents, whole."""
+        now = self._clock.now()
+        body = {
+            "size": NEWEST,
+            "query": self._filter(TimeRange(now - timedelta(days=1), now)),
+            "sort": [{self._field: {"order": "desc", "unmapped_type": "date"}}],
+            "track_total_hits": False,
+        }
+        answer = await self._search(body, self._settings.index_list())
+        return [hit.get("_source") or {} for hit in answer["hits"]["hits"]]
 
     async def close(self) -> None:
         if self._client is not None:

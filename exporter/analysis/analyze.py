@@ -39,6 +39,7 @@ from exporter.model import (
     from_nanoseconds,
     nanoseconds,
 )
+from exporter.reading.told import TEXT, Told
 from exporter.wording.text import amount, brief, number
 
 Floats = NDArray[np.float64]
@@ -62,11 +63,57 @@ CLEARLY = 0.9999
 EXAMPLES = 3
 
 
-async def analyze(pages: AsyncIterator[pl.DataFrame], settings: AnalyzeSettings | None = None) -> Analysis:
-    """Read all pages, compare the windows of the stretch with each other, and say what stands out."""
+async def analyze(
+    pages: AsyncIterator[pl.DataFrame], settings: AnalyzeSettings | None = None, told: Told | None = None
+) -> Analysis:
+    """Read all pages, compare the windows of the stretch with each other, and say what stands out.
+
+    `told` is what whoever makes the pages finds out meanwhile.
+    """
     settings = settings or AnalyzeSettings()
     reduced, by_position, dropped = await read_all(pages, settings)
-    return await asyncio.to_thread(_analyze, reduced, by_position, dropped, settings)
+    found = await asyncio.to_thread(_analyze, reduced, by_position, dropped, settings)
+    return _with_told(found, told) if told else found
+
+
+def _with_told(found: Analysis, told: Told) -> Analysis:
+    """The analysis with what was found out while its lines were read."""
+    fields = dict(told.shares())
+    if found.overview.records:
+        # What lines say inside of their text shows only when they are reduced.
+        stated = sum(found.overview.levels.values()) / found.overview.records
+        places = {place: share for place, share in fields["severity"].items() if place != "missing"}
+        inside = round(max(0.0, stated - sum(places.values())), 4)
+        own = {TEXT: inside} if inside else {}
+        fields["severity"] = {**places, **own, "missing": round(max(0.0, 1 - stated), 4)}
+    overview = replace(found.overview, encoding=told.encoding, fields=fields)
+    return replace(found, overview=overview, notes=(*found.notes, *_told_notes(told, overview)))
+
+
+_FLAGS = ("timestamp", "severity", "service", "body", "trace", "host")
+
+
+def _told_notes(told: Told, overview: Overview) -> Iterable[str]:
+    for column in _FLAGS:
+        for place in told.chosen.get(column, ()):
+            yield (
+                f"The {column} was found in `{place}` by what stands there: --{column} FIELD names another one; a "
+                f"source says `fields: {{{column}: {place}}}`."
+            )
+    if told.unzoned and overview.first:
+        yield f"{number(told.unzoned)} times name no zone: they are read as {told.timezone} (--timezone)."
+    for letters, lines in told.zones.most_common(3):
+        yield (
+            f"{number(lines)} times name the zone {letters}, which has several meanings: they are read as "
+            f"{told.timezone} (--timezone)."
+        )
+    if told.undecoded:
+        yield (
+            f"{number(told.undecoded)} lines hold bytes that are no {told.encoding or 'text'}: --encoding says what "
+            "they are written in."
+        )
+    if overview.by_position and overview.records:
+        yield "Where the time of a record stands is said by --timestamp FIELD, or by a source's `pattern`."
 
 
 def _analyze(reduced: Reduced, by_position: bool, dropped: Mapping[str, int], settings: AnalyzeSettings) -> Analysis:
@@ -82,7 +129,7 @@ def _analyze(reduced: Reduced, by_position: bool, dropped: Mapping[str, int], se
     notes = (*background, *_notes(overview, logs, len(ranked), settings.top))
     shown = tuple(_with_examples(finding, logs) for finding in ranked[: settings.top])
     if by_position:
-        overview = replace(overview, start=None, end=None)
+        overview = replace(overview, start=None, end=None, first=None, last=None)
     return Analysis(overview, shown, notes)
 
 
@@ -345,7 +392,21 @@ def _overview(logs: Logs, reduced: Reduced, dropped: Mapping[str, int], by_posit
         int(reduced.lines["continuation"].sum()),
         dropped,
         by_position,
+        logs.records.height,
+        _levels(logs.records),
+        first=from_nanoseconds(first),
+        last=from_nanoseconds(last),
     )
+
+
+def _levels(records: pl.DataFrame) -> dict[str, int]:
+    """How many records state each level; numbers between two levels count to the lower."""
+    found: dict[str, int] = {}
+    for severity, lines in records.group_by("severity").len().sort("severity", descending=True).rows():
+        if severity > 0:
+            name = max(level for level in Severity if level <= severity).name
+            found[name] = found.get(name, 0) + lines
+    return found
 
 
 _REASONS = {

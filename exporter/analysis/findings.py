@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import Field
@@ -90,6 +90,16 @@ class Overview:
     dropped: Mapping[str, int]
     by_position: bool = False
     """Without usable timestamps, the order of the lines stands for time."""
+    records: int = 0
+    """Lines that are none of the record before them."""
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Records by the level that they state, the worst first; one that states none is in none."""
+    encoding: str | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+    fields: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By what a record says (timestamp, severity, service, body, trace, host): the share of records that have it from
+    each field or place, and under `missing` of those that say nothing of it."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from exporter.model import (
     floor,
 )
 from exporter.run.assembly import reduction_settings
-from exporter.run.learning import learnt_with, same_form
+from exporter.run.learning import UNMARKED, learnt_with, same_form
 from exporter.state.file import Rows
 from exporter.state.learnt import begun, differing
 
@@ -53,7 +53,7 @@ def _learning(rows: Rows, config: Config) -> Iterator[str]:
         yield "is of another release: all sources would be learnt anew, incidents stay"
         return
     wanted = learnt_with(config)
-    for source, names in differing(rows, wanted).items():
+    for source, names in differing(rows, wanted, UNMARKED).items():
         differs = f"{', '.join(names)} differ{'s' if len(names) == 1 else ''}"
         yield f"{source}: would be learnt anew, for {differs} from what it was learnt with"
     known = begun(rows)

@@ -25,9 +25,11 @@ async def analyze(options: Namespace) -> int:
     from exporter.analysis.findings import AnalyzeSettings
     from exporter.config import explain
     from exporter.ingest.settings import session_pattern
+    from exporter.reading.told import Told
 
     names = {name: getattr(options, name) for name in ("body", "timestamp", "severity", "service", "trace", "host")}
     given: dict[str, object] = {"fields": {name: value for name, value in names.items() if value}}
+    given |= {name: value for name in ("timezone", "encoding") if (value := getattr(options, name))}
     if options.session_field:
         given["sessions"] = {"field": options.session_field}
     try:
@@ -39,7 +41,8 @@ async def analyze(options: Namespace) -> int:
         raise ConfigError("\n".join(explain(error))) from error
     except ValueError as error:
         raise ConfigError(f"--session: {error}") from error
-    found = await analyse_pages(files.read(options.files), settings)
+    told = Told()
+    found = await analyse_pages(files.read(options.files, told), settings, told)
     if options.format == "json":
         print(json.dumps(to_json(found), ensure_ascii=False))
     else:

@@ -291,6 +291,8 @@ def _analyze(commands: Any) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
     for name in ("body", "timestamp", "severity", "service", "trace", "host"):
         parser.add_argument(f"--{name}", metavar="FIELD", help=f"the field that holds the {name}")
+    parser.add_argument("--timezone", metavar="ZONE", help="of times that name none, such as Europe/Berlin (UTC)")
+    parser.add_argument("--encoding", metavar="NAME", help="what text is written in; found out where it is no UTF-8")
     parser.add_argument("--session", metavar="PATTERN", help="a regular expression whose group is the session's key")
     parser.add_argument("--session-field", metavar="FIELD", help="the field that holds the session's key")
     parser.add_argument("--window", type=_duration, help="length of a window, such as 60s; chosen by itself if absent")

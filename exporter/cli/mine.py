@@ -105,6 +105,7 @@ def _page(lines: pl.Series, start: int) -> pl.DataFrame:
     import polars as pl
 
     from exporter.model import page_schema
+    from exporter.reading.peeling import peel
 
     numbers = pl.int_range(start, start + len(lines), eager=True)
     known = {
@@ -112,7 +113,7 @@ def _page(lines: pl.Series, start: int) -> pl.DataFrame:
         "timestamp": numbers,
         "sequence": numbers,
         "severity": pl.zeros(len(lines), dtype=pl.Int8, eager=True),
-        "body": lines.fill_null(""),
+        "body": peel(lines.fill_null("")).text,
     }
     empty = pl.Series(dtype=pl.Null).extend_constant(None, len(lines))
     return pl.DataFrame({name: known.get(name, empty) for name in page_schema()}, schema=page_schema())

@@ -91,6 +91,8 @@ class WindowReader:
         merged = parts.pop() if len(parts) == 1 else await asyncio.to_thread(reduction.merge, parts)
         parts.clear()
         self._telemetry.count("source_lines_read", merged.lines.height, source=self._source.name)
+        for field, amount in reduction.missing(merged.lines).items():
+            self._telemetry.count("source_records_without", amount, source=self._source.name, field=field)
         for reason, amount in merged.dropped.items():
             self._telemetry.count("source_lines_dropped", amount, source=self._source.name, reason=reason)
         split = await asyncio.to_thread(reduction.windows, merged, self._settings.window)

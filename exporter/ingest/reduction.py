@@ -141,9 +141,9 @@ def _continuation(found: Messages, shapes: Shapes) -> npt.NDArray[np.bool_]:
 
 
 def _severities(page: pl.DataFrame, found: Messages, shapes: Shapes) -> npt.NDArray[np.int8]:
-    """The source's word counts most, then the line's own field, then its header."""
+    """The source's word counts most, then the line's own field, then its header, then what a transport said."""
     given = page["severity"].to_numpy()
-    if given.all():
+    if (given > 0).all():
         return given
     own = shapes.of_each("severity", np.int8)
     hidden = shapes.rows("hidden_level")
@@ -151,7 +151,7 @@ def _severities(page: pl.DataFrame, found: Messages, shapes: Shapes) -> npt.NDAr
         own[hidden] = np.maximum(own[hidden], hidden_levels(found.text.gather(hidden)))
     for row, fields in zip(found.rows, found.fields, strict=True):
         own[row] = fields.severity or own[row]
-    return np.where(given == 0, own, given)
+    return np.where(given > 0, given, np.where(own != 0, own, -given))
 
 
 def _codes(found: Messages, shapes: Shapes) -> pl.Series:
@@ -211,6 +211,12 @@ def in_order(lines: pl.DataFrame) -> pl.DataFrame:
     ends = [*np.unique(moments[wanted[wanted < len(moments)]]).tolist(), lines.height]
     pieces = [lines[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     return pl.concat([piece.sort(ORDER, nulls_last=True) for piece in pieces])
+
+
+def missing(lines: pl.DataFrame) -> dict[str, int]:
+    """How many records say nothing of each of these; time, which nothing goes without, is among what was dropped."""
+    silent = [(pl.col(name) == 0).sum().alias(name) for name in ("service", "severity", "trace", "host")]
+    return {name: int(n) for name, n in lines.filter(~pl.col("continuation")).select(silent).row(0, named=True).items()}
 
 
 def _largest(counts: Sequence[Mapping[int, int]]) -> dict[int, int]:

@@ -179,7 +179,7 @@ def _learn(texts: pl.Series, settings: ReductionSettings) -> list[Shape]:
             safe,
             level_in(text),
             settings.multiline and messages.continues(text),
-            HIDDEN_LEVEL.match(text) is not None,
+            HIDDEN_LEVEL.search(text) is not None,
             *hint,
         )
         for text, safe, hint in zip(texts.to_list(), redacted.to_list(), hints, strict=True)

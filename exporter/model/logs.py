@@ -31,12 +31,26 @@ class Severity(IntEnum):
 LEVELS: Mapping[str, Severity] = {
     word: severity
     for severity, words in {
-        Severity.TRACE: "trace finest finer verbose",
-        Severity.DEBUG: "debug dbug fine d",
-        Severity.INFO: "info information informational notice log config i",
-        Severity.WARN: "warn warning w",
-        Severity.ERROR: "error err severe e",
-        Severity.FATAL: "fatal panic dpanic critical crit alert emergency emerg f",
+        Severity.TRACE: "trace finest finer verbose vrb v 跟踪 トレース трассировка",
+        Severity.DEBUG: (
+            "debug dbug dbg fine d 调试 調試 除錯 デバッグ 디버그 отладка отл débogage depuración depuração"
+        ),
+        Severity.INFO: (
+            "info information informational notice note log config inf i informationen hinweis informations informação "
+            "informacion información informazioni 信息 資訊 通知 提示 情報 정보 инфо инф информация сведения bilgi"
+        ),
+        Severity.WARN: (
+            "warn warning w wrn warnung avertissement advertencia aviso avviso attenzione 警告 경고 внимание пред "
+            "предупреждение waarschuwing ostrzeżenie varning uyarı uyari"
+        ),
+        Severity.ERROR: (
+            "error err severe e fail failed eror fehler erreur errore erro 错误 錯誤 エラー 오류 ошибка ошиб błąd "
+            "fout hata"
+        ),
+        Severity.FATAL: (
+            "fatal panic dpanic critical crit alert emergency emerg f ftl kritisch critique crítico crítica critico "
+            "critica 致命 严重 嚴重 重大 심각 критический критическая критично krytyczny"
+        ),
     }.items()
     for word in words.split()
 }
@@ -52,7 +66,8 @@ PAGE_COLUMNS: Mapping[str, str] = {
     "sequence": "Int64",  # order of the lines of one stream that share a timestamp
     "stream": "String",  # one writer: a file, a container, a Loki stream
     "service": "String",  # or the values of `group_by`, joined by "/"
-    "severity": "Int8",  # OpenTelemetry's SeverityNumber; 0 when the source does not say
+    "severity": "Int8",  # OpenTelemetry's SeverityNumber; 0 when the source does not say;
+    # below 0 where only a transport does: what the line itself says counts more
     "body": "String",
     "trace": "String",
     "session": "String",

@@ -198,6 +198,14 @@ class FieldMap(Settings):
         "text",
         "MESSAGE",
         "textPayload",
+        "jsonPayload.message",
+        "jsonPayload.msg",
+        "@message",
+        "short_message",
+        "RenderedMessage",
+        "@m",
+        "@mt",
+        "MessageTemplate",
     )
     """What the line says: the message, without time and level where these stand elsewhere."""
     timestamp: OneOrMore = (
@@ -210,6 +218,24 @@ class FieldMap(Settings):
         "TimeUnixNano",
         "timeUnixNano",
         "__REALTIME_TIMESTAMP",
+        "time_iso8601",
+        "@t",
+        "instant",
+        "t.$date",
+        "EventTime",
+        "eventTime",
+        "timeMillis",
+        "date_time",
+        "log_time",
+        "asctime",
+        "time_local",
+        "requestReceivedTimestamp",
+        "stageTimestamp",
+        "observedTimeUnixNano",
+        "winlog.time_created",
+        "TimeCreated",
+        "TimeGenerated",
+        "receiveTimestamp",
     )
     """When it happened."""
     service: OneOrMore = (
@@ -218,21 +244,38 @@ class FieldMap(Settings):
         "kubernetes.labels.app",
         "kubernetes.labels.app_kubernetes_io/name",
         "kubernetes.labels.app.kubernetes.io/name",
+        "kubernetes.labels.app.kubernetes_io/name",
+        "attributes.service.name",
         "kubernetes.deployment.name",
         "kubernetes.container.name",
         "kubernetes.container_name",
         "container.name",
+        "resource.labels.container_name",
         "service_name",
         "service",
         "app",
         "application",
         "process.name",
         "program",
+        "process.program",
+        "log.syslog.appname",
+        "syslog.identifier",
+        "syslog.appname",
+        "appname",
+        "app_name",
         "logger_name",
+        "CONTAINER_NAME",
         "SYSLOG_IDENTIFIER",
         "kubernetes.pod.name",
         "kubernetes.pod_name",
         "PodName",
+        "winlog.provider_name",
+        "event.provider",
+        "SourceName",
+        "@log_group",
+        "log_group",
+        "logGroup",
+        "facility",
     )
     """Which service wrote it: what is judged, and named in incidents."""
     severity: OneOrMore = (
@@ -245,10 +288,33 @@ class FieldMap(Settings):
         "loglevel",
         "log_level",
         "levelname",
+        "severityNumber",
+        "severityText",
+        "error_severity",
+        "@l",
+        "s",
+        "log.syslog.severity.name",
+        "log.syslog.severity.code",
+        "syslog.severity_label",
+        "severity_label",
+        "event.severity",
         "PRIORITY",
+        "syslog.priority",
+        "detected_level",
     )
-    """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's."""
-    trace: OneOrMore = ("trace.id", "trace_id", "traceId", "TraceId", "traceID", "TraceID", "traceid", "dd.trace_id")
+    """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's. What
+    the line says itself counts more than what syslog or journald carried beside it."""
+    trace: OneOrMore = (
+        "trace.id",
+        "trace_id",
+        "traceId",
+        "TraceId",
+        "traceID",
+        "TraceID",
+        "traceid",
+        "dd.trace_id",
+        "@tr",
+    )
     """The trace that it belongs to: services that share one are of one incident."""
     session: OneOrMore | None = None
     """Set through `sessions.field`."""
@@ -262,6 +328,11 @@ class FieldMap(Settings):
         "hostname",
         "host",
         "_HOSTNAME",
+        "log.syslog.hostname",
+        "resource.labels.pod_name",
+        "MachineName",
+        "winlog.computer_name",
+        "computer_name",
     )
     """Where it was written: a pod or a machine."""
     stream: OneOrMore = (

@@ -14,7 +14,7 @@ _PAIR = r'[A-Za-z_@][A-Za-z0-9_.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
 
 _LOGFMT = rf"^{_PAIR}(?:\s+{_PAIR})+\s*$"
 
-_MESSAGE_KEYS = ("message", "msg", "log", "body", "@message", "text", "event")
+_MESSAGE_KEYS = ("message", "msg", "log", "body", "@message", "text", "event", "Message", "@m", "@mt", "MESSAGE")
 
 _LEVEL_KEYS = (
     "level",
@@ -26,6 +26,10 @@ _LEVEL_KEYS = (
     "loglevel",
     "levelname",
     "@level",
+    "@l",
+    "Level",
+    "Severity",
+    "SeverityText",
 )
 
 _SERVICE_KEYS = ("service", "service.name", "service_name", "app", "application")
@@ -57,9 +61,18 @@ _DURATION_KEYS = {
     "responseTime": 1e-3,
     "response_time_ms": 1e-3,
     "event.duration": 1e-9,
+    "request_time": 1.0,
+    "upstream_response_time": 1.0,
+    "Elapsed": 1e-3,
+    "ElapsedMilliseconds": 1e-3,
+    "time-taken": 1e-3,
+    "time_taken": 1e-3,
+    "DurationMs": 1e-3,
 }
 
-_PASSED_OVER = frozenset(("time", "ts", "timestamp", "@timestamp", "datetime", "date", *_LEVEL_KEYS))
+_PASSED_OVER = frozenset(
+    ("time", "ts", "timestamp", "@timestamp", "datetime", "date", "time_iso8601", "EventTime", "@t", *_LEVEL_KEYS)
+)
 
 _MAX_NESTING = 3
 

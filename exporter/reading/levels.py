@@ -16,41 +16,87 @@ from exporter.model import LEVELS, SYSLOG
 _NODE = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 
 # How the names of fields end that count as syslog does, and as these loggers do.
-_SYSLOG_FIELD = re.compile(r"(?i)(?:^|\.)(?:priority|syslog\.severity\.code)$")
+_SYSLOG_FIELD = re.compile(r"(?i)(?:^|\.)(?:priority|syslog\.severity\.code|event\.severity|syslog_severity)$")
 _NODE_FIELD = re.compile(r"(?i)(?:^|\.)level$")
+_OTEL_FIELD = re.compile(r"(?i)(?:^|\.)severity_?number$")
+_LETTER_FIELD = re.compile(r"(?i)(?:^|\.)s$")
+
+TRANSPORTS = frozenset(
+    (
+        "priority",
+        "syslog.priority",
+        "event.severity",
+        "severity_label",
+        "syslog.severity_label",
+        "log.syslog.severity.name",
+        "log.syslog.severity.code",
+        "detected_level",
+    )
+)
+"""Fields in which who carried the line says its level: all of a container's stderr is an error to journald."""
+
+BESIDE_SYSLOG = (
+    "facility",
+    "facility_label",
+    "syslog_facility",
+    "short_message",
+    "gl2_source_input",
+    "severity_label",
+    "syslog.facility",
+    "log.syslog.facility",
+    "log.syslog.priority",
+)
+"""Fields beside which a small number is syslog's: GELF's and Logstash's 3 is an error."""
 
 # LOG and CONFIG are words of ordinary lines too.
-_WORD = "|".join(word for word in LEVELS if len(word) > 1 and word not in ("log", "config"))
+_WORDS = [word for word in LEVELS if len(word) > 1 and word not in ("log", "config")]
+_WORD = "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True))
 
-_UPPER = re.compile(rf"(?:^|[\s\[(|\"<:=/-])({_WORD.upper()})(?=[\s\])|\":>,/-]|$)")
-
-_BRACKETED = re.compile(rf"(?i)(?:^|\s)(?:\[({_WORD})\]|(?:level|lvl|severity)[=:]\s?\"?(\w+))")
-
-_LEADING = re.compile(r"(?i)^\W{0,3}(trace|debug|info|notice|warn(?:ing)?|err(?:or)?|crit(?:ical)?|fatal|panic)\s?:")
+# The level in the header of a line: the first of these that there is.
+_HEADER = re.compile(
+    # Between brackets or bars, in whatever letters, also behind the name of a module.
+    rf"[\[(<|]\s*(?:[\w.-]+:)?(?i:({_WORD}|(?-i:[VDIWEF])))\s*[\])>|]"
+    # In a field of its own.
+    rf"|(?<![^\W\d_])(?i:level|lvl|severity)\"?[=:]\s?\"?(\w+)|(?:^|\s)at=(?i:({_WORD}))(?=\s|$)"
+    # In capitals, after anything that is no letter.
+    rf"|(?<![^\W\d])({_WORD.upper()})(?=[\s\])|\":>,/-]|$)|(?:^|\s)(LOG):  "
+    # At the very beginning, before a colon.
+    rf"|^\W{{0,3}}(?i:({_WORD}))\s?:"
+    # One letter between the time and what follows.
+    r"|^[\[(]?0[\W0TZ]*\s([VDIWEF])[\s/]"
+)
 
 _LOOKED_AT = 160
 
 
 def level_in(shape: str) -> int:
-    """The severity that the header of a line names, or 0."""
-    head = shape[:_LOOKED_AT]
-    for pattern in (_BRACKETED, _UPPER, _LEADING):
-        if match := pattern.search(head):
-            return severity(next(group for group in match.groups() if group))
+    """The severity that the header of a line names, or 0.
+
+    >>> level_in("[0-0-0T0:0:0.0+0][0.0s][info][gc] Pause"), level_in("0.0.0 0:0:0 [ОШИБКА] нет"), level_in("no ERRORS")
+    (9, 17, 0)
+    """
+    at, head = 0, shape[:_LOOKED_AT]
+    while match := _HEADER.search(head, at):
+        if number := severity(next(group for group in match.groups() if group)):
+            return number
+        at = match.end()
     return 0
 
 
-# klog and syslog write the level as a part of a number, which no shape shows.
-HIDDEN_LEVEL = re.compile(r"^(?:<0>|0 0:0:0\.0 )")
+# klog, syslog and Cisco write the level as a part of a number, which no shape shows.
+HIDDEN_LEVEL = re.compile(r"^(?:<0>|0 0:0:0\.0 )|%[A-Z][A-Z0-9_]*-0-[A-Z0-9]")
 
-_HIDDEN = r"^(?:([IWEF])[0-9]{4} |<([0-9]{1,3})>)"
+_HIDDEN = r"^(?:([IWEF])[0-9]{4} |<([0-9]{1,3})>)|%[A-Z][A-Z0-9_]*-([0-7])-[A-Z0-9]"
 
 
 def hidden_levels(texts: pl.Series) -> list[int]:
-    """Severities of lines whose shape begins like klog's or syslog's."""
-    groups = texts.str.extract_groups(_HIDDEN)
-    klog, priority = (groups.struct.field(name).to_list() for name in ("1", "2"))
-    return [severity(letter or number, "priority") for letter, number in zip(klog, priority, strict=True)]
+    """Severities of lines whose shape begins like klog's or syslog's, or has a code of Cisco's."""
+    groups = texts.str.head(_LOOKED_AT).str.extract_groups(_HIDDEN)
+    klog, priority, cisco = (groups.struct.field(name).to_list() for name in ("1", "2", "3"))
+    return [
+        severity(letter or number or code, "priority")
+        for letter, number, code in zip(klog, priority, cisco, strict=True)
+    ]
 
 
 def severities(values: Sequence[Any] | pl.Series | None, height: int, field: str = "") -> pl.Series:
@@ -76,47 +122,56 @@ def first_value(value: Any) -> Any:
     return value
 
 
-def severity(value: Any, field: str = "") -> int:
+def severity(value: Any, field: str = "", syslog: bool = False) -> int:
     """OpenTelemetry's number of a level in anybody's spelling; 0 when there is none.
 
-    `field` is where it stands, for the same number means other things in other fields.
+    `field` is where it stands, for the same number means other things in other fields, and `syslog` whether it stands
+    beside fields of syslog.
 
     >>> severity("Warning"), severity("chatty"), severity(3), severity(3, "PRIORITY"), severity("20", "level")
     (13, 0, 3, 17, 5)
+    >>> severity("Fehler"), severity(3, "level", syslog=True)
+    (17, 17)
     """
     value = first_value(value)
     if isinstance(value, str):
-        return _spelt(value[:32], field)
+        return _spelt(value[:32], field, syslog)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0
-    return _number(int(value), field)
+    return _number(int(value), field, syslog)
 
 
 @lru_cache(maxsize=4096)
-def _spelt(text: str, field: str) -> int:
+def _spelt(text: str, field: str, syslog: bool) -> int:
     word = text.strip().strip("[]").lower()
     if word.isdecimal():
-        return _number(int(word), field)
-    # OpenTelemetry writes INFO2 for the second number of a range.
-    return int(LEVELS.get(word) or LEVELS.get(word.rstrip("234")) or 0)
+        return _number(int(word), field, syslog)
+    if _LETTER_FIELD.search(field) and not re.fullmatch(r"[fewid][1-5]?", word):
+        return 0
+    # OpenTelemetry writes INFO2 for the second number of a range, MongoDB D1 for more of debugging.
+    return int(LEVELS.get(word) or LEVELS.get(word.rstrip("12345")) or 0)
 
 
-def _number(number: int, field: str) -> int:
-    if _SYSLOG_FIELD.search(field):
+def _number(number: int, field: str, syslog: bool) -> int:
+    if _SYSLOG_FIELD.search(field) or (syslog and 0 <= number < 8 and not _OTEL_FIELD.search(field)):
         # A priority is the facility times 8, plus the level.
         return int(SYSLOG[number % 8]) if number >= 0 else 0
+    if _LETTER_FIELD.search(field):
+        return 0
     if number in _NODE and (number > 24 or _NODE_FIELD.search(field)):
         return _NODE[number]
     return number if 1 <= number <= 24 else 0
 
 
-def levels_of(values: list[Any], field: str) -> list[Any]:
+def levels_of(values: list[Any], field: str, syslog: bool = False) -> list[Any]:
     """Levels, as OpenTelemetry's numbers where they are numbers that mean something else in other fields."""
-    if not (_SYSLOG_FIELD.search(field) or _NODE_FIELD.search(field)):
+    if _LETTER_FIELD.search(field):
+        return [severity(value, field) for value in values]
+    if not (syslog or _SYSLOG_FIELD.search(field) or _NODE_FIELD.search(field)):
         return values
     if set(map(type, values)) <= TEXT_TYPES and not any(map(str.isdecimal, filter(None, values))):
         return values
-    return [severity(value, field) if _is_number(first_value(value)) else value for value in values]
+    return [severity(value, field, syslog) if _is_number(first_value(value)) else value for value in values]
 
 
 def _is_number(value: Any) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from exporter.model import nanoseconds
+from exporter.reading.forms import AMBIGUOUS, FORMS, MONTH, MONTH_WORDS, WEEKDAY, ZONES, Form
 
 ANYWHERE = 160
 """Characters at the beginning of a line among which its time is looked for."""
@@ -27,55 +29,6 @@ LAST_YEAR = "2261"
 HOUR = 3600 * 10**9
 DAY = 24 * HOUR
 
-_ZONE = r"(?: ?(Z|UTC|GMT|[+-](?:0\d|1[0-4]):?[0-5]\d)\b)?"
-_CLOCK = r"\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-
-
-@dataclass(frozen=True)
-class Form:
-    """One way to write a time: group 1 of the pattern is the time, group 2, if any, its zone."""
-
-    name: str
-    pattern: str
-    format: str
-    zoned: bool = False
-    yearless: bool = False
-    dateless: bool = False
-    """Its times are nanoseconds since midnight, until `dated` says of which day."""
-
-
-# In the order in which they are tried; where two find as many times, the one that finds them nearer to the start wins.
-FORMS: tuple[Form, ...] = (
-    Form("iso", rf"(\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}){_ZONE}", "%Y-%m-%dT%H:%M:%S%.f", zoned=True),
-    Form("spaced", rf"(\d{{4}}-\d{{2}}-\d{{2}} {_CLOCK}){_ZONE}", "%Y-%m-%d %H:%M:%S%.f", zoned=True),
-    Form("slashed", rf"(\d{{4}}/\d{{2}}/\d{{2}} {_CLOCK}){_ZONE}", "%Y/%m/%d %H:%M:%S%.f", zoned=True),
-    Form("syslog", rf"({_MONTH} [ \d]?\d {_CLOCK})", "%Y %b %e %H:%M:%S%.f", yearless=True),
-    Form("common", rf"(\d{{2}}/{_MONTH}/\d{{4}}:{_CLOCK}){_ZONE}", "%d/%b/%Y:%H:%M:%S%.f", zoned=True),
-    Form("ctime", rf"({_DAY} {_MONTH} [ \d]\d {_CLOCK} \d{{4}})", "%a %b %e %H:%M:%S%.f %Y"),
-    Form("epoch", r"^(?:[-<\[(] ?)?([12]\d{9}(?:\.\d{1,9})?|[12]\d{12}|[12]\d{15}|[12]\d{18})\b", ""),
-    Form("epoch field", r"\b(?:ts|time|timestamp)[\"']?[=:] ?[\"']?([12]\d{9}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?)\b", ""),
-    Form("klog", r"^[IWEF](\d{4} \d{2}:\d{2}:\d{2}\.\d+)", "%Y %m%d %H:%M:%S%.f", yearless=True),
-    Form("android", rf"^(\d{{2}}-\d{{2}} {_CLOCK})", "%Y %m-%d %H:%M:%S%.f", yearless=True),
-    Form("hadoop", r"^(\d{6} \d{6}) ", "%y%m%d %H%M%S"),
-    Form("mysql", r"^(\d{6} [ \d]?\d:\d{2}:\d{2})\b", "%y%m%d %k:%M:%S"),
-    Form("spark", rf"^(\d{{2}}/\d{{2}}/\d{{2}} {_CLOCK})", "%y/%m/%d %H:%M:%S%.f"),
-    Form("basic", r"(\d{8}T\d{6})(Z|[+-]\d{4})?\b", "%Y%m%dT%H%M%S", zoned=True),
-    Form("dashed", r"^(\d{8}-\d{1,2}:\d{1,2}:\d{1,2})", "%Y%m%d-%H:%M:%S"),
-    Form("compact", rf"^\[?(\d{{8}} {_CLOCK})", "%Y%m%d %H:%M:%S%.f"),
-    Form("dotted", r"(\d{4}-\d{2}-\d{2}[-_]\d{2}[.:]\d{2}[.:]\d{2}(?:\.\d{1,9})?)", "%Y %m %d %H %M %S%.f"),
-    Form("day first", rf"(\d{{2}} {_MONTH} \d{{4}} {_CLOCK}){_ZONE}", "%d %b %Y %H:%M:%S%.f", zoned=True),
-    Form("tomcat", rf"(\d{{2}}-{_MONTH}-\d{{4}} {_CLOCK}){_ZONE}", "%d-%b-%Y %H:%M:%S%.f", zoned=True),
-    Form("redis", rf"(\d{{2}} {_MONTH} {_CLOCK})", "%Y %d %b %H:%M:%S%.f", yearless=True),
-    Form("java", rf"({_MONTH} \d{{1,2}}, \d{{4}} \d{{1,2}}:\d{{2}}:\d{{2}} [AP]M)", "%b %d, %Y %I:%M:%S %p"),
-    Form("german", rf"(\d{{2}}\.\d{{2}}\.\d{{4}} {_CLOCK})", "%d.%m.%Y %H:%M:%S%.f"),
-    Form("american, am", r"(\d{1,2}/\d{1,2}/\d{4},? \d{1,2}:\d{2}:\d{2} [AP]M)", "%m/%d/%Y %I:%M:%S %p"),
-    Form("american", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%m/%d/%Y %H:%M:%S%.f"),
-    Form("british", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%d/%m/%Y %H:%M:%S%.f"),
-    Form("clock", rf"^[\[(<]?({_CLOCK})\b", "%Y-%m-%d %H:%M:%S%.f", dateless=True),
-)
-
 
 @dataclass(frozen=True)
 class Stamp:
@@ -85,13 +38,14 @@ class Stamp:
     reach: int = ROOM
     indented: bool = False
 
-    def times(self, lines: pl.Series, reference: datetime, zone: str = "UTC") -> pl.Series:
+    def times(self, lines: pl.Series, reference: datetime, zone: str = "UTC", carry: int | None = None) -> pl.Series:
         """Nanoseconds since the epoch; null where a line has no time of its own.
 
         Lines of another form than the file's are understood where they begin with their time. `reference` is when the
-        last line can have been written: it says which year is meant where none stands.
+        last line can have been written: it says which year is meant where none stands. `carry` is the time of the
+        line before: it says which of two is meant in the hour that a clock shows twice.
         """
-        found = _times(lines.str.head(self.reach), self.form, reference, zone)
+        found = _times(lines.str.head(self.reach), self.form, reference, zone, carry)
         if not self.indented and found.null_count() < len(found):
             own = ~lines.str.contains(r"^\s")
             found = found.zip_with(own, nothing(len(found)))
@@ -102,6 +56,19 @@ class Stamp:
             if others.null_count() < len(others):
                 found = found.scatter(missing, others)
         return found
+
+    def zones(self, lines: pl.Series) -> pl.Series:
+        """The zone that stands beside the time of each line; null where none does."""
+        heads = lines.str.head(self.reach)
+        if not self.form.format:
+            return pl.Series(["UTC"]).new_from_index(0, len(lines))
+        if self.form.name == "date":
+            return heads.str.extract(self.form.pattern, 1).str.extract(_INNER_ZONE, 1)
+        if not self.form.zoned:
+            return pl.Series([None], dtype=pl.String).new_from_index(0, len(lines))
+        found = heads.str.extract(self.form.pattern, 2)
+        known = found.is_in([*ZONES, *AMBIGUOUS]) | found.str.contains("^[+-]")
+        return found.set(~known.fill_null(False), None)
 
 
 def recognise(lines: pl.Series, reference: datetime, zone: str = "UTC") -> Stamp | None:
@@ -114,6 +81,9 @@ def recognise(lines: pl.Series, reference: datetime, zone: str = "UTC") -> Stamp
     for indented in (False, True):
         heads = (filled if indented else filled.filter(~filled.str.contains(r"^\s"))).head(SAMPLE)
         for form in FORMS:
+            if best and (best[:2] == (len(heads), 0.0) or form.rare):
+                # Nothing can be found oftener or nearer to the start.
+                continue
             candidate = _tried(heads.str.head(ANYWHERE), form, reference, zone, indented)
             if candidate and (best is None or (-candidate[0], candidate[1]) < (-best[0], best[1])):
                 best = candidate
@@ -139,13 +109,13 @@ def _tried(
 def leading(lines: pl.Series, reference: datetime, zone: str, but: Form | None = None) -> pl.Series:
     """Times of lines that begin with one, in any form."""
     heads = lines.str.head(ROOM)
-    plausible = heads.str.contains(rf"^[\[(<]?(?:\d|{_MONTH} |{_DAY} |[IWEF]\d{{4}} )")
+    plausible = heads.str.contains(rf"^[\[(<]?(?:\d|{MONTH} |{WEEKDAY} |[IWEF]\d{{4}} )")
     result = nothing(len(heads))
     rows = plausible.arg_true()
     for form in FORMS:
         if not len(rows):
             break
-        if form is but or form.dateless or form.name in ("british", "american", "epoch field"):
+        if form is but or form.dateless or form.rare or form.name in ("british", "american", "epoch field"):
             continue
         anchored = form.pattern if form.pattern.startswith("^") else rf"^[\[(<]?{form.pattern}"
         times = _times(heads.gather(rows), replace(form, pattern=anchored), reference, zone)
@@ -156,9 +126,10 @@ def leading(lines: pl.Series, reference: datetime, zone: str, but: Form | None =
     return result
 
 
-def _times(heads: pl.Series, form: Form, reference: datetime, zone: str) -> pl.Series:
+def _times(heads: pl.Series, form: Form, reference: datetime, zone: str, carry: int | None = None) -> pl.Series:
     """Nanoseconds of the times of one form."""
-    text = heads.str.extract(form.pattern, 1)
+    groups = heads.str.extract_groups(form.pattern).struct
+    text = groups.field("1")
     if text.null_count() == len(text):
         return text.cast(pl.Int64)
     if not form.format:
@@ -168,13 +139,23 @@ def _times(heads: pl.Series, form: Form, reference: datetime, zone: str) -> pl.S
         return _parsed("1970-01-01 " + text, form).cast(pl.Int64)
     if form.yearless:
         return _with_year(text, form, reference, zone)
-    offsets = _offsets(heads.str.extract(form.pattern, 2)) if form.zoned else None
-    return _instants(_parsed(text, form), offsets, zone)
+    offsets = _offsets(groups.field("2")) if form.zoned else None
+    if form.name == "date":
+        offsets = _offsets(text.str.extract(_INNER_ZONE, 1))
+        text = text.str.replace(_INNER_ZONE, " $2")
+    return _instants(_parsed(text, form), offsets, zone, carry)
+
+
+_INNER_ZONE = r" (\S+) (\d{4})$"
+"""Of a time whose zone stands before its year, as `date` writes it."""
 
 
 def _normal(text: pl.Series, form: Form) -> pl.Series:
     if form.name == "dotted":
         return text.str.replace_all(r"[-_:.]", " ").str.replace(r"^(\d+ \d+ \d+ \d+ \d+ \d+) ", "$1.")
+    if form.rare:
+        plain = text.str.to_lowercase().str.replace_all(r"[.,]? ", " ").str.replace(",", ".", literal=True)
+        return plain.str.replace_many(list(MONTH_WORDS), list(MONTH_WORDS.values()), leftmost=True)
     if form.name.startswith("american") or form.name == "british":
         return text.str.replace(",", "", literal=True)
     return text if form.name == "java" else text.str.replace(",", ".", literal=True)
@@ -187,28 +168,69 @@ def _parsed(text: pl.Series, form: Form) -> pl.Series:
     return text.str.strptime(pl.Datetime("ns"), form.format, strict=False)
 
 
-def _instants(local: pl.Series, offsets: pl.Series | None, zone: str) -> pl.Series:
+_EITHER: tuple[Literal["earliest", "latest"], ...] = ("earliest", "latest")
+
+
+def _instants(local: pl.Series, offsets: pl.Series | None, zone: str, carry: int | None = None) -> pl.Series:
     """What clocks show, as instants: by the zone that stands beside it, else by the file's."""
     plain = local.cast(pl.Int64)
     if zone != "UTC":
-        there = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-        plain = there.dt.convert_time_zone("UTC").cast(pl.Int64)
+        first, second = (
+            local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null")
+            .dt.convert_time_zone("UTC")
+            .cast(pl.Int64)
+            for which in _EITHER
+        )
+        plain = _unfolded(first, second, carry, zone)
     if offsets is None or offsets.null_count() == len(offsets):
         return plain
     return (local.cast(pl.Int64) - offsets).zip_with(offsets.is_not_null(), plain)
 
 
+OUT_OF_ORDER = HOUR // 2
+"""By which a line can be older than the one before it in an hour that a clock shows twice."""
+
+
+def _unfolded(first: pl.Series, second: pl.Series, carry: int | None, zone: str) -> pl.Series:
+    """Instants of lines in their order: once a clock has gone back within an hour that it shows twice, it is the second
+    time."""
+    twice = (first != second).fill_null(False)
+    if not twice.any():
+        return first
+    rows = twice.arg_true()
+    shown = first.gather(rows)
+    steps = shown.diff().fill_null(0)
+    nights = (steps.abs() > DAY // 2).cum_sum()
+    before = first[int(rows[0]) - 1] if rows[0] else carry
+    if before is not None:
+        steps[0] = int(shown[0]) - before
+    back = (steps < -OUT_OF_ORDER) & (steps > -DAY // 2)
+    back[0] = bool(back[0]) or (not rows[0] and carry is not None and _second_time(carry, zone))
+    later = pl.DataFrame({"night": nights, "back": back}).select(pl.col("back").cum_max().over("night"))["back"]
+    return first.clone().scatter(rows.filter(later), second.gather(rows.filter(later)))
+
+
+def _second_time(instant: int, zone: str) -> bool:
+    """Whether a clock there shows a time that it has shown an hour before."""
+    local = pl.Series([_shown(instant, zone)]).cast(pl.Datetime("ns"))
+    first = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    return bool(first.cast(pl.Int64).item() != instant)
+
+
 def _offsets(zones: pl.Series) -> pl.Series:
     """Nanoseconds by which clocks of a zone such as +02:00 are ahead."""
     names = zones.unique().drop_nulls().to_list()
-    values = [_offset(name) for name in names]
+    values = [_offset(name.upper()) for name in names]
     return zones.replace_strict(names, values, default=None, return_dtype=pl.Int64)
 
 
-def _offset(name: str) -> int:
+def _offset(name: str) -> int | None:
     if name[0] not in "+-":
-        return 0
-    digits = name[1:].replace(":", "")
+        hours = ZONES.get(name)
+        return None if hours is None else hours * HOUR
+    digits = "".join(filter(str.isdigit, name)).ljust(4, "0")
+    if digits > "1459" or digits[2:] > "59":
+        return None
     seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
     return (-seconds if name[0] == "-" else seconds) * 10**9
 
@@ -323,6 +345,8 @@ def instant(value: Any) -> int | None:
         value = value[0] if value else None
     if value is None or isinstance(value, bool):
         return None
+    if isinstance(value, dict):
+        return _of_parts(value)
     if isinstance(value, str):
         text = value.strip()
         if text.replace(".", "", 1).isdigit():
@@ -331,6 +355,26 @@ def instant(value: Any) -> int | None:
     if isinstance(value, datetime):
         return _plausible(nanoseconds(value if value.tzinfo else value.replace(tzinfo=UTC)))
     return _epoch(repr(value)) if isinstance(value, (int, float)) else None
+
+
+_SECONDS_AND_REST = (("epochSecond", "nanoOfSecond"), ("seconds", "nanos"), ("sec", "nsec"))
+"""How log4j2's JSON, and messages of protobuf and of the kernel, part an instant."""
+
+
+def _of_parts(value: Mapping[str, Any]) -> int | None:
+    """A time that is an object: of two whole numbers, or of MongoDB's extended JSON.
+
+    >>> _of_parts({"epochSecond": 1794895206, "nanoOfSecond": 517210000})
+    1794895206517210000
+    """
+    for whole, rest in _SECONDS_AND_REST:
+        seconds, fraction = value.get(whole), value.get(rest, 0)
+        if type(seconds) is int and type(fraction) is int and 0 <= fraction < 10**9:
+            return _plausible(seconds * 10**9 + fraction)
+    inner = next((value[key] for key in ("$date", "$numberLong") if key in value), None)
+    if isinstance(inner, dict):
+        inner = inner.get("$numberLong")
+    return instant(inner) if isinstance(inner, (str, int, float)) else None
 
 
 def _epoch(text: str) -> int | None:

@@ -11,6 +11,7 @@ from exporter.config import Config
 from exporter.detection import tables as detection_tables
 from exporter.mining.rows import TABLES as MINING_TABLES
 from exporter.mining.settings import fingerprint as mining_fingerprint
+from exporter.reading import FIRST, READING
 from exporter.state.file import Rows, State
 from exporter.state.learnt import Learnt, form_of, learn_with
 
@@ -23,6 +24,7 @@ FORMAT = 3
 def learnt_with(config: Config) -> dict[str, Learnt]:
     """What each source is learnt with: where one of these is another, that source is learnt anew."""
     common: dict[str, object] = {
+        "reading": READING,
         "mining": mining_fingerprint(config.mining),
         "detection": config.detection.model_dump(mode="json"),
     }
@@ -30,6 +32,10 @@ def learnt_with(config: Config) -> dict[str, Learnt]:
         source.name: {name: _mark(value) for name, value in {**common, **source.learnt_with()}.items()}
         for source in config.sources
     }
+
+
+UNMARKED: Learnt = {"reading": hashlib.sha256(json.dumps(FIRST).encode()).hexdigest()[:16]}
+"""What sources were learnt with that release 0.1 has not marked one by one, where it is not what it is today."""
 
 
 def fingerprint(config: Config) -> str:
@@ -74,5 +80,5 @@ def _forms(config: Config) -> tuple[str, str]:
 
 def learn_anew(state: State, config: Config) -> None:
     """Forget what was learnt of sources whose settings are others now; the rest of them go on."""
-    for source, names in learn_with(state, learnt_with(config)).items():
+    for source, names in learn_with(state, learnt_with(config), UNMARKED).items():
         log.warning("%s: %s differs from what it was learnt with: it is learnt anew", source, ", ".join(names))

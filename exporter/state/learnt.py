@@ -25,23 +25,23 @@ def begun(rows: Rows) -> set[str]:
     return {source for (source,) in rows.read_now("SELECT source FROM checkpoints")}
 
 
-def differing(rows: Rows, wanted: Mapping[str, Learnt]) -> dict[str, tuple[str, ...]]:
-    """The sources that were learnt with other settings, and which; not those of which nothing was learnt, nor those
-    that an earlier release has not marked one by one."""
+def differing(rows: Rows, wanted: Mapping[str, Learnt], unmarked: Learnt) -> dict[str, tuple[str, ...]]:
+    """The sources that were learnt with other settings, and which; not those of which nothing was learnt. Those that an
+    earlier release has not marked one by one were learnt with what is wanted, but for what `unmarked` says."""
     known = dict(rows.read_now("SELECT key, value FROM meta WHERE key GLOB 'learnt/*'"))
     found = {}
     for source in sorted(begun(rows) & wanted.keys()):
         now = wanted[source]
-        before = _marks(known.get(_key(source))) or now
+        before = _marks(known.get(_key(source))) or {**now, **unmarked}
         names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if names:
             found[source] = tuple(names)
     return found
 
 
-def learn_with(state: State, wanted: Mapping[str, Learnt]) -> dict[str, tuple[str, ...]]:
+def learn_with(state: State, wanted: Mapping[str, Learnt], unmarked: Learnt) -> dict[str, tuple[str, ...]]:
     """Forget what was learnt with other settings. Returns those sources, and the settings."""
-    changed = differing(state, wanted)
+    changed = differing(state, wanted, unmarked)
     marks = [meta_row(_key(source), json.dumps(now, sort_keys=True)) for source, now in wanted.items()]
     state.write_now([*unlearnt(state, *changed), *marks])
     return changed

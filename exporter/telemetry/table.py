@@ -65,6 +65,9 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     # Sources
     "source_lines_read": _counter("Log lines that a source returned.", "source"),
+    "source_records_without": _counter(
+        "Records of these that name no `service`, `severity`, `trace` or `host`.", "source", "field"
+    ),
     "source_lines_dropped": _counter("Lines that were read but not judged, by reason.", "source", "reason"),
     "source_windows_sampled": _counter(
         "Windows that had more lines than `max_lines_per_window`, of which a sample was read.", "source"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from exporter.model import Context
+from exporter.reading.told import Told
 from integrations.file.settings import FileOptions
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class FileSettings(FileOptions):
 
         return FileSource(self, context)
 
-    def read(self, paths: Sequence[str]) -> AsyncIterator[pl.DataFrame]:
-        """The pages of files that are read once, from end to end."""
+    def read(self, paths: Sequence[str], told: Told | None = None) -> AsyncIterator[pl.DataFrame]:
+        """The pages of files that are read once, from end to end; `told` is given what was found out of them."""
         from integrations.file.once import read_pages
 
-        return read_pages(paths, self)
+        return read_pages(paths, self, told)

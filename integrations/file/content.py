@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import zlib
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 import orjson
 
 from exporter.model import NO_MORE_FILES, PermanentError, TransientError, is_at_limit
+from exporter.reading.encodings import UTF8, codec_of, encoding_of
 from exporter.wording.text import storable
 from integrations._documents import MAX_BODY_CHARS
 
@@ -28,6 +30,9 @@ HEAD = 64 * 1024
 
 LONGEST_LINE = 8 * 1024 * 1024
 """Bytes of a line that are held while its end is looked for; of a longer one only the beginning is kept."""
+
+LOOKED_THROUGH = 16 * 1024 * 1024
+"""Bytes among which the first is looked for that is not ASCII."""
 
 STEP = 64 * 1024
 """Bytes that are unpacked at once."""
@@ -103,13 +108,19 @@ class Content(Protocol):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Content]:
-    """The content of a file, whatever it is packed in. Raises PermanentError or TransientError."""
+def opened(path: Path, encoding: str | None = None) -> Iterator[Content]:
+    """The content of a file as UTF-8, whatever it is packed in and written in; `encoding` where that is known.
+
+    Raises PermanentError or TransientError.
+    """
     try:
         with path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
-            yield unpacked(file, magic)
+            if encoding is None:
+                encoding = encoding_of(_telling(unpacked(file, magic)))
+                file.seek(0)
+            yield as_utf8(unpacked(file, magic), encoding)
     except FileNotFoundError as error:
         raise moved(path) from error
     except PermissionError as error:
@@ -155,6 +166,53 @@ class Packed:
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
             self.truncated = True
         return b"".join(parts)
+
+
+def as_utf8(content: Content, encoding: str) -> Content:
+    """The content in UTF-8."""
+    return content if encoding == UTF8 else Transcoded(content, encoding)
+
+
+def encoding_in(content: Content) -> str:
+    """What the content was written in."""
+    return content.encoding if isinstance(content, Transcoded) else UTF8
+
+
+def _telling(content: Content) -> bytes:
+    """The beginning of a content, or what comes next that is not ASCII: that tells more of its encoding."""
+    head = head_of(content)
+    if head[:4] == b"PAR1" or b"\x00" in head or not head.isascii() or len(head) < HEAD:
+        return head
+    for _ in range(LOOKED_THROUGH // BLOCK):
+        data = content.read(BLOCK)
+        if not data:
+            break
+        if not data.isascii():
+            first = next(at for at in range(0, len(data), HEAD) if not data[at : at + HEAD].isascii())
+            # From a whole line on, for a letter may have been cut.
+            return data[data.find(b"\n", max(0, first - HEAD)) + 1 : first + HEAD]
+    return head
+
+
+class Transcoded:
+    """Text of another encoding, as UTF-8; it can only be read from its beginning."""
+
+    def __init__(self, inner: Content, encoding: str) -> None:
+        self._inner = inner
+        self.encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(codec_of(encoding))("replace")
+        self._held = b""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether its end is missing."""
+        return bool(getattr(self._inner, "truncated", False))
+
+    def read(self, size: int, /) -> bytes:
+        while len(self._held) < size and (data := self._inner.read(size)):
+            self._held += self._decoder.decode(data).encode("utf-8", "replace")
+        taken, self._held = self._held[:size], self._held[size:]
+        return taken
 
 
 def chunks(content: Content, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:
@@ -203,9 +261,10 @@ def _beheaded(content: Content, position: int, line: int, held: bytes) -> tuple[
 
 
 def _skip_to(content: Content, start: int) -> None:
-    if not isinstance(content, Packed) and start:
+    from_start = isinstance(content, Packed | Transcoded)
+    if not from_start and start:
         cast(BinaryIO, content).seek(start)
-    while isinstance(content, Packed) and start > 0 and (data := content.read(min(start, BLOCK))):
+    while from_start and start > 0 and (data := content.read(min(start, BLOCK))):
         start -= len(data)
 
 
@@ -213,7 +272,7 @@ def _skip_to(content: Content, start: int) -> None:
 
 
 _NO_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\xfd7zXZ", b"BZh", b"PK\x03\x04", b"\x7fELF", b"SQLite format 3\x00")
-"""Text of two bytes a letter, packings that are not read, programs, databases."""
+"""Text of several bytes a letter that could not be told, packings that are not read, programs, databases."""
 
 _NULS = re.compile(rb"\x00{2,}")
 _CONTROLS = re.compile(rb"[\x01-\x07\x0e-\x1a\x1c-\x1f\x7f]")

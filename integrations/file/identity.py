@@ -10,7 +10,18 @@ import polars as pl
 
 from exporter.model import nanoseconds
 from exporter.wording.text import storable
-from integrations.file.content import HEAD, Chunk, Content, chunks, head_of, kind_of, opened, owner_of, stream_of
+from integrations.file.content import (
+    HEAD,
+    Chunk,
+    Content,
+    chunks,
+    encoding_in,
+    head_of,
+    kind_of,
+    opened,
+    owner_of,
+    stream_of,
+)
 from integrations.file.lines import Parser, Writer
 from integrations.file.log import SECOND, Log
 from integrations.file.parquet import end_of
@@ -26,10 +37,11 @@ SLACK = timedelta(hours=1)
 
 def inspected(path: Path, settings: FileOptions, parser: Parser, reference: datetime, timed: int = 1) -> Log | None:
     """A file that has not been seen before, by its first bytes; None when it has not so many lines with a time yet."""
-    with opened(path) as content:
-        head = head_of(content)
+    with opened(path, settings.encoding) as content:
+        head, encoding = head_of(content), encoding_in(content)
     service, host = owner_of(path)
-    writer = Writer(stream_of(path), service, host, kind_of(head, settings.format), reference, place="")
+    kind = kind_of(head, settings.format)
+    writer = Writer(stream_of(path), service, host, kind, reference, place="", encoding=encoding)
     if writer.kind == "binary":
         return Log(f"binary {path}", 0, writer)
     if writer.kind == "parquet":
@@ -51,7 +63,7 @@ def identifying(writer: Writer, parser: Parser, head: bytes, timed: int = 1) -> 
     if lines.height < timed:
         return len(whole) if len(head) >= HEAD else 0
     # Its number is not its `sequence`, which a document may say itself.
-    number = int(lines["id"][timed - 1].rpartition(":")[2])
+    number = int(lines["id"][timed - 1].rpartition(":")[2].partition("#")[0])
     return min(len(whole), sum(len(line) + 1 for line in whole.split(b"\n")[:number]))
 
 
@@ -61,7 +73,7 @@ def begun(path: Path, writer: Writer, parser: Parser) -> int | None:
     carry: int | None = None
     if not (writer.stamp and writer.stamp.form.dateless):
         return None
-    with opened(path) as content:
+    with opened(path, writer.encoding) as content:
         for chunk in chunks(content, 0, 1, None, final=True):
             times = parser.page(writer, chunk, carry)[0]["timestamp"].drop_nulls()
             if len(times):
@@ -96,7 +108,7 @@ def begins_as(path: Path, log: Log) -> bool:
     """Whether the file still is the one that it was: not another that took its name, nor cut and written anew."""
     if not log.head:
         return False
-    with opened(path) as content:
+    with opened(path, log.writer.encoding) as content:
         if _digest(_exactly(content, log.head), log.writer.stream) != log.identity:
             return False
         after = _exactly(content, AFTER)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from exporter.model import PermanentError, Telemetry, TransientError
+from exporter.reading.encodings import UTF8
 from exporter.reading.times import EARLIEST
 from exporter.wording.text import one_line
 from integrations.file.content import BLOCK, Chunk, chunks, is_packed, moved, opened
@@ -198,7 +199,9 @@ class Index:
 
     def _index_lines(self, path: Path, log: Log, idle: bool) -> None:
         final = idle or is_packed(path)
-        if log.blocks and not is_packed(path) and path.stat().st_size < log.blocks[-1].end:
+        # What is read in another encoding has other places than the file.
+        known = log.seen[0] if log.writer.encoding != UTF8 else log.blocks[-1].end if log.blocks else 0
+        if log.blocks and not is_packed(path) and path.stat().st_size < known:
             log.blocks.clear()
             log.unusable.clear()
         last = log.blocks[-1] if log.blocks else None
@@ -206,7 +209,7 @@ class Index:
         if carry is not None and log.writer.begun is not None:
             # What is added was written now: a clock without a date does not say that nothing was written for days.
             carry += max(0, whole_days(carry, log.writer.reference))
-        with opened(path) as content:
+        with opened(path, log.writer.encoding) as content:
             for chunk in chunks(content, start, line, None, final):
                 carry = self._add(log, chunk, carry)
             log.truncated = getattr(content, "truncated", False)

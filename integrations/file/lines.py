@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import orjson
 import polars as pl
 
-from exporter.model import nanoseconds, page_schema
+from exporter.model import LEVELS, nanoseconds, page_schema
+from exporter.reading.batches import BATCHES, records_of
+from exporter.reading.choice import chosen
+from exporter.reading.columns import Columns, columns_of, document_of, rows_of
+from exporter.reading.encodings import UTF8
+from exporter.reading.forms import AMBIGUOUS
 from exporter.reading.levels import severities
+from exporter.reading.peeling import Peeled, bare_layers, peel
 from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
+from exporter.reading.told import FRONT, TEXT, Told
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
 from integrations.file.content import Chunk, Kind
 from integrations.file.settings import GROUPS, FileOptions
@@ -30,7 +38,16 @@ class Writer:
     """When the last line can have been written: tells the year where none stands."""
     place: str
     """What the ids of its lines begin with."""
+    encoding: str = UTF8
     stamp: Stamp | None = None
+    layers: tuple[str, ...] | None = None
+    """Names that nearly all of its lines have in front; None until lines were looked at."""
+    columns: Columns | Literal["none"] | None = None
+    """What its rows consist of; None until lines were looked at."""
+    chosen: Mapping[str, tuple[str, ...]] | None = None
+    """Where its documents keep what, beyond the places that are known; None until documents were looked at."""
+    named_in_brackets: bool | None = None
+    """Whether its lines name their service in brackets behind their level."""
     begun: int | None = None
     """When the first line was written, where lines tell the time of day only."""
 
@@ -45,30 +62,88 @@ _PROGRAM_ISO = (
 )
 
 
-class Parser:
-    """Turns lines of files into pages."""
+# A level in brackets, and a name without figures in the next.
+_IN_BRACKETS = (
+    rf"(?i)^[\[(]?[0-9][0-9TZ:.,/+ -]*[\])]? *\[ *(?:{'|'.join(word for word in LEVELS if len(word) > 1)}) *\] "
+    r"?\[([^\[\]\s:=/.0-9]+)\]"
+)
+_NO_SERVICES = ("main", "thread", "null", "none", "root")
 
-    def __init__(self, settings: FileOptions) -> None:
+
+def _are_names(found: pl.Series) -> bool:
+    """Whether what stands in brackets are services: nearly all lines name one of a few."""
+    names = found.drop_nulls()
+    few = names.n_unique() * 10 <= max(len(names), 10)
+    return len(names) * 5 >= len(found) * 4 > 0 and few and not names.str.to_lowercase().is_in(_NO_SERVICES).any()
+
+
+def _decoder(settings: FileOptions, told: Told | None, chosen: tuple[tuple[str, tuple[str, ...]], ...]) -> Decoder:
+    return Decoder(settings, settings.timezone, dict(chosen), told)
+
+
+class Parser:
+    """Turns lines of files into pages. One class: however lines are parted, they end in one kind of page."""
+
+    def __init__(self, settings: FileOptions, told: Told | None = None) -> None:
+        self.told = told or Told()
+        self.told.timezone = settings.timezone
         self._settings = settings
-        self._decoder = Decoder(settings)
+        given = settings.fields.model_fields_set
+        self._open = {name: paths for name, paths in settings.columns().items() if name not in given}
+        self._decoder_of = lru_cache(64)(partial(_decoder, settings, told))
+        self._noting = told is not None
         self._excluded = list(settings.excluded)
+        self._grouped_by = settings.group_by != ("service",)
         self._schema = page_schema()
 
     def page(self, log: Writer, chunk: Chunk, carry: int | None) -> tuple[pl.DataFrame, dict[str, int]]:
         """The lines of a chunk, each a document or text; text without a time takes that of the line before it."""
         lines = _lines(chunk.data)
+        if self._noting and chunk.data.isascii() is False:
+            self.told.undecoded += int(lines.str.contains("\ufffd", literal=True).sum())
         numbers = pl.int_range(chunk.line, chunk.line + len(lines), eager=True)
         filled = lines.str.contains(r"\S")
         if not filled.all():
             numbers, lines = numbers.filter(filled), lines.filter(filled)
+        if self._settings.pattern:
+            # It was written for lines as they are.
+            return self._read(log, lines, numbers, carry, None)
+        if log.layers is None and len(lines):
+            log.layers = bare_layers(lines)
+        peeled = peel(lines, log.layers or ())
+        page, unusable = self._read(log, peeled.text, numbers, carry, peeled.said.get("time"))
+        return self._with_peeled(log, page, numbers, peeled), unusable
+
+    def _with_peeled(self, log: Writer, page: pl.DataFrame, numbers: pl.Series, peeled: Peeled) -> pl.DataFrame:
+        """What stood in front of lines, where they name nothing else themselves."""
+        if not peeled.said or not page.height:
+            return page
+        rows = numbers.search_sorted(page["sequence"])
+        said = {name: values.gather(rows) for name, values in peeled.said.items()}
+        for name in ("service", "severity", "host") if self._noting else ():
+            self.told.note(name, FRONT, len(said[name]) - said[name].null_count() if name in said else 0)
+        columns: dict[str, pl.Series] = {}
+        if (levels := said.get("severity")) is not None:
+            own = page["severity"]
+            columns["severity"] = own.set(own == 0, None).fill_null(-levels).fill_null(0)
+        for name, default in (("service", self._settings.service or log.service), ("host", log.host)):
+            if name in said and not (name == "service" and (self._settings.service or self._grouped_by)):
+                columns[name] = _instead_of(default, page[name], said[name])
+        return page.with_columns(**columns)
+
+    def _read(
+        self, log: Writer, lines: pl.Series, numbers: pl.Series, carry: int | None, outer: pl.Series | None
+    ) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Lines without what stood in front of them; `outer` are the times that stood there."""
         unusable: dict[str, int] = {}
         plain, documents = self._documents(log, lines, numbers)
-        if len(plain) == len(lines):
-            times = self._plausible(self._own_times(log, lines, carry), unusable)
+        if len(plain) == len(lines) and not documents.height:
+            times = self._plausible(self._own_times(log, lines, carry, outer), unusable)
             page = self._text(log, lines, numbers, _inherited(times, carry))
         elif len(plain):
             times = nothing(len(lines)).scatter(numbers.search_sorted(documents["sequence"]), documents["timestamp"])
-            own = self._plausible(self._own_times(log, lines.gather(plain), carry), unusable)
+            around = outer.gather(plain) if outer is not None else None
+            own = self._plausible(self._own_times(log, lines.gather(plain), carry, around), unusable)
             times = _inherited(times.scatter(plain, own), carry).gather(plain)
             text = self._text(log, lines.gather(plain), numbers.gather(plain), times)
             page = pl.concat([documents, text]).sort("sequence")
@@ -78,7 +153,16 @@ class Parser:
             unusable["absent_timestamp"] = missing
         return page, unusable
 
-    def _own_times(self, log: Writer, lines: pl.Series, carry: int | None) -> pl.Series:
+    def _own_times(self, log: Writer, lines: pl.Series, carry: int | None, outer: pl.Series | None) -> pl.Series:
+        """The times that a runtime put in front of lines, else those that they begin with."""
+        if outer is None:
+            return self._times_inside(log, lines, carry)
+        missing = outer.is_null().arg_true()
+        if not len(missing):
+            return outer
+        return outer.clone().scatter(missing, self._times_inside(log, lines.gather(missing), carry))
+
+    def _times_inside(self, log: Writer, lines: pl.Series, carry: int | None) -> pl.Series:
         """The times that lines begin with, or those in the pattern's group."""
         pattern, zone = self._settings.pattern, self._settings.timezone
         if log.kind == "ndjson":
@@ -90,10 +174,19 @@ class Parser:
             log.stamp = recognise(lines, log.reference, zone)
         if log.stamp is None:
             return nothing(len(lines))
-        times = log.stamp.times(lines, log.reference, zone)
+        times = log.stamp.times(lines, log.reference, zone, carry)
+        if self._noting:
+            self._note_zones(log.stamp, lines, times)
         if log.stamp.form.dateless:
             return dated(times, log.begun if carry is None else carry, log.reference, zone)
         return times
+
+    def _note_zones(self, stamp: Stamp, lines: pl.Series, times: pl.Series) -> None:
+        letters = stamp.zones(lines)
+        known = int(times.is_not_null().sum())
+        self.told.unzoned += max(0, known - (len(letters) - letters.null_count()))
+        ambiguous = letters.filter(letters.is_in(AMBIGUOUS))
+        self.told.zones.update(ambiguous.to_list())
 
     def _text(self, log: Writer, lines: pl.Series, numbers: pl.Series, times: pl.Series) -> pl.DataFrame:
         columns: dict[str, Any] = {
@@ -107,7 +200,16 @@ class Parser:
             "host": pl.lit(log.host, pl.String),
         }
         columns |= self._told(log, lines)
+        if self._noting and not self.told.enough:
+            self._note(columns, len(lines))
         return self._finished(columns, len(lines))
+
+    def _note(self, columns: Mapping[str, Any], height: int) -> None:
+        """Say where the columns of lines of text come from."""
+        self.told.records += height
+        for name, own in columns.items():
+            known = len(own) - own.null_count() if isinstance(own, pl.Series) else 0
+            self.told.note(name, TEXT, known)
 
     def _told(self, log: Writer, lines: pl.Series) -> dict[str, pl.Series]:
         """What lines of text say of themselves where their form says where."""
@@ -119,6 +221,12 @@ class Parser:
                 told["host"] = groups.field("1").fill_null(log.host) if log.host else groups.field("1")
                 if not self._settings.service:
                     told["service"] = groups.field("2").str.split("/").list.last().fill_null(log.service)
+        if not (told or self._settings.pattern or self._settings.service or log.named_in_brackets is False):
+            names = lines.str.head(256).str.extract(_IN_BRACKETS)
+            if log.named_in_brackets is None:
+                log.named_in_brackets = _are_names(names)
+            if log.named_in_brackets:
+                told["service"] = names.fill_null(log.service)
         if self._settings.pattern:
             found = lines.str.extract_groups(self._settings.pattern).struct.unnest()
             for name in (name for name in GROUPS if name in found.columns and name != "timestamp"):
@@ -135,35 +243,72 @@ class Parser:
 
         A document without a time is one all the same, except between lines of text, which it continues.
         """
+        positions = pl.int_range(len(lines), eager=True)
+        if columns := self._columns_of(log, lines):
+            return self._rows_of_columns(log, lines, numbers, columns)
         documents: list[Mapping[str, Any]] = []
         found: list[int] = []
-        positions = pl.int_range(len(lines), eager=True)
         braced = (lines.str.strip_chars_start() if log.kind == "ndjson" else lines).str.starts_with("{")
         if self._settings.format == "text" or not braced.any():
             return positions, self._finished({}, 0)
         for number, line in zip(positions.filter(braced), lines.filter(braced), strict=True):
             try:
-                documents.append(orjson.loads(line))
+                document = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            found.append(number)
+            several = records_of(document) if not BATCHES.isdisjoint(document) else None
+            documents += several or [document]
+            found += [number] * len(several or [document])
         order = numbers.gather(found)
-        page = self._decoder.page(documents, self._ids(log, order).to_list(), None, order.to_list())
+        page = self._decoded(log, documents, order)
         taken = pl.Series(found, dtype=pl.Int64)
         if log.kind == "text":
             timeless = page.filter(pl.col("timestamp").is_null())["sequence"]
             page = page.filter(pl.col("timestamp").is_not_null())
             taken = taken.filter(~order.is_in(timeless.implode()))
+        page = self._filled_in(log, page, lines, numbers)
+        plain = positions.filter(~positions.is_in(taken.unique().implode()))
+        return plain, page
+
+    def _decoded(self, log: Writer, documents: Sequence[Mapping[str, Any]], order: pl.Series) -> pl.DataFrame:
+        if log.chosen is None and documents:
+            log.chosen = chosen(documents, self._open)
+        if log.chosen:
+            self.told.chosen.update(log.chosen)
+        decoder = self._decoder_of(tuple((log.chosen or {}).items()))
+        ids = self._ids(log, order)
+        if order.is_duplicated().any():
+            # Several records of one line; the first is called as the line.
+            place = pl.int_range(len(order), eager=True) - order.search_sorted(order)
+            ids = pl.select(pl.when(place > 0).then(ids + "#" + place.cast(pl.String)).otherwise(ids)).to_series()
+        return decoder.page(documents, ids.to_list(), None, order.to_list())
+
+    def _filled_in(self, log: Writer, page: pl.DataFrame, lines: pl.Series, numbers: pl.Series) -> pl.DataFrame:
+        """Documents with what the file says where they do not, and the whole line where they have no message."""
         raw = lines.gather(numbers.search_sorted(page["sequence"])).str.head(MAX_BODY_CHARS)
         own = page["body"].str.strip_chars_end("\r\n")
-        page = page.with_columns(
+        return page.with_columns(
             stream=page["stream"].fill_null(log.stream),
             service=page["service"].fill_null(self._settings.service or log.service),
             body=own.zip_with(own != "", raw),
             host=page["host"].fill_null(log.host) if log.host else page["host"],
         )
-        plain = positions.filter(~positions.is_in(taken.implode())) if len(taken) < len(lines) else positions.clear()
-        return plain, page
+
+    def _columns_of(self, log: Writer, lines: pl.Series) -> Columns | None:
+        if log.columns is None and len(lines):
+            looked_for = log.kind == "text" and self._settings.format == "auto" and not self._settings.pattern
+            log.columns = (columns_of(lines) if looked_for else None) or "none"
+        return log.columns if isinstance(log.columns, Columns) else None
+
+    def _rows_of_columns(
+        self, log: Writer, lines: pl.Series, numbers: pl.Series, columns: Columns
+    ) -> tuple[pl.Series, pl.DataFrame]:
+        """The positions of lines that are no rows, and the page of the rows, each with the number of its first line."""
+        rows, plain = rows_of(lines, columns)
+        order = numbers.gather([row.position for row in rows])
+        documents = [document_of(row, columns) for row in rows]
+        page = self._decoded(log, documents, order)
+        return plain, self._filled_in(log, page, lines, numbers)
 
     def rows(self, log: Writer, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, dict[str, int]]:
         """Rows of a parquet file, their columns mapped; no loop over them."""
@@ -238,6 +383,13 @@ class Parser:
             page = page.with_columns(pl.col("body").str.head(MAX_BODY_CHARS))
         page = page.with_columns(without_pod_suffix())
         return page.filter(~pl.col("service").is_in(self._excluded).fill_null(False))
+
+
+def _instead_of(default: str | None, own: pl.Series, said: pl.Series) -> pl.Series:
+    """A column with what is said of lines that have nothing better than the default."""
+    if default is None:
+        return own.fill_null(said)
+    return own.set((own == default).fill_null(False), None).fill_null(said).fill_null(default)
 
 
 def _lines(data: bytes) -> pl.Series:

@@ -19,8 +19,22 @@ from typing import Any
 import polars as pl
 
 from exporter.model import ConfigError, PermanentError
+from exporter.reading.encodings import UTF8, encoding_of
+from exporter.reading.told import Told
 from exporter.wording.text import one_line, storable
-from integrations.file.content import BLOCK, Content, Kind, chunks, head_of, kind_of, opened, owner_of, unpacked
+from integrations.file.content import (
+    BLOCK,
+    Content,
+    Kind,
+    as_utf8,
+    chunks,
+    encoding_in,
+    head_of,
+    kind_of,
+    opened,
+    owner_of,
+    unpacked,
+)
 from integrations.file.identity import begun, identifying
 from integrations.file.lines import Parser, Writer
 from integrations.file.listing import listed
@@ -31,16 +45,20 @@ logger = logging.getLogger(__name__)
 
 _ARRAY = re.compile(rb"\s*\[\s*\{")
 
+REMEDY = "give text, NDJSON or parquet, also as .gz or .zst; --encoding says what text is written in"
+
 ASIDE_MILLISECONDS = 100
 """How long standard input is waited for before its reader looks up."""
 
 
-async def read_pages(paths: Sequence[str], settings: FileOptions) -> AsyncIterator[pl.DataFrame]:
+async def read_pages(
+    paths: Sequence[str], settings: FileOptions, told: Told | None = None
+) -> AsyncIterator[pl.DataFrame]:
     """All lines of files, directories or patterns, `-` being standard input, from their first to their last.
 
     Lines are called by path and number. Raises ConfigError when there is nothing to read.
     """
-    parser, typed = Parser(settings), _Typed()
+    parser, typed = Parser(settings, told), _Typed()
     try:
         for path in paths:
             pages = _standard_input(typed, settings, parser) if path == "-" else _every_page(path, settings, parser)
@@ -70,20 +88,23 @@ def _every_page(pattern: str, settings: FileOptions, parser: Parser) -> Iterator
 
 
 def _pages_of(path: Path, stat: os.stat_result, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
-    with opened(path) as content:
-        head = head_of(content)
+    with opened(path, settings.encoding) as content:
+        head, encoding = head_of(content), encoding_in(content)
     kind = kind_of(head, settings.format)
     if kind == "binary":
-        raise ConfigError(f"{path}: is not text; give text in UTF-8, NDJSON or parquet, also as .gz or .zst")
+        raise ConfigError(f"{path}: is not text; {REMEDY}")
     if kind != "parquet" and _ARRAY.match(head):
         raise ConfigError(f"{path}: is one JSON array; give NDJSON, one object a line, as jq -c '.[]' writes it")
-    writer, unusable = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC)), Counter[str]()
+    writer, unusable = _named(path, kind, datetime.fromtimestamp(stat.st_mtime, UTC), encoding), Counter[str]()
     if kind == "parquet":
         yield from _all_rows(path, writer, parser, unusable)
     else:
-        identifying(writer, parser, head)
-        writer.begun = begun(path, writer, parser)
-        with opened(path) as content:
+        parser.told.encodings.add(encoding)
+        # What is only looked at is not noted: it is read once more.
+        looking = Parser(settings)
+        identifying(writer, looking, head)
+        writer.begun = begun(path, writer, looking)
+        with opened(path, encoding) as content:
             yield from _all_lines(content, writer, parser, unusable)
             if getattr(content, "truncated", False):
                 logger.warning("%s: its end is missing; what there is of it was read", one_line(str(path)))
@@ -91,9 +112,10 @@ def _pages_of(path: Path, stat: os.stat_result, settings: FileOptions, parser: P
         logger.warning("%s: %s lines have an impossible time, before 1990", one_line(str(path)), f"{wrong:,}")
 
 
-def _named(path: Path, kind: Kind, reference: datetime) -> Writer:
+def _named(path: Path, kind: Kind, reference: datetime, encoding: str = UTF8) -> Writer:
     service, host = owner_of(path)
-    return Writer(storable(str(path)), service, host, kind, reference, place=storable(str(path)))
+    name = storable(str(path))
+    return Writer(name, service, host, kind, reference, place=name, encoding=encoding)
 
 
 def _all_lines(content: Content, writer: Writer, parser: Parser, unusable: Counter[str]) -> Iterator[pl.DataFrame]:
@@ -148,10 +170,14 @@ def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Ite
         return
     content = unpacked(pipe, magic)
     head = head_of(content)
+    encoding = settings.encoding or encoding_of(head)
+    content = as_utf8(_Again(head, content), encoding)
+    head = head_of(content)
     kind = kind_of(head, settings.format)
+    parser.told.encodings.add(encoding)
     if kind == "binary":
-        raise ConfigError("standard input is not text; give text in UTF-8, NDJSON or parquet, also packed")
-    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now), parser, Counter())
+        raise ConfigError(f"standard input is not text; {REMEDY}")
+    yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now, encoding), parser, Counter())
 
 
 class _Again:

@@ -61,7 +61,7 @@ class Pages:
             return self._parser.rows(log.writer, rows_of(path, block.start, block.end - block.start), block.start)[0]
         if not begins_as(path, log):
             raise TransientError(f"source {self._name}: {path}: it was rotated while it was read; it is read again")
-        with opened(path) as content:
+        with opened(path, log.writer.encoding) as content:
             found = list(chunks(content, block.start, block.line, block.end, final=True))
         if not found or found[-1].end != block.end:
             raise TransientError(f"source {self._name}: {path}: it was cut while it was read; it is read again")

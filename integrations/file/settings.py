@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from exporter.model import OneOrMore, RecordSourceSettings, Unit
+from exporter.reading.encodings import UTF8, codec_of
 from exporter.reading.patterns import problem
 
 GROUPS = ("service", "severity", "timestamp", "trace", "session", "host", "body")
@@ -35,6 +36,8 @@ class FileOptions(RecordSourceSettings):
     pattern: str | None = None
     r"""A regular expression over lines of text with named groups: `\[(?P<service>\w+)\]`. Groups are service,
     severity, timestamp, trace, session, host and body."""
+    encoding: str | None = None
+    """What text is written in, such as windows-1252. Default: UTF-8, or what its bytes look like where that is none."""
     timezone: str = "UTC"
     """Of times that name none, such as Europe/Berlin."""
 
@@ -46,6 +49,14 @@ class FileOptions(RecordSourceSettings):
         except pl.exceptions.PolarsError as error:
             raise ValueError(f"{value!r} is no time zone; write one such as UTC or Europe/Berlin") from error
         return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None or codec_of(value) != UTF8 else UTF8
+        except LookupError as error:
+            raise ValueError(f"{value!r} is no encoding; write one such as utf-8, windows-1252 or gb18030") from error
 
     @field_validator("pattern")
     @classmethod

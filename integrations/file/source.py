@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import numpy as np
 import polars as pl
 
 from exporter.model import EPOCH, Check, Context, ExporterError, TimeRange, nanoseconds
+from exporter.reading.levels import level_in
+from exporter.reading.told import TEXT, Told
+from integrations._coverage import said
+from integrations.file.content import Chunk, head_of, opened
 from integrations.file.index import DAY, Index
 from integrations.file.lines import Parser
 from integrations.file.log import SECOND, Block, Log, Numbers
@@ -101,4 +106,17 @@ class FileSource:
             return [*checks, Check("times", False, detail, "Set `fields.timestamp`, or a `pattern` with that group.")]
         form = f", times are {log.writer.stamp.form.name}" if log.writer.stamp else ""
         detail = f"{newest}: {log.kind}{form}, service {self._settings.service or log.writer.service}"
-        return [*checks, Check("form", log.kind != "binary", detail)]
+        checks.append(Check("form", log.kind != "binary", detail))
+        return checks if log.kind in ("binary", "parquet") else [*checks, *self._coverage(newest, log)]
+
+    def _coverage(self, path: Path, log: Log) -> list[Check]:
+        """Where the first lines of a file say what."""
+        told = Told()
+        parser = Parser(self._settings, told)
+        with opened(path, log.writer.encoding) as content:
+            head = head_of(content)
+        whole = head[: head.rfind(b"\n") + 1] or head
+        page, _ = parser.page(replace(log.writer), Chunk(0, len(whole), 1, whole), None)
+        silent = page.filter(page["severity"] == 0)["body"]
+        told.note("severity", TEXT, sum(level_in(body) > 0 for body in silent))
+        return [Check("fields", True, f"of its first lines: {said(told)}")]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from exporter.model import EPOCH, Check, Context, ExporterError, TimeRange, TransientError, floor, nanoseconds
+from integrations._coverage import NEWEST, coverage
 from integrations._documents import Decoder
 from integrations._http import Client, Refused, Unready, join, pause
 from integrations.loki.entries import Entry, entries_of, most_telling, order_of
@@ -124,9 +125,10 @@ class LokiSource:
         day = TimeRange(hour - timedelta(days=1), hour)
         try:
             lines = sum((await self.count(day, timedelta(hours=1))).values())
-            recent = await self._read(self._query, nanoseconds(hour), nanoseconds(now) + 1, 1)
+            recent = await self._read(self._query, nanoseconds(hour), nanoseconds(now) + 1, NEWEST)
             if lines or recent.entries:
-                return [Check(subject, True, f"{lines} lines in the last day")]
+                documents = [entry.document for entry in recent.entries]
+                return [Check(subject, True, f"{lines} lines in the last day"), *coverage(self._settings, documents)]
             labels = await self._ask("labels", {"start": nanoseconds(day.start), "end": nanoseconds(now)}) or []
         except ExporterError as error:
             return [Check(subject, False, str(error), remedy_for(error))]

@@ -120,8 +120,9 @@ def judged_lines(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verdict:
 
 def judged_redaction(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verdict:
     """What redaction left of what it must hide, and hid of what it must leave."""
-    hidden = {f"hides {text}": None if text not in answer["out"] else "shown" for text in case["facts"]["hidden"]}
-    kept = {f"keeps {text}": None if text in answer["out"] else "hidden" for text in case["facts"]["kept"]}
+    facts = case["facts"]
+    hidden = {f"hides {n}": None if one not in answer["out"] else "shown" for n, one in enumerate(facts["hidden"], 1)}
+    kept = {f"keeps {n}": None if one in answer["out"] else "hidden" for n, one in enumerate(facts["kept"], 1)}
     return Verdict(case["file"], {**hidden, **kept})
 
 

@@ -28,7 +28,7 @@ from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
 from exporter.model.questions import IncidentRecord
-from exporter.reading import fields, levels, times
+from exporter.reading import batches, choice, columns, encodings, fields, levels, peeling, times
 from exporter.report import llm, rules
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
@@ -299,6 +299,42 @@ def _nested(given: str) -> object:
     return levels.first_value(value), Decoder(FileSettings(name="files", path=("x",))).page([{"message": value}], ["a"])
 
 
+def _peeled(given: str) -> object:
+    in_front = [f"cart-1 | {given}", f"<27>1 - {given} app 1 -", f"\x1b[{given}", f"\x1b]{given}", f"[pod/{given}/a] x"]
+    some = pl.Series([given, *in_front])
+    return peeling.peel(some, ("bare compose", "bare stern")), peeling.bare_layers(some)
+
+
+def _tabular(given: str) -> object:
+    table = columns.Columns("csv", ("a", "b", "c"), ",", "a,b,c")
+    fields = columns.Columns("w3c", ("a", "b"), " ")
+    some = pl.Series([given, f'1,2,"{given}', f"1,{given},3"])
+    found = columns.columns_of(pl.Series([given, "1,2,3"])), columns.columns_of(pl.Series([f"#Fields: {given}"]))
+    return found, columns.rows_of(some, table), columns.rows_of(some, fields)
+
+
+def _encoded(given: str) -> object:
+    beginning = given.encode("utf-16", "replace")[: content.HEAD], given.encode("latin-1", "replace")[: content.HEAD]
+    return [encodings.encoding_of(head) for head in beginning]
+
+
+def _batched(given: str) -> object:
+    record = {"body": {"stringValue": given}, "attributes": [{"key": given, "value": {"stringValue": given}}]}
+    batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 3}]}]}
+    return batches.records_of(batch), batches.records_of({"logGroup": given, "logEvents": [{"message": given}]})
+
+
+def _chosen(given: str) -> object:
+    record = {"when": "2026-03-14T12:00:00Z", given: 1, "text": given, "of": {given: {given: given}}}
+    return choice.chosen([record] * 6, {"timestamp": ("time",), "severity": (), "body": (), "service": ()})
+
+
+def _templated(given: str) -> object:
+    record = {"@t": "2026-03-14T12:00:00Z", "@mt": given, "x": given, "@x": given, "@l": given}
+    documents = [record, {"@log_group": given, "s": given}]
+    return Decoder(FileSettings(name="files", path=("x",))).page(documents, ["a", "b"])
+
+
 def _embedded(given: str) -> object:
     return embedding.HashingEmbedder().embed([given]), embedding.words(given), embedding.normalise(given)
 
@@ -320,6 +356,12 @@ TABLE = (
     Row("fields of a line", ("exporter.reading.fields",), _structured),
     Row("levels", ("exporter.reading.levels",), _levels),
     Row("times", ("exporter.reading.times",), _when),
+    Row("what stands in front of a line", ("exporter.reading.peeling",), _peeled),
+    Row("columns", ("exporter.reading.columns",), _tabular),
+    Row("encodings", ("exporter.reading.encodings",), _encoded),
+    Row("batches", ("exporter.reading.batches",), _batched),
+    Row("places by value", ("exporter.reading.choice",), _chosen),
+    Row("templates of records", ("integrations._documents",), _templated),
     Row("messages and frames", ("exporter.ingest.messages",), _frames),
     Row("codes and durations", ("exporter.ingest.messages",), _columns),
     Row("what continues a line", ("exporter.ingest.messages",), messages.continues),
@@ -356,7 +398,7 @@ TABLE = (
     Row("lines by a pattern", ("integrations.file.lines",), _file_lines("text", _options())),
     Row("NDJSON of a file", ("integrations.file.lines", "integrations.file.content"), _file_lines("ndjson")),
     Row("what a file is", ("integrations.file.content", "integrations.file.once"), _file_head),
-    Row("documents", ("integrations._documents",), _decoded),
+    Row("documents", ("integrations._documents", "integrations._forms"), _decoded),
     Row("deep documents", ("integrations._documents", "exporter.reading.levels"), _nested),
     Row("answers of Loki", ("integrations.loki.entries",), _loki),
     Row("Slack", ("integrations.slack.message",), lambda given: slack_message.message(_notified(given))),
@@ -379,6 +421,7 @@ ELSEWHERE = {
     "exporter.incidents.threshold": "numbers",
     "exporter.mining.settings": "the operator's own file",
     "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",
+    "exporter.reading.forms": "words and patterns of our own",
     "exporter.reading.patterns": "the operator's own file",
     "exporter.run": "passes texts on; labels are the user's",
     "exporter.state": "rows of our own",
@@ -392,6 +435,7 @@ ELSEWHERE = {
     "integrations.file.listing": "names of files, which file systems cut",
     "integrations.file.parquet": "how long texts are; what they say is in the table",
     "integrations.file.settings": "the operator's own file",
+    "integrations.file.source": "the first lines of a file, by what is in the table",
     "integrations.loki": "queries of our own and errors, which are cut before; the answers are in the table",
     "integrations.openai": "requests of our own and errors, which are cut before; the answers are in the table",
     "integrations.slack": "errors, which are cut before; the messages are in the table",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.ingest import reduction
 from exporter.ingest.exemplars import MAX_BODY_CHARS
-from exporter.ingest.reduction import merge, reduce, windows
+from exporter.ingest.reduction import merge, missing, reduce, windows
 from exporter.ingest.settings import ReductionSettings
 from exporter.ingest.shapes import CUT
 from exporter.model import Reduced, page_schema, stable_key
@@ -328,3 +328,16 @@ def test_real_lines_reduce_to_few_shapes(shared_data: Any) -> None:
     reduced = reduce(page(bodies.to_list()), SETTINGS)
     assert reduced.shapes.height < 100
     assert not reduced.lines["continuation"].any()
+
+
+def test_records_that_say_nothing_of_something_are_counted() -> None:
+    page = pl.DataFrame(
+        {"body": ["INFO order stored", "order stored", "\tat shop.Order.store(Order.java:7)"]}
+    ).with_columns(pl.int_range(3).alias("timestamp"), service=pl.lit("shop"), stream=pl.lit("a"))
+    columns = [pl.col(name) if name in page.columns else pl.lit(None).alias(name) for name in page_schema()]
+    page = page.select(columns).with_columns(
+        pl.col("severity", "sequence").fill_null(0), id=pl.int_range(3).cast(pl.String)
+    )
+    whole = page.cast(page_schema())  # type: ignore[arg-type]
+    lines = reduce(whole, ReductionSettings(redaction_key=b"0123456789abcdef")).lines
+    assert missing(lines) == {"service": 0, "severity": 1, "trace": 2, "host": 2}

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from exporter.model import FieldMap, Severity, page_schema
 from exporter.reading.levels import severity
 from exporter.reading.times import instant, moments, parsed_alone
-from integrations._documents import Decoder, lookup
+from integrations._coverage import coverage
+from integrations._documents import Decoder
+from integrations._forms import lookup
 from integrations.file import FileSettings
 
 PATHS = sorted({path for name in FieldMap.model_fields for path in getattr(FieldMap(), name) or ()})
@@ -113,9 +115,9 @@ def test_levels_are_understood_in_anybodys_spelling(value: Any, number: int) -> 
 @pytest.mark.parametrize(
     ("document", "number"),
     [
-        ({"PRIORITY": "3"}, Severity.ERROR),
-        ({"PRIORITY": "6"}, Severity.INFO),
-        ({"PRIORITY": 4}, Severity.WARN),
+        ({"PRIORITY": "3"}, -Severity.ERROR),
+        ({"PRIORITY": "6"}, -Severity.INFO),
+        ({"PRIORITY": 4}, -Severity.WARN),
         ({"level": 20}, Severity.DEBUG),
         ({"level": "20"}, Severity.DEBUG),
         ({"level": 10}, Severity.TRACE),
@@ -166,3 +168,38 @@ def test_what_is_too_long_for_a_time_is_not_kept() -> None:
 def test_times_that_do_not_fit_are_none_in_columns_too() -> None:
     assert moments(pl.Series(["2600-01-01T00:00:00Z", "2026-03-01T12:00:00Z"])).to_list() == [None, 1772366400 * 10**9]
     assert moments(pl.Series([20_000_000_000, 1772366400])).to_list() == [None, 1772366400 * 10**9]
+
+
+def test_what_is_missing_in_documents_is_told_with_what_would_find_it() -> None:
+    at = "2026-03-01T12:00:00Z"
+    found = [{"@timestamp": at, "data": {"text": f"order {n} stored", "level": "error"}} for n in range(8)]
+    settings = FileSettings(type="file", name="shop", path=("shop.ndjson",))
+    first, *better = coverage(settings, found)
+    assert first.detail == (
+        "of the newest 8 documents: timestamp from @timestamp (100%); without severity, service, body, trace, host"
+    )
+    assert {check.detail.partition("`")[2] for check in better} == {
+        "fields: {severity: data.level}` would find it",
+        "fields: {body: data.text}` would find it",
+    }
+    assert coverage(settings, []) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "service", "severity"),
+    [
+        ({"message": "x", "level": 3, "short_message": "x", "facility": "radiusd"}, "radiusd", Severity.ERROR),
+        ({"message": "x", "severity": 4, "facility": 3, "program": "radiusd"}, "radiusd", Severity.WARN),
+        ({"Message": "x", "Severity": "ERROR", "SERVICE": "cart"}, "cart", Severity.ERROR),
+        ({"message": "x", "service": "8f3a11c2d4e5", "container": {"name": "cart"}}, "cart", 0),
+        ({"message": "x", "service_name": "8f3a11c2d4e5", "program": "cart"}, "cart", 0),
+        ({"message": "x", "service": "8f3a11c2d4e5"}, "8f3a11c2d4e5", 0),
+        ({"@message": "x", "@log_group": "/aws/lambda/cart"}, "cart", 0),
+        ({"message": "<27>1 2026-03-01T12:00:00Z gw radiusd 1 - - x"}, "radiusd", -Severity.ERROR),
+    ],
+)
+def test_who_wrote_it_and_how_bad_it_is_stands_where_shippers_put_it(
+    document: dict[str, Any], service: str, severity: int
+) -> None:
+    row = DECODER.page([document], ["1"]).row(0, named=True)
+    assert (row["service"], row["severity"], row["body"]) == (service, severity, "x")

@@ -251,7 +251,7 @@ async def test_labels_and_structured_metadata_say_who_and_how_bad(loki: Loki) ->
     first, second = (await read(source)).rows(named=True)
     assert (first["service"], first["severity"], first["body"]) == ("orders", Severity.ERROR, "pool exhausted")
     assert (first["trace"], first["host"]) == ("4bf9", "orders-1")
-    assert (second["service"], second["severity"]) == (loki.app, Severity.INFO)
+    assert (second["service"], second["severity"]) == (loki.app, -Severity.INFO), "the line itself knows better"
     assert first["stream"] != second["stream"]
     await source.close()
 
@@ -277,7 +277,7 @@ async def test_hostile_lines_and_labels_are_data(loki: Loki) -> None:
     texts = ['"} or {app="', "`|~ .*`", "\x00\x1b[31m", "", "ü" * 2000, "{{ __timestamp__ }}", "a\nb"]
     loki.push([[at(n), text] for n, text in enumerate(texts)], pod='a"} | b=~"\\`')
     source = loki.source()
-    assert (await read(source))["body"].to_list() == texts
+    assert (await read(source))["body"].to_list() == [text.replace("\x1b[31m", "") for text in texts]
     await source.close()
 
 

@@ -1,0 +1,54 @@
+"""Say where the newest documents of a source keep time, level, service and message, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporter.model import Check, RecordSourceSettings
+from exporter.reading.choice import chosen
+from exporter.reading.levels import level_in
+from exporter.reading.told import TEXT, Told
+from integrations._documents import Decoder
+
+NEWEST = 200
+"""Documents that are looked at."""
+
+FEW = 0.5
+"""Share of documents with a column, below which is said what would find it."""
+
+
+def coverage(settings: RecordSourceSettings, documents: Sequence[Mapping[str, Any]], zone: str = "UTC") -> list[Check]:
+    """What is told of the fields of some documents; nothing where there are none."""
+    if not documents:
+        return []
+    told = Told()
+    page = Decoder(settings, zone, told=told).page(documents, [str(number) for number in range(len(documents))])
+    silent = page.filter(page["severity"] == 0)["body"]
+    told.note("severity", TEXT, sum(level_in(body) > 0 for body in silent))
+    checks = [Check("fields", True, f"of the newest {len(documents)} documents: {said(told)}")]
+    shares = told.shares()
+    for column, places in chosen(documents, settings.columns()).items():
+        if shares[column]["missing"] > FEW:
+            places_there = f"`fields: {{{column}: {places[0]}}}`"
+            detail = f"{column} is missing in {shares[column]['missing']:.0%}; {places_there} would find it"
+            checks.append(Check("fields", True, detail))
+    return checks
+
+
+def said(told: Told) -> str:
+    """Where columns come from, in one line.
+
+    >>> told = Told(records=4)
+    >>> told.note("severity", "level", 3)
+    >>> said(told)
+    'severity from level (75%); without timestamp, service, body, trace, host'
+    """
+    there, missing = [], []
+    for column, shares in told.shares().items():
+        places = [f"{place} ({share:.0%})" for place, share in shares.items() if place != "missing"]
+        if places:
+            there.append(f"{column} from {', '.join(places[:3])}")
+        else:
+            missing.append(column)
+    return "; ".join([*there, *([f"without {', '.join(missing)}"] if missing else [])])
