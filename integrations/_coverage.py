@@ -9,6 +9,7 @@ from exporter.model import Check, RecordSourceSettings
 from exporter.reading.choice import chosen
 from exporter.reading.levels import level_in
 from exporter.reading.told import TEXT, Told
+from exporter.wording.text import percent
 from integrations._documents import Decoder
 
 NEWEST = 200
@@ -31,7 +32,7 @@ def coverage(settings: RecordSourceSettings, documents: Sequence[Mapping[str, An
     for column, places in chosen(documents, settings.columns()).items():
         if shares[column]["missing"] > FEW:
             places_there = f"`fields: {{{column}: {places[0]}}}`"
-            detail = f"{column} is missing in {shares[column]['missing']:.0%}; {places_there} would find it"
+            detail = f"{column} is missing in {percent(shares[column]['missing'])}; {places_there} would find it"
             checks.append(Check("fields", True, detail))
     return checks
 
@@ -46,7 +47,7 @@ def said(told: Told) -> str:
     """
     there, missing = [], []
     for column, shares in told.shares().items():
-        places = [f"{place} ({share:.0%})" for place, share in shares.items() if place != "missing"]
+        places = [f"{place} ({percent(share)})" for place, share in shares.items() if place != "missing"]
         if places:
             there.append(f"{column} from {', '.join(places[:3])}")
         else:
