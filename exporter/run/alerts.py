@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,8 +17,6 @@ from exporter.run.assembly import Assembly
 from exporter.state.incidents import cluster_of, incident_list, incident_of, incident_row
 from exporter.state.news import news_row
 from exporter.state.triggers import belonging, fired, known_triggers, trigger_row, waiting, waiting_count
-
-log = logging.getLogger(__name__)
 
 MAX_WAITING_ALERTS = 2_000
 """Alerts that may wait for their analysis; more are refused, and Alertmanager sends them again."""
@@ -177,20 +174,19 @@ class Alerts:
             if before and not before.done:
                 continue
             async with self._assembly.lock:
-                row = trigger_row(alert, received_at, done=True)
-                await self._state.write([row])
-                await self._resolve(alert, before.alert.incident if before else "")
+                incident_id = before.alert.incident if before else ""
+                await self._resolve(alert, incident_id, trigger_row(alert, received_at, done=True))
             done += 1
         return done
 
-    async def _resolve(self, alert: AlertTrigger, incident_id: str) -> None:
+    async def _resolve(self, alert: AlertTrigger, incident_id: str, done: Write) -> None:
+        """The end and what follows from it are one commit: else a crash between them would leave it open for ever."""
         incident = await incident_of(self._state, incident_id or _incident_before(alert))
-        if incident is None or incident.status != "firing":
-            return
-        if await belonging(self._state, incident.id):
+        if incident is None or incident.status != "firing" or await belonging(self._state, incident.id, alert):
+            await self._state.write([done])
             return
         told = resolved_by_hand(incident, None, alert.ends_at or self._assembly.clock.now())
-        await tell(self._assembly, told)
+        await tell(self._assembly, told, done)
 
 
 def _groups(firing: Iterable[Firing]) -> list[list[Firing]]:

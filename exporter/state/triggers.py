@@ -63,16 +63,18 @@ async def fired(rows: Rows, alert: AlertTrigger) -> Taken | None:
     return None
 
 
-async def belonging(rows: Rows, incident_id: str) -> int:
-    """How many alerts of an incident that they opened are firing still."""
+async def belonging(rows: Rows, incident_id: str, ended: AlertTrigger) -> int:
+    """How many alerts of an incident that they opened are firing still, when this one has ended."""
     query = """
         SELECT COUNT(*) FROM triggers AS firing
-        WHERE status = 'firing' AND json_valid(body) AND json_extract(body, '$.incident') = ? AND NOT EXISTS (
+        WHERE status = 'firing' AND json_valid(body) AND json_extract(body, '$.incident') = ?
+        AND NOT (starts_at = ? AND fingerprint IN (?, ?)) AND NOT EXISTS (
             SELECT 1 FROM triggers AS ended WHERE starts_at = firing.starts_at AND status = 'resolved' AND done = 1
             AND firing.fingerprint IN (fingerprint, CASE WHEN json_valid(body) THEN json_extract(body, '$.sent_as') END)
         )
     """
-    found = await rows.read(query, (incident_id,))
+    this = (seconds(ended.starts_at), ended.fingerprint, ended.sent_as)
+    found = await rows.read(query, (incident_id, *this))
     return int(found[0][0])
 
 

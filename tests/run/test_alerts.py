@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exporter.model import StateError
 from exporter.model.questions import AlertTrigger
 from exporter.run import alerts as alerting
 from exporter.run import operations
@@ -92,6 +93,28 @@ async def test_what_alerts_opened_together_ends_with_the_last_of_them(tmp_path: 
             await daemon.analyze_waiting()
             (now,) = await incident_list(daemon.assembly.state)
             assert now.status == status
+
+
+async def test_a_crash_while_an_end_is_taken_in_leaves_nothing_open_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(tmp_path) as (daemon, _):
+        await daemon.take([alert("a")])
+        await daemon.analyze_waiting()
+        await daemon.take([alert("a", status="resolved")])
+        write = daemon.assembly.state.write
+
+        async def crash(rows: Any) -> None:
+            await write(rows)
+            raise StateError("killed")
+
+        monkeypatch.setattr(daemon.assembly.state, "write", crash)
+        with pytest.raises(StateError):
+            await daemon.analyze_waiting()
+        monkeypatch.undo()
+        await daemon.analyze_waiting()
+        (found,) = await incident_list(daemon.assembly.state)
+        assert (found.status, found.revision) == ("resolved", 2)
 
 
 async def test_an_end_waits_for_its_beginning(tmp_path: Path) -> None:
