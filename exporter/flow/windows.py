@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from datetime import datetime, timedelta
 from exporter.ingest import reduction, sampling
 from exporter.ingest.reader import read_and_reduce
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Reduced, Source, Telemetry, TimeRange
+from exporter.model import Reduced, Seldom, Source, Telemetry, TimeRange
 from exporter.model.times import Window
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class WindowReader:
         self._telemetry = telemetry
         self._readers = readers
         self._held: dict[Window, Reduced] = {}
-        self._warned: float | None = None
+        self._hourly = Seldom(WARN_EVERY)
 
     async def counts(self, time_range: TimeRange) -> Mapping[datetime, int]:
         """Lines of each window, where it matters before they are read."""
@@ -125,17 +124,14 @@ class WindowReader:
                 samples.append(sample)
                 self._telemetry.count("source_windows_sampled", source=self._source.name)
                 self._telemetry.count("source_lines_left_out", sample.left_out, source=self._source.name)
-                self._warn(counts[start])
+                if self._hourly.is_time():
+                    self._warn(counts[start])
         return samples
 
     def _warn(self, lines: int) -> None:
-        """Once an hour."""
-        now = time.monotonic()
-        if self._warned is None or now - self._warned >= WARN_EVERY.total_seconds():
-            self._warned = now
-            told = "%s: sampled: a window has %s lines, more than `max_lines_per_window` (%s): raise that, which costs "
-            told += "memory, make windows shorter, or read less (`exclude_services`, a query)"
-            log.warning(told, self._source.name, f"{lines:,}", f"{self.limit:,}")
+        told = "%s: sampled: a window has %s lines, more than `max_lines_per_window` (%s): raise that, which costs "
+        told += "memory, make windows shorter, or read less (`exclude_services`, a query)"
+        log.warning(told, self._source.name, f"{lines:,}", f"{self.limit:,}")
 
     async def _parts(self, time_range: TimeRange, samples: Sequence[sampling.Sample]) -> list[Reduced]:
         """The range in pieces, side by side, except of sampled windows, of which their seconds are read."""

@@ -60,6 +60,7 @@ from exporter.model.ports import (
     Telemetry,
 )
 from exporter.model.rows import SqlValue, Write, dumps, from_json, loads, to_json
+from exporter.model.seldom import Seldom
 from exporter.model.settings import (
     ClientSettings,
     EmbedderSettings,
@@ -142,6 +143,7 @@ __all__ = [
     "Reduced",
     "Release",
     "Report",
+    "Seldom",
     "SessionSettings",
     "SetAside",
     "Settings",

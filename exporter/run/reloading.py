@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -53,10 +54,8 @@ class Reloader:
             task.cancel()
 
     async def _try(self) -> None:
-        try:
+        with contextlib.suppress(ExporterError):
             await self.reload()
-        except ExporterError as error:
-            log.error("the configuration was not read again, all goes on as before: %s", error)
 
     async def reload(self) -> None:
         """Raises ConfigError where anything is wrong in it: then all goes on as before."""
@@ -66,7 +65,8 @@ class Reloader:
             try:
                 config = await asyncio.to_thread(read_again, self._load, self._daemon.assembly.config)
                 await self._go_on_with(await assemble_again(self._daemon.assembly, config))
-            except ExporterError:
+            except ExporterError as error:
+                log.error("the configuration was not read again, all goes on as before: %s", error)
                 self._measure(False)
                 raise
             self._measure(True)

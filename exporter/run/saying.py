@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from exporter.config import Config
 from exporter.flow.source import SourcePipeline
+from exporter.model import SinkSettings, SourceSettings
 from exporter.run.assembly import Assembly
 from exporter.state.checkpoints import Checkpoint, learnt_from
 from exporter.state.incidents import firing_count
@@ -41,8 +43,8 @@ async def ready(assembly: Assembly, pipeline: SourcePipeline, checkpoint: Checkp
     )
 
 
-def _named(kind: str, items: tuple[object, ...]) -> str:
-    names = [f"{getattr(item, 'name', '?')} ({getattr(item, 'type', '?')})" for item in items]
+def _named(kind: str, items: Sequence[SourceSettings | SinkSettings]) -> str:
+    names = [f"{item.name} ({item.type})" for item in items]
     return listed(names) if names else f"no {kind}"
 
 

@@ -7,8 +7,8 @@ import contextlib
 import errno
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from exporter.model import (
     ExporterError,
     IncidentStatus,
     NoTelemetry,
+    Seldom,
     StateError,
     SystemClock,
     Telemetry,
@@ -78,8 +79,8 @@ ALL_HEADERS = {**SECURITY_HEADERS, "Server": OWN_NAME}
 ANY_NAME = ("/metrics", "/-/", "/webhooks/")
 """What machines ask, by whatever name they know us; nothing there is a secret that a browser could be made to read."""
 
-SAY_EVERY = 60.0
-"""Seconds between two entries in the log of the same, where somebody outside can bring it about."""
+SAY_EVERY = timedelta(minutes=1)
+"""Between two entries in the log of the same, where somebody outside can bring it about."""
 
 
 def create_app(
@@ -229,7 +230,6 @@ class _Site:
         except StateError:
             raise
         except ExporterError as error:
-            log.error("the configuration was not read again, all goes on as before: %s", error)
             raise web.HTTPBadRequest(text=f"Nothing has changed: {error}") from None
         return _json({"reloaded": True})
 
@@ -280,7 +280,7 @@ class _Door:
         self._telemetry = telemetry
         self._own_token = own_token
         self._wrong_tokens = WrongTokens()
-        self._said: dict[str, float] = {}
+        self._minutely = Seldom(SAY_EVERY)
 
     @property
     def errors(self) -> Middleware:
@@ -299,7 +299,9 @@ class _Door:
                 log.error("answering %s %s: %s", request.method, request.rel_url.path, error)
                 return _error(request, 503, "The state file cannot be used now; try again.", {"Retry-After": "30"})
             except ConfigError as error:
-                self._say(str(error))
+                # Whoever asks can make us say it.
+                if self._minutely.is_time(str(error)):
+                    log.error("%s", error)
                 text = "Who may do this cannot be told now; the log of the exporter says why."
                 return _error(request, 503, text, {"Retry-After": "30"})
             except Exception:
@@ -319,13 +321,6 @@ class _Door:
         plain = not error.text or error.text == f"{error.status}: {error.reason}"
         text = _PLAIN.get(error.status, error.reason) if plain else error.text
         return _error(request, error.status, text or error.reason, headers)
-
-    def _say(self, text: str) -> None:
-        """Once a minute: whoever asks can make us say it."""
-        now = time.monotonic()
-        if now - self._said.get(text, -SAY_EVERY) >= SAY_EVERY:
-            self._said = {text: now}
-            log.error("%s", text)
 
     @property
     def names(self) -> Middleware:

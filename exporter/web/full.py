@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from datetime import timedelta
 from typing import Any
 
-from exporter.model import NO_MORE_FILES, is_at_limit
+from exporter.model import NO_MORE_FILES, Seldom, is_at_limit
 
 log = logging.getLogger(__name__)
 
-SAYS_EVERY = 60.0
-"""Seconds."""
+SAYS_EVERY = timedelta(minutes=1)
 
 
 class Full:
     """Handles what the event loop cannot: connections that it may not accept, all else as it does itself."""
 
     def __init__(self) -> None:
-        self._said: float | None = None
+        self._minutely = Seldom(SAYS_EVERY)
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not is_at_limit(context.get("exception") or Exception()):
             loop.default_exception_handler(context)
-            return
-        now = time.monotonic()
-        if self._said is None or now - self._said >= SAYS_EVERY:
-            self._said = now
+        elif self._minutely.is_time():
             log.error("nobody can be let in: %s", NO_MORE_FILES)
