@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -14,6 +15,9 @@ INTERRUPTED = 130
 
 ENDS_WITHIN = 0.7
 """Seconds after an interruption in which a command may clean up; threads at work would go on for longer."""
+
+UNMET_AFTER = 0.05
+"""Seconds after which a signal that the main thread has not met is sent to it again."""
 
 _seen: list[int] = []
 
@@ -36,23 +40,55 @@ def asked() -> bool:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Within it SIGINT ends the process within a second, whatever it does; where others see to signals, they do."""
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     timer = threading.Timer(ENDS_WITHIN, os._exit, (INTERRUPTED,))
     timer.daemon = True
+    met = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        met.set()
         with suppress(RuntimeError):
             timer.start()
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
+    def is_unmet() -> bool:
+        return not met.wait(UNMET_AFTER) and signal.getsignal(signal.SIGINT) is interrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        with _woken(is_unmet):
+            yield
     finally:
         timer.cancel()
         if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def _woken(is_unmet: Callable[[], bool]) -> Iterator[None]:
+    """A signal that comes while this thread is about to wait, or that another thread is given, does not wake it: it is
+    sent here again until it is met."""
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    main = threading.get_ident()
+
+    def wake() -> None:
+        while came := reading.recv(1):
+            if came[0] == signal.SIGINT and is_unmet():
+                signal.pthread_kill(main, signal.SIGINT)
+
+    waker = threading.Thread(target=wake, name="interruptions", daemon=True)
+    waker.start()
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        # An event loop may have taken it over.
+        found = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(before if found == writing.fileno() else found)
+        writing.close()
+        waker.join()
+        reading.close()

@@ -20,6 +20,7 @@ from exporter.config import parse
 from exporter.model import ConfigError, Context, TimeRange
 from integrations.file import FileSettings
 from tests import samples
+from tests.servers.process import PATIENCE
 
 CODE = "import sys; from exporter.cli.main import main; sys.exit(main())"
 GOOD = b"2026-03-14T09:26:00Z INFO all is well\n"
@@ -163,6 +164,31 @@ def test_an_interruption_ends_a_command_with_its_code(command: list[str], tmp_pa
         process.stdin.write(b"2026-03-14T09:26:00Z INFO a 12 b 13 c\n" * 3_000)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+
+
+def test_an_interruption_that_another_thread_is_given_ends_a_command_all_the_same() -> None:
+    """As one that comes in the moment in which the main thread begins to wait: nothing else wakes it."""
+    code = f"""
+import signal, threading
+from pathlib import Path
+from integrations.file import once
+
+def to_this_thread(self, buffer, read=once._Typed.readinto):
+    once._Typed.readinto = read
+    while "S" not in Path("/proc/self/stat").read_text().rpartition(")")[2].split()[0]:
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    return read(self, buffer)
+
+once._Typed.readinto = to_this_thread
+{CODE}"""
+    reading, writing = os.pipe()
+    process = subprocess.Popen((sys.executable, "-c", code, "analyze", "-"), stdin=reading, stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=PATIENCE)
+    os.close(reading)
+    os.close(writing)
     assert process.returncode == 130
     assert b"Traceback" not in said
 
