@@ -285,18 +285,15 @@ def kills(data: Path) -> Iterator[Figure]:
 def hostile(data: Path) -> Iterator[Figure]:
     """Functions that meet foreign text, with hostile ones of up to 256,000 characters: how their time grows."""
     from tests.hostile.memory import INPUTS
-    from tests.hostile.search import worst
+    from tests.hostile.search import table
     from tests.hostile.slope import MOST
-    from tests.hostile.table import TABLE
 
     for name, (measure, most) in INPUTS.items():
         with tempfile.TemporaryDirectory() as folder:
             yield figure(f"MB at most, {name}", measure(Path(folder), 1_000).megabytes, most, at_most=True, form=".0f")
-    seed = 2
-    for row in TABLE:
-        found = worst(row, seconds=10, seed=seed)
+    for row, found in table(seconds=10, seed=2):
         slowest = max(found, key=lambda one: one.per_character)
-        name = f"hostile: {row.name}: slope over {len(found)} texts"
+        name = f"hostile: {row}: slope over {len(found)} texts"
         yield figure(name, found[0].slope, MOST, at_most=True, form=".2f")
         yield Figure("  dearest, microseconds a character", f"{slowest.per_character * 1e6:.2f}")
         for one in found[:3]:
