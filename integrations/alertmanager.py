@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from exporter.model import (
+    OWN_NAME,
     Check,
     Context,
     Duration,
@@ -60,6 +61,8 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
     """How often firing alerts are repeated; well below Alertmanager's resolve_timeout."""
     verify: bool = True
     """Ask whether the alert is listed: Alertmanager answers 200 even to alerts that its limits drop."""
+    silence_on_ack: bool = False
+    """Whether an incident that somebody acknowledges is silenced there, too, until it ends."""
     samples: Annotated[int, Unit("lines")] = Field(default=0, ge=0, le=5)
     """Redacted log lines to put into the description."""
     timeout: Duration = timedelta(seconds=10)
@@ -111,6 +114,8 @@ class Told:
     left: Mapping[str, datetime] | None = None
     checked: datetime | None = None
     seen: str = ""
+    silenced: bool = False
+    """Whether we set a silence, which is to be taken back at the end."""
 
 
 def tell(notification: Notification, before: Told | None) -> Told:
@@ -129,7 +134,8 @@ def tell(notification: Notification, before: Told | None) -> Told:
     left = {key: first.get(key, now) for key in keys}
     if incident.status == "resolved":
         resolved = (before.resolved if before else None) or min(incident.last_seen, now)
-        return Told(before.starts if before else now, resolved, retired, left, before.checked if before else None)
+        known = before or Told(now)
+        return Told(known.starts, resolved, retired, left, known.checked, silenced=known.silenced)
     if before is None or before.resolved is not None:
         # Alertmanager keeps the earlier start of alerts that overlap: a reopened incident is a new alert.
         return Told(now, None, retired, left)
@@ -187,6 +193,7 @@ def texts(notification: Notification, samples: int = 0) -> dict[str, str]:
         "incident_url": link(notification.url) or "",
         "revision": str(incident.revision),
         "starts_at": str(to_json(incident.starts_at)),
+        "people": shorten(" ".join(f"{line}." for line in words.people(incident)), 400),
     }
     return {name: text for name, text in said.items() if text}
 
@@ -194,6 +201,7 @@ def texts(notification: Notification, samples: int = 0) -> dict[str, str]:
 def description(incident: Incident, report: Report, samples: int) -> str:
     """What a person needs on a phone: cause, reasons in numbers, what helped before, first steps."""
     lines = [words.headline(incident, report, MAX_SUMMARY)]
+    lines += words.people(incident)
     if incident.suspects:
         lines += ["", f"{words.LIKELY_CAUSE}:", *(f"- {line}" for line in words.suspects(incident))]
     if incident.contributions:
@@ -218,6 +226,23 @@ def _retired(incident: Incident) -> list[tuple[dict[str, str], datetime | None]]
 
 def _key(labels: Mapping[str, str]) -> str:
     return f"{stable_key(repr(sorted(labels.items()))):016x}"
+
+
+SILENCED_FOR = timedelta(days=30)
+"""How long a silence holds whose incident nobody ends: we may be gone by then."""
+
+
+def silence(notification: Notification) -> dict[str, Any]:
+    """The silence of one incident, by who acknowledged it."""
+    incident, taken = notification.incident, notification.incident.acknowledged
+    by = brief(taken.by, MAX_LABEL) if taken else OWN_NAME
+    return {
+        "matchers": [{"name": "incident_id", "value": incident.id, "isRegex": False, "isEqual": True}],
+        "startsAt": rfc3339(notification.now),
+        "endsAt": rfc3339(notification.now + SILENCED_FOR),
+        "createdBy": by,
+        "comment": f"{OWN_NAME}: " + brief("; ".join(words.people(incident)), 400),
+    }
 
 
 # --- Delivery -----------------------------------------------------------------------------------------
@@ -246,7 +271,34 @@ class AlertmanagerSink:
         await self._post(posts)
         if self._settings.verify and notification.incident.status == "firing":
             told = await self._verified(notification, told, posts[-1]["labels"])
-        return write_receipt(told)
+        return write_receipt(replace(told, silenced=await self._silenced(notification, told)))
+
+    async def _silenced(self, notification: Notification, told: Told) -> bool:
+        """Whether there is a silence of ours, which is set when somebody acknowledges and ends with the incident."""
+        incident = notification.incident
+        wanted = self._settings.silence_on_ack and incident.status == "firing" and incident.acknowledged is not None
+        if wanted == told.silenced:
+            return wanted
+        # One instance tells the others of it: it may be there already.
+        ours = await self._silences(incident.id)
+        if wanted and not ours:
+            await self._client.request("POST", self._api("silences"), json=silence(notification), headers=self._headers)
+        for identity in () if wanted else ours:
+            await self._client.request("DELETE", self._api(f"silence/{identity}"), headers=self._headers)
+        return wanted
+
+    async def _silences(self, incident_id: str) -> list[str]:
+        """Ids of the silences of an incident that hold and that we have set."""
+        params = [("filter", f"incident_id={_quoted(incident_id)}")]
+        answer = await self._client.request("GET", self._api("silences"), params=params, headers=self._headers)
+        try:
+            found = [(str(one["id"]), one["status"]["state"], one["comment"]) for one in answer.json()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TransientError(f"{self._place} does not say which silences there are") from error
+        return [identity for identity, state, comment in found if state != "expired" and comment.startswith(OWN_NAME)]
+
+    def _api(self, path: str) -> str:
+        return join(self._url, f"api/v2/{path}")
 
     async def _post(self, posts: Sequence[dict[str, Any]]) -> None:
         try:
@@ -265,8 +317,7 @@ class AlertmanagerSink:
         await self._send(posts[-1:])
 
     async def _send(self, posts: Sequence[dict[str, Any]]) -> None:
-        url = join(self._url, "api/v2/alerts")
-        await self._client.request("POST", url, json=list(posts), headers=self._headers)
+        await self._client.request("POST", self._api("alerts"), json=list(posts), headers=self._headers)
 
     async def _verified(self, notification: Notification, told: Told, labels: Mapping[str, str]) -> Told:
         """Asks once after each new label set, and now and then, whether the alert is listed."""
@@ -286,8 +337,7 @@ class AlertmanagerSink:
         """None when it could not be asked: it limits concurrent questions, and posting went well."""
         filters = [("filter", f"{name}={_quoted(value)}") for name, value in labels.items()]
         try:
-            place = join(self._url, "api/v2/alerts")
-            answer = await self._client.request("GET", place, params=filters, headers=self._headers)
+            answer = await self._client.request("GET", self._api("alerts"), params=filters, headers=self._headers)
             found = answer.json()
             return any(alert.get("labels") == dict(labels) for alert in found)
         except (TransientError, PermanentError, ValueError, AttributeError, TypeError):

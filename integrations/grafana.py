@@ -92,9 +92,10 @@ def annotation(notification: Notification, extra: Sequence[str] = ()) -> dict[st
 
 
 def tags(incident: Incident, extra: Sequence[str] = ()) -> list[str]:
-    """At most five; each at most 60 characters with at most one colon, for Grafana drops what follows a second."""
+    """At most six; each at most 60 characters with at most one colon, for Grafana drops what follows a second."""
     own = [MARKER, identity(incident.id), _tag("service", words.cause(incident)), _tag("severity", incident.severity)]
-    return list(dict.fromkeys([*own, *(_tag(*tag.partition(":")[::2]) for tag in extra[:1])]))
+    said = [mark] if (mark := words.mark(incident)) else []
+    return list(dict.fromkeys([*own, *said, *(_tag(*tag.partition(":")[::2]) for tag in extra[:1])]))
 
 
 def identity(incident_id: str) -> str:
@@ -117,6 +118,7 @@ def text(notification: Notification) -> str:
         foot.append(f'<a href="{html.escape(url)}" target="_blank" rel="noopener">Open incident</a>')
     title = f"<b>{words.state(incident)}: {_escaped(words.headline(incident, report), 400)}</b>"
     body = [
+        *(_escaped(line, 260) for line in words.people(incident)),
         *(f"Cause: {_escaped(line, 240)}" for line in words.suspects(incident, 1)),
         *(_escaped(words.reason(item), 260) for item in incident.contributions[:3]),
         *(f"{words.SEEN_BEFORE}: {_escaped(words.similar(past), 320)}" for past in report.similar[:1]),

@@ -137,6 +137,7 @@ def event(notification: Notification) -> Event:
         "log_anomaly.incident.sources": _list(incident.sources),
         "log_anomaly.incident.reasons": tuple(words.reason(c, MAX_ITEM) for c in incident.contributions[:MAX_ITEMS]),
         "log_anomaly.incident.evidence": tuple(brief(e.id, 40) for e in incident.evidence[:MAX_ITEMS]),
+        "log_anomaly.incident.people": tuple(brief(line, MAX_ITEM) for line in words.people(incident)),
         "log_anomaly.service.name": brief(words.cause(incident), MAX_ITEM),
         "log_anomaly.report.writer": brief(report.writer, MAX_ITEM),
         "log_anomaly.report.summary": shorten(

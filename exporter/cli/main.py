@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from exporter.cli import early
+from exporter.cli import early, people
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    everyday = (_run, _analyze, _backtest, _check, _configuration, _incidents, _state, _templates)
+    everyday = (_run, _analyze, _backtest, _check, _configuration, _incidents, _rules, _state, _templates)
     for add in (*everyday, _redact, _simulate, _demo):
         add(commands)
     return parser
@@ -428,9 +428,9 @@ def _incidents(commands: Any) -> None:
     parser = _add(
         commands,
         "incidents",
-        "list, show and resolve incidents",
-        "Incidents of the state file that the configuration names. `resolve` also works while the daemon runs: it\n"
-        "then asks the daemon, with the token of `web.token` or `web.token_file`.",
+        "list, show, accept, reject, acknowledge and resolve incidents",
+        "Incidents of the state file that the configuration names. What changes one also works while the daemon runs:\n"
+        "it then asks the daemon, as the user who may read the state file.",
         lambda options: _helpless(parser),
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
@@ -446,6 +446,8 @@ def _incidents(commands: Any) -> None:
         _incidents_resolve,
     )
     resolve.add_argument("--fix", metavar="TEXT", help="what fixed it")
+    people.by_whom(resolve)
+    people.add_acts(verbs, _add)
     explain = _add(
         verbs,
         "explain",
@@ -495,9 +497,24 @@ def _incidents_show(options: argparse.Namespace) -> int:
 
 
 def _incidents_resolve(options: argparse.Namespace) -> int:
+    from exporter.cli.asking import who
     from exporter.cli.incidents import resolve_incident
 
-    return asyncio.run(resolve_incident(_load(options), options.id, options.fix))
+    return asyncio.run(resolve_incident(_load(options), options.id, options.fix, who(options)))
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def _rules(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "rules",
+        "say what is not news, and take it back",
+        "Rules of people: what they match is muted, expected, or less severe. Those of exporter.yml are shown, too.",
+        lambda options: _helpless(parser),
+    )
+    people.add_rules(parser, _add)
 
 
 # --- state ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, SerializeAsAny, Wi
 from exporter.config.tables import MEMORIES, resolve
 from exporter.detection import DetectionSettings
 from exporter.flow.settings import WarmupSettings
+from exporter.incidents.rule_settings import MAX_RULES, RuleSettings
 from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
@@ -91,6 +92,9 @@ class Config(Settings):
     one digest and pages nobody."""
     incidents: IncidentSettings = IncidentSettings()
     """How anomalies become incidents."""
+    rules: Annotated[tuple[RuleSettings, ...], Field(max_length=MAX_RULES)] = ()
+    """What is not news, and what then happens. They hold from when they are first read, and can be changed here only;
+    people make others with `rules add`."""
     mining: MiningSettings = MiningSettings()
     """How lines become templates."""
     detection: DetectionSettings = DetectionSettings()
@@ -101,6 +105,14 @@ class Config(Settings):
     """Where pages, metrics and webhooks are served, and who may do what."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """Where our own metrics and traces are pushed."""
+
+    @field_validator("rules")
+    @classmethod
+    def _names_of_rules(cls, value: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
+        names = [rule.name for rule in value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is the name of two rules")
+        return value
 
     @field_validator("state")
     @classmethod

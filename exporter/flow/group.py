@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,8 +12,11 @@ from itertools import pairwise
 from exporter.incidents.ahead import taken_back
 from exporter.incidents.alerts import carried_on
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
+from exporter.incidents.rule_settings import RuleSettings
+from exporter.incidents.rules import Hidden, Rules
+from exporter.incidents.ruling import Ruling
 from exporter.incidents.settings import IncidentSettings
-from exporter.incidents.standing import Standing, names, renamed, standing
+from exporter.incidents.standing import Standing, names, recorded, renamed
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Told, advance
 from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
@@ -36,6 +39,7 @@ from exporter.state.incidents import (
 )
 from exporter.state.news import news_row
 from exporter.state.outages import last_outage, outage_row
+from exporter.state.people import HiddenRow, hidden_rows, rule_row, rules_of, rules_since
 from exporter.state.regroup import (
     Before,
     grouping_before,
@@ -47,11 +51,16 @@ from exporter.state.regroup import (
     without_grouping_steps_from,
 )
 from exporter.state.windows import anomalies_of_warmup, anomalies_reached, services_known
+from exporter.wording.text import brief
 
 log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
+
+MAX_SAID = 200
+"""Characters that say what a rule has hidden."""
 
 COLD_SHARE = 1 / 3
 """Share of warm-up in which so much is new that its anomalies say nothing about the days to come."""
@@ -69,6 +78,9 @@ class Step:
     after: Mapping[str, Cluster]
     told: tuple[Told, ...]
     missed: tuple[NearMiss, ...]
+    hidden: tuple[Hidden, ...] = ()
+    """What rules of people took out of what became known."""
+    services: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,10 @@ class Grouper:
         localise: Localise | None = None,
         lock: asyncio.Lock | None = None,
         telemetry: Telemetry | None = None,
+        rules: Sequence[RuleSettings] = (),
     ) -> None:
         self._state = state
+        self._configured: Sequence[RuleSettings] | None = rules
         self._settings = settings
         self._windows = windows
         self._settling = settling
@@ -132,28 +146,33 @@ class Grouper:
             since = await grouped_through(self._state)
             if since is not None and horizon <= since:
                 return []
+            rules = await self._rules(since)
             stored = {cluster.id: cluster for cluster in await clusters_of(self._state, Cluster)}
             begun, unreal = taken_back(stored.values(), horizon)
-            said = Standing()
-            again = await self._again(begun, since, said)
+            ruling = Ruling(rules)
+            said = Standing(ruled=ruling)
+            again = await self._again(begun, since, said, ruling)
             clusters, steps = (again.step.after if again else begun), []
-            for start, until in pairwise([since, *self._stops(since, horizon)]):
-                steps.append(await self._step(clusters, start, until or horizon))
+            await self._know(said, (item.incident.id for item in unreal))
+            told = [*map(said.tell, unreal), *(again.told if again else ())]
+            for start, until in pairwise([since, *self._stops(since, horizon, rules)]):
+                steps.append(await self._step(clusters, start, until or horizon, rules))
+                told += await self._say(steps[-1], until or horizon, said, ruling)
                 clusters = steps[-1].after
-            await self._know(said, {*changed(stored, clusters), *(i.incident.id for s in steps for i in s.told)})
-            told = [
-                *map(said.tell, unreal),
-                *(again.told if again else ()),
-                *(said.tell(item) for step in steps for item in step.told),
-            ]
+            await self._know(said, changed(stored, clusters))
+            taken = ([again.step] if again else []) + steps
             rows = [
-                *cluster_rows(stored, clusters, said.last),
+                *cluster_rows(stored, clusters, said.last, {item.incident.id for item in told}),
                 *(news_row(item.incident, item.change, item.at) for item in told),
+                *hidden_rows(_hidden(one) for step in taken for one in step.hidden),
+                *hidden_rows(one for item in told for one in _kept_from(said.last[item.incident.id], item.at)),
                 await without_grouping_steps(self._state, horizon - self._longest),
                 *(await again_rows(self._state, again) if again else ()),
-                *(row for step in ([again.step] if again else []) + steps for row in step_rows(step)),
+                *(row for step in taken for row in step_rows(step)),
             ]
             await self._state.write([*rows, grouped_row(horizon)])
+        for one in (hidden for step in steps for hidden in step.hidden):
+            self._telemetry.count("rules_hidden", rule=one.rule)
         for near in (miss for step in steps for miss in step.missed):
             self._telemetry.count("incidents_suppressed", reason=near.reason)
         for item in told:
@@ -166,14 +185,39 @@ class Grouper:
         """After so long the windows of all sources are settled."""
         return max(self._settling.values(), default=timedelta(0))
 
-    def _stops(self, since: datetime | None, horizon: datetime) -> list[datetime]:
-        """Up to where windows are settled first: so what may be grouped again is no more than what may change."""
-        settled = horizon - self._longest
-        return [settled, horizon] if (since is None or since < settled) and settled < horizon else [horizon]
+    async def _rules(self, since: datetime | None) -> Rules:
+        """The rules of people that hold from where it may be grouped again; first those that are configured now."""
+        if self._configured is not None:
+            await self._state.write(await configured_rows(self._state, self._configured, since))
+            self._configured = None
+        return Rules(await rules_since(self._state, since - self._longest - HOUR if since else None))
 
-    async def _step(self, clusters: Mapping[str, Cluster], since: datetime | None, until: datetime) -> Step:
-        """Take in what became known between two moments."""
-        anomalies = await anomalies_reached(self._state, since, until)
+    def _stops(self, since: datetime | None, horizon: datetime, rules: Rules) -> list[datetime]:
+        """Up to where windows are settled first: so what may be grouped again is no more than what may change. And
+        where rules begin or end, whatever is grouped together."""
+        settled = horizon - self._longest
+        first = [settled] if (since is None or since < settled) and settled < horizon else []
+        return sorted({*first, horizon, *(rules.borders(since, horizon) if since else ())})
+
+    async def _say(self, step: Step, until: datetime, said: Standing, ruling: Ruling) -> list[Told]:
+        """What a step has to tell, and what rules that begin or end at its end make of what is open then."""
+        ruling.took(step.hidden)
+        open_then = [one for one in step.after.values() if one.incident and one.status == "firing"]
+        looks = [
+            Told(one.incident, "updated", until, shares=one.shares(step.services))
+            for one in open_then
+            if one.incident and ruling.changes_at(until)
+        ]
+        await self._know(said, (item.incident.id for item in (*step.told, *looks)))
+        told = [said.tell(item) for item in step.told]
+        return [*told, *(news for item in looks if (news := said.look(item)))]
+
+    async def _step(
+        self, clusters: Mapping[str, Cluster], since: datetime | None, until: datetime, rules: Rules
+    ) -> Step:
+        """Take in what became known between two moments, but for what people have said is expected."""
+        known = await anomalies_reached(self._state, since, until)
+        anomalies, hidden = rules.expected(known)
         first = min([until, *(c.starts_at for c in clusters.values()), *(a.window for a in anomalies)])
         found = await calibration(self._state)
         missed: list[NearMiss] = []
@@ -191,9 +235,12 @@ class Grouper:
             await self._pasts(),
             missed.append,
         )
-        return Step(since, clusters, alive, tuple(told), tuple(missed))
+        services = found.services if found else 1
+        return Step(since, clusters, alive, tuple(told), tuple(missed), tuple(hidden), services)
 
-    async def _again(self, stored: Mapping[str, Cluster], since: datetime | None, said: Standing) -> Again | None:
+    async def _again(
+        self, stored: Mapping[str, Cluster], since: datetime | None, said: Standing, ruling: Ruling
+    ) -> Again | None:
         """Group again what windows that were read again have changed, up to where it was grouped and told before.
 
         What it now says is told as changes of what was told then; what was not told then is told as it comes.
@@ -204,7 +251,8 @@ class Grouper:
         before = await grouping_before(self._state, reached)
         read = {key: self._cluster(key, body) for key, body in before.clusters.items()}
         start = {key: one for key, one in {**stored, **read}.items() if one is not None}
-        step = await self._step(start, before.since, since)
+        step = await self._step(start, before.since, since, ruling.rules)
+        ruling.took(step.hidden)
         now = {item.incident.id: item.incident for item in step.told}
         now |= {key: one.incident for key, one in step.after.items() if one.incident}
         await self._know(said, {*stored, *read, *now})
@@ -314,14 +362,47 @@ async def again_rows(state: State, again: Again) -> list[Write]:
     return [regrouped_row(), steps, without_near_misses(again.before.missed)]
 
 
+async def configured_rows(state: State, rules: Iterable[RuleSettings], since: datetime | None) -> list[Write]:
+    """Rules of the configuration hold from where it was grouped when they were read first, and end likewise."""
+    wanted = {rule.name: rule.rule(since, origin="configuration") for rule in rules}
+    known = {rule.name: rule for rule in await rules_of(state) if rule.origin == "configuration"}
+    same = {name for name, rule in known.items() if name in wanted and replace(wanted[name], since=rule.since) == rule}
+    gone = [replace(rule, removed_at=since or EPOCH) for name, rule in known.items() if name not in same]
+    return [*map(rule_row, gone), *(rule_row(rule) for name, rule in wanted.items() if name not in same)]
+
+
+def _hidden(found: Hidden) -> HiddenRow:
+    """An anomaly that a rule took out: its first reason says what it was."""
+    one = found.anomaly
+    said = brief(one.contributions[0].text if one.contributions else one.kind, MAX_SAID)
+    return HiddenRow(found.rule, one.id, one.window, one.service, said)
+
+
+def _kept_from(incident: Incident, at: datetime) -> list[HiddenRow]:
+    """A revision that rules keep from being delivered."""
+    return [
+        HiddenRow(name, f"{incident.id}:{incident.revision}", at, incident.service, f"incident {incident.id}")
+        for name in incident.ruled_by
+        if incident.withheld == "muted"
+    ]
+
+
 def cluster_rows(
-    before: Mapping[str, Cluster], after: Mapping[str, Cluster], told: Mapping[str, Incident]
+    before: Mapping[str, Cluster],
+    after: Mapping[str, Cluster],
+    told: Mapping[str, Incident],
+    news: Collection[str] = (),
 ) -> list[Write]:
-    """Rows of the clusters that changed; one that became no incident leaves no trace, an incident stays.
+    """Rows of the clusters that changed, or of which there is news; one that became no incident leaves no trace, an
+    incident stays.
 
     What began and ended, or only ended, in one step is in `after` no more: its last revision is what was told last.
     """
-    writes = [_cluster_row(cluster, told.get(key)) for key, cluster in after.items() if before.get(key) != cluster]
+    writes = [
+        _cluster_row(cluster, told.get(key))
+        for key, cluster in after.items()
+        if before.get(key) != cluster or key in news
+    ]
     for key in sorted((before.keys() | told.keys()) - after.keys()):
         incident = told.get(key) or (before[key].incident if key in before else None)
         writes.append(incident_row(incident, incident.last_seen) if incident else without_cluster(key))
@@ -329,7 +410,7 @@ def cluster_rows(
 
 
 def _cluster_row(cluster: Cluster, told: Incident | None) -> Write:
-    incident = standing(cluster.incident, told, cluster.last_seen) if cluster.incident else told
+    incident = recorded(cluster.incident, told, cluster.last_seen) if cluster.incident else told
     if incident:
         return incident_row(incident, cluster.last_seen, cluster)
     return pending_row(cluster.id, cluster.members[0].service, cluster.starts_at, cluster.last_seen, cluster)

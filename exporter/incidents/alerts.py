@@ -12,7 +12,7 @@ from exporter.incidents.clusters import Cluster, bounded, join
 from exporter.incidents.members import Member
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Incident, Severity, TimelineEntry
+from exporter.model import Anomaly, Closing, Incident, Severity, TimelineEntry
 
 _ALERT = re.compile("alert .* fired", re.DOTALL)
 
@@ -60,20 +60,42 @@ def _entries(fired: Sequence[Fired]) -> list[TimelineEntry]:
 
 BY_HAND = "resolved by hand"
 
+_PEOPLE = re.compile("resolved by hand|(?:resolved|accepted|rejected|acknowledged|note) by .*", re.DOTALL)
+
 
 def carried_on(cluster: Cluster, told: Incident) -> Cluster:
     """What people and alerts said of an incident stays when its windows are grouped again."""
-    said = [entry for entry in told.timeline if entry.text == BY_HAND or _ALERT.fullmatch(entry.text)]
+    said = [entry for entry in told.timeline if _PEOPLE.fullmatch(entry.text) or _ALERT.fullmatch(entry.text)]
     for entry in said:
         if entry not in cluster.timeline:
             cluster = replace(cluster, timeline=bounded(cluster.timeline, entry))
     if cluster.incident is None or not said:
         return cluster
     incident = replace(cluster.incident, timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)))
-    if told.status == "resolved" and said[-1].text == BY_HAND:
+    if told.status == "resolved" and (told.closed or said[-1].text == BY_HAND):
         ended = replace(incident, status="resolved", ends_at=told.ends_at)
         return replace(cluster, status="resolved", ends_at=told.ends_at, incident=ended)
     return replace(cluster, incident=incident)
+
+
+def closed(incident: Incident, closing: Closing, fix: str | None, at: datetime) -> Told:
+    """Ended by a person, who says how; so may one be that has ended by itself."""
+    told = resolved_by_hand(incident, fix, at)
+    if not closing.by:
+        return told
+    entry = TimelineEntry(at, _said(f"{closing.verdict} by {closing.by}", closing.reason))
+    said = tuple(one for one in told.incident.timeline if one.text != BY_HAND)
+    return replace(told, incident=replace(told.incident, closed=closing, timeline=bounded(said, entry)))
+
+
+def noted(incident: Incident, what: str, text: str, at: datetime) -> Told:
+    """Somebody says something of an incident: it stands in its story."""
+    timeline = bounded(incident.timeline, TimelineEntry(at, _said(what, text)))
+    return Told(replace(incident, timeline=timeline, revision=incident.revision + 1), "updated", at)
+
+
+def _said(what: str, text: str) -> str:
+    return f"{what}: {text}" if text else what
 
 
 def resolved_by_hand(incident: Incident, fix: str | None, at: datetime) -> Told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,14 +33,37 @@ def standing(incident: Incident, told: Incident | None, at: datetime) -> Inciden
         retired_at=(*told.retired_at, *[at for _ in retired]),
         reopened=told.reopened + (told.status == "resolved" and incident.status == "firing"),
         fix=told.fix,
+        closed=told.closed if incident.status == "resolved" or told.withheld == "muted" else None,
+        acknowledged=told.acknowledged,
+        withheld=told.withheld,
+        ruled_by=told.ruled_by,
+    )
+
+
+Ruled = Callable[[Told, Incident | None], tuple[Told, Incident]]
+"""What people's rules make of news, beside what was told before: the news, and the incident as it is recorded."""
+
+
+def recorded(incident: Incident, told: Incident | None, at: datetime) -> Incident:
+    """An incident with the numbers of now, and as severe as it was told: what makes it severer is news of its own."""
+    now = standing(incident, told, at)
+    if told is None:
+        return now
+    return replace(
+        now,
+        severity=told.severity,
+        labels={**now.labels, "severity": told.severity},
+        retired_labels=told.retired_labels,
+        retired_at=told.retired_at,
     )
 
 
 class Standing:
-    """What was told last of incidents, by id, while more is told."""
+    """What was told last of incidents, by id, while more is told, as rules of people have it."""
 
-    def __init__(self, *told: Incident | None) -> None:
+    def __init__(self, *told: Incident | None, ruled: Ruled = lambda news, _: (news, news.incident)) -> None:
         self.last: dict[str, Incident] = {incident.id: incident for incident in told if incident}
+        self._ruled = ruled
 
     def tell(self, item: Told) -> Told:
         """News that windows make of an incident, as news to who was told of it before."""
@@ -51,8 +74,23 @@ class Standing:
             incident = standing(item.incident, before, item.at)
             change = _change(before, incident) if item.change == "opened" else item.change
             news = replace(item, incident=replace(incident, revision=before.revision + 1), change=change)
-        self.last[item.incident.id] = news.incident
-        return news
+        return self._say(news, before)
+
+    def _say(self, news: Told, before: Incident | None) -> Told:
+        told, self.last[news.incident.id] = self._ruled(news, before)
+        return told
+
+    def look(self, item: Told) -> Told | None:
+        """News where rules that began or ended make another thing of what was told; None: they do not."""
+        before = self.last.get(item.incident.id)
+        if before is None:
+            return None
+        now = replace(standing(item.incident, before, item.at), revision=before.revision + 1)
+        told, recorded = self._ruled(replace(item, incident=now), before)
+        if (recorded.withheld, recorded.severity) == (before.withheld, before.severity):
+            return None
+        self.last[now.id] = recorded
+        return told
 
     def correct(self, incident: Incident | None, identity: str, at: datetime) -> Told | None:
         """News where something else was told than is so, now that windows were read again; None: nothing is left."""
@@ -61,8 +99,7 @@ class Standing:
         if replace(now, updated_at=before.updated_at) == before:
             return None
         now = replace(now, revision=before.revision + 1)
-        self.last[identity] = now
-        return Told(now, _change(before, now), at)
+        return self._say(Told(now, _change(before, now), at), before)
 
 
 def _change(before: Incident, now: Incident) -> Change:

@@ -19,6 +19,7 @@ from exporter.model import (
     Opening,
     Past,
     Release,
+    Share,
     Suspect,
     TimelineEntry,
     TimeRange,
@@ -36,6 +37,8 @@ class Told:
     change: Change
     at: datetime
     strength: float = 0.0
+    shares: tuple[Share, ...] = ()
+    """What its services bring to the strength at that moment."""
 
 
 MAX_SHARES = 20
@@ -226,7 +229,8 @@ class _Tracker:
         incident = incident_of(cluster, before, suspects, at, change, self.labels)
         if before is None or visible(before) != visible(incident):
             incident = replace(incident, revision=(before.revision if before else 0) + 1)
-            self.told.append(Told(incident, change, at, cluster.strength(self.services)))
+            shares = cluster.shares(self.services)
+            self.told.append(Told(incident, change, at, sum(one.strength for one in shares), shares))
         self.clusters[cluster.id] = replace(cluster, incident=incident)
 
     def _with_releases(self, cluster: Cluster) -> Cluster:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NewType
 
 from exporter.model.logs import stable_key
+from exporter.model.people import Acknowledgement, Closing, IncidentSeverity
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,6 @@ class Anomaly:
 
 
 IncidentStatus = Literal["firing", "resolved"]
-
-IncidentSeverity = Literal["info", "warning", "critical"]
 
 
 @dataclass(frozen=True)
@@ -243,6 +242,13 @@ class Incident:
     above it, or a longer `for`, it would not have opened, made of the same windows. Whom a window joins may depend on
     which of several clusters is an incident already."""
     held: timedelta | None = None
+    closed: Closing | None = None
+    """How a person, or a rule, ended it; None where it ended by itself, or goes on."""
+    acknowledged: Acknowledgement | None = None
+    withheld: Literal["", "muted", "acknowledged"] = ""
+    """Why this revision is recorded and shown, and delivered nowhere; empty where it is told."""
+    ruled_by: tuple[str, ...] = ()
+    """The rules that took something out of it, or made less of it."""
 
     @property
     def last_seen(self) -> datetime:

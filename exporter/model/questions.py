@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from exporter.model import Incident, IncidentStatus, Report, SetAside
+from exporter.model import (
+    ExporterError,
+    Incident,
+    IncidentSeverity,
+    IncidentStatus,
+    Report,
+    Rule,
+    SetAside,
+    Verb,
+)
 from exporter.model.times import seconds
 
 
@@ -108,6 +117,69 @@ TakenAlert = Literal["accepted", "duplicate", "overloaded"]
 """What became of an alert: kept, known already, or refused for there is no room; then it must be sent again."""
 
 
+RULES_LAST = timedelta(days=90)
+"""How long a rule of people holds where nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What somebody says, and for how long a rule holds that is made of it: until a moment, or for a while; for ever
+    where both are None. `confirmed` once it is known what that would have hidden."""
+
+    by: str
+    reason: str = ""
+    until: datetime | None = None
+    lasting: timedelta | None = RULES_LAST
+    confirmed: bool = False
+
+    def ends_at(self, since: datetime) -> datetime | None:
+        return self.until or (since + self.lasting if self.lasting is not None else None)
+
+
+@dataclass(frozen=True)
+class HiddenIncident:
+    """An incident that a rule would have hidden."""
+
+    id: str
+    severity: IncidentSeverity
+    starts_at: datetime
+    headline: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rule would have hidden of the incidents since a moment."""
+
+    rule: Rule
+    since: datetime
+    among: int
+    hidden: tuple[HiddenIncident, ...] = ()
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether it would have hidden a critical one, or more than a tenth of all."""
+        return any(one.severity == "critical" for one in self.hidden) or len(self.hidden) > self.among / 10
+
+
+@dataclass(frozen=True)
+class RuleRecord:
+    """A rule, and how many things it has hidden, as far as that is kept."""
+
+    rule: Rule
+    hidden: int = 0
+
+
+class UnconfirmedError(ExporterError):
+    """A rule would hide much: it is made only once somebody has seen what."""
+
+    def __init__(self, preview: Preview) -> None:
+        super().__init__(
+            f"rule {preview.rule.name} would have hidden {len(preview.hidden)} of {preview.among} incidents since "
+            f"{preview.since.date().isoformat()}"
+        )
+        self.preview = preview
+
+
 class Backend(Protocol):
     """The daemon as pages, API and webhooks see it."""
 
@@ -116,8 +188,23 @@ class Backend(Protocol):
 
     async def incident(self, incident_id: str) -> IncidentRecord | None: ...
 
-    async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
-        """Close an incident by hand and remember what fixed it; None when there is no such incident."""
+    async def act(self, incident_id: str, verb: Verb, said: Said) -> IncidentRecord | None:
+        """Do to an incident what somebody says; None when there is no such incident.
+
+        Raises PermanentError where it cannot be done, UnconfirmedError where it would hide much.
+        """
+
+    async def rules(self) -> Sequence[RuleRecord]:
+        """Rules that stand, in order of their making."""
+
+    async def preview(self, settings: Any) -> Preview:
+        """What a rule of these settings would have hidden. Raises PermanentError where they are wrong."""
+
+    async def add_rule(self, settings: Any, said: Said) -> RuleRecord:
+        """Make a rule. Raises as `act`."""
+
+    async def remove_rule(self, name: str, said: Said) -> RuleRecord:
+        """Take a rule back. Raises PermanentError where there is none, or the configuration has it."""
 
     async def reload(self) -> None:
         """Read the configuration again. Raises ConfigError where something is wrong in it, and goes on as before."""

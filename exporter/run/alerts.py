@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.alerts import from_alerts, resolved_by_hand, with_alerts
 from exporter.incidents.clusters import Cluster
+from exporter.incidents.rules import Rules
+from exporter.incidents.ruling import Ruling
 from exporter.incidents.standing import Standing
 from exporter.incidents.tracker import Told
 from exporter.model import Anomaly, Incident, Severity, TimeRange, Write, floor, stable_key
@@ -16,6 +18,7 @@ from exporter.model.questions import AlertTrigger, TakenAlert
 from exporter.run.assembly import Assembly
 from exporter.state.incidents import cluster_of, incident_list, incident_of, incident_row
 from exporter.state.news import news_row
+from exporter.state.people import rules_since
 from exporter.state.triggers import belonging, fired, known_triggers, trigger_row, waiting, waiting_count
 
 MAX_WAITING_ALERTS = 2_000
@@ -53,8 +56,9 @@ class Firing:
 
 
 async def tell(assembly: Assembly, told: Told, *rows: Write) -> None:
-    """Commit a revision that no anomaly made; the cluster, if it is still open, carries it on."""
-    incident = told.incident
+    """Commit a revision that no anomaly made, as rules have it; the cluster, if it is still open, carries it on."""
+    ruling = Ruling(Rules(await rules_since(assembly.state, told.at)))
+    told, incident = ruling(told, await incident_of(assembly.state, told.incident.id))
     cluster = await cluster_of(assembly.state, incident.id, Cluster)
     if cluster:
         cluster = replace(
@@ -65,7 +69,7 @@ async def tell(assembly: Assembly, told: Told, *rows: Write) -> None:
             timeline=incident.timeline,
         )
     row = incident_row(incident, incident.updated_at, cluster)
-    await assembly.state.write([row, news_row(incident, told.change, told.at), *rows])
+    await assembly.state.write([row, news_row(told.incident, told.change, told.at), *rows])
 
 
 class Alerts:

@@ -236,6 +236,7 @@ class _Builder:
                 localiser(base.state, pipelines),
                 base.lock,
                 base.telemetry,
+                config.rules,
             ),
             redactor=redactor,
             links=links,

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
-from exporter.incidents.alerts import resolved_by_hand
 from exporter.model import (
     RULES,
     Incident,
     IncidentStatus,
     Release,
     Report,
+    Verb,
 )
-from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord, TakenAlert
+from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord, Preview, RuleRecord, Said, TakenAlert
 from exporter.model.times import moment
 from exporter.report.llm import without_model
-from exporter.run.alerts import Alerts, tell
+from exporter.run.alerts import Alerts
 from exporter.run.assembly import Assembly
+from exporter.run.people import People
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
 from exporter.state.incidents import incident_list, incident_of, reports_of
@@ -66,14 +67,28 @@ class Operations:
 
     async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
         """Close it by hand and remember what fixed it; None when there is no such incident."""
-        async with self.assembly.lock:
-            incident = await incident_of(self._state, incident_id)
-            if incident is None:
-                return None
-            safe = self.assembly.redactor.redact(fix)[:2000] if fix else None
-            told = resolved_by_hand(incident, safe, self.assembly.clock.now())
-            await tell(self.assembly, told)
-        return await self.incident(incident_id)
+        return await self.act(incident_id, "resolve", Said("", fix or ""))
+
+    async def act(self, incident_id: str, verb: Verb, said: Said) -> IncidentRecord | None:
+        """Do to an incident what somebody says; None when there is no such incident."""
+        done = await People(self.assembly).act(incident_id, verb, said)
+        return await self.incident(incident_id) if done else None
+
+    async def rules(self) -> Sequence[RuleRecord]:
+        """Rules that stand, in order of their making."""
+        return await People(self.assembly).rules()
+
+    async def preview(self, settings: Any) -> Preview:
+        """What a rule of these settings would have hidden."""
+        return await People(self.assembly).preview(settings)
+
+    async def add_rule(self, settings: Any, said: Said) -> RuleRecord:
+        """Make a rule."""
+        return await People(self.assembly).add(settings, said)
+
+    async def remove_rule(self, name: str, said: Said) -> RuleRecord:
+        """Take a rule back."""
+        return await People(self.assembly).remove(name, said)
 
     async def take(self, alerts: Sequence[AlertTrigger]) -> list[TakenAlert]:
         """Keep alerts, durably, until their logs are analysed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter.model import Incident, NearMiss, Report, StateError
+from exporter.model import Act, Incident, NearMiss, Report, Rule, StateError
 from exporter.model.questions import AlertTrigger
 from exporter.state.bodies import unpack
 from exporter.state.explained import explained
@@ -24,6 +24,8 @@ BODIES: tuple[tuple[str, str, str, Any], ...] = (
     ("reports", "incident", "body", Report),
     ("triggers", "fingerprint", "body", AlertTrigger),
     ("near_misses", "id", "body", NearMiss),
+    ("rules", "name", "body", Rule),
+    ("acts", "number", "body", Act),
 )
 """Tables with bodies: the column, or what names a row, and what its body holds."""
 

@@ -121,11 +121,27 @@ CREATE TABLE undo (
 """
 """What stood before each step that late lines may still take back."""
 
+PEOPLE = """
+CREATE TABLE rules (
+    name TEXT NOT NULL, made_at INTEGER NOT NULL, origin TEXT NOT NULL, removed_at INTEGER, body TEXT NOT NULL,
+    PRIMARY KEY (name, made_at)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE acts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, incident TEXT NOT NULL, rule TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE TABLE hidden (
+    rule TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, service TEXT NOT NULL, said TEXT NOT NULL,
+    PRIMARY KEY (rule, id)
+) STRICT, WITHOUT ROWID;
+"""
+"""What people say of incidents, who said it, and what that has hidden."""
+
 
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO)
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

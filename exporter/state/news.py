@@ -73,7 +73,8 @@ async def incidents_with_news(rows: Rows, after: int) -> list[str]:
 
 
 async def next_news(rows: Rows, incident: str, had: Delivery) -> News | None:
-    """The first that can be told of an incident beyond what a place had; what cannot be read is passed over."""
+    """The first that can be told of an incident beyond what a place had; what cannot be read, or is withheld, is passed
+    over."""
     return await _first(rows, incident, had, "ASC")
 
 
@@ -91,6 +92,6 @@ async def _first(rows: Rows, incident: str, had: Delivery, order: str) -> News |
     for revision, part, change, body, report in await rows.read(query, (incident, had.revision, had.part)):
         key = f"{incident}:{revision}:{part}"
         told = readable(rows, "news", key, Incident, body), readable(rows, "news", key, Report, report)
-        if None not in told:
+        if None not in told and not told[0].withheld:
             return News(revision, part, change, *told)
     return None

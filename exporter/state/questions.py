@@ -54,7 +54,9 @@ async def unnarrated(rows: Rows, model: str, now: int) -> list[str]:
         "SELECT i.id FROM incidents i "
         "JOIN reports r ON r.incident = i.id AND r.writer = ? AND r.revision = i.revision "
         "LEFT JOIN questions q ON q.incident = i.id AND q.model = ? AND q.revision = i.revision "
-        "WHERE i.status = 'firing' AND (q.revision IS NULL OR (q.next_attempt > 0 AND q.next_attempt <= ?)) "
+        # What people do not want to hear of costs no question.
+        """WHERE i.status = 'firing' AND i.body NOT LIKE '%"withheld":"muted"%' """
+        "AND (q.revision IS NULL OR (q.next_attempt > 0 AND q.next_attempt <= ?)) "
         "AND NOT EXISTS "
         "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision) "
         "ORDER BY q.revision IS NOT NULL, i.updated_at DESC, i.id"

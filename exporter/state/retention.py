@@ -14,6 +14,10 @@ MOST_TRIGGERS = 20_000
 """The newest of that time."""
 NEAR_MISSES_KEPT = 200
 """The strongest of as many days as news are kept."""
+MOST_HIDDEN = 10_000
+"""Things that rules hid, the newest of as many days as news are kept."""
+MOST_ACTS = 100_000
+"""Of people, the newest of `retention`."""
 
 
 async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, retention: timedelta) -> None:
@@ -27,7 +31,13 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
         await state.prune("near_misses", "ends_at", seconds(grouped - NEWS_KEPT))
         strongest = f"(SELECT id FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT {NEAR_MISSES_KEPT})"
         await state.prune("near_misses", only=f"id NOT IN {strongest}")
+        await state.prune("hidden", "at", seconds(grouped - NEWS_KEPT))
+        newest = f"(SELECT at FROM hidden ORDER BY at DESC LIMIT 1 OFFSET {MOST_HIDDEN})"
+        await state.prune("hidden", only=f"at <= {newest}")
     kept = seconds(now - retention)
+    await state.prune("acts", "at", kept)
+    await state.prune("acts", only=f"number <= (SELECT MAX(number) FROM acts) - {MOST_ACTS}")
+    await state.prune("rules", "removed_at", kept, only="removed_at IS NOT NULL")
     await state.prune("incidents", "updated_at", kept)
     for table in ("news", "reports", "deliveries", "questions"):
         await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")

@@ -123,6 +123,7 @@ METRICS: Mapping[str, MetricSpec] = {
     "incidents_opened": _counter("Incidents opened, by severity.", severity=("info", "warning", "critical")),
     "incidents_resolved": _counter("Incidents resolved."),
     "incidents_reopened": _counter("Incidents that came back and were reopened."),
+    "rules_hidden": _counter("Findings of detection that a rule of people took out of incidents, by rule.", "rule"),
     "incidents_suppressed": _counter(
         "Anomalies that ended without becoming an incident: too weak, or too short, by reason.",
         reason=("weak", "short"),

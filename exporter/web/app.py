@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -30,14 +29,14 @@ from exporter.model import (
     to_json,
 )
 from exporter.model.questions import Backend, IncidentRecord
-from exporter.web import auth, bodies, pages
+from exporter.web import auth, pages
+from exporter.web.acting import Acting, everything
 from exporter.web.full import Full
 from exporter.web.guards import WrongTokens, is_our_name
 from exporter.web.server import BUSY, HEADERS, Site
 from exporter.web.settings import Access, WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
 from exporter.wording import words
-from exporter.wording.text import storable
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +46,6 @@ MAX_LISTED = 500
 
 LISTED = 100
 """Incidents on the page, and in an answer of the API that was asked for no number."""
-
-MAX_FIX = 2_000
-"""Characters that say what fixed an incident."""
 
 OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/")
 """What everybody may read: monitoring asks without a token."""
@@ -114,7 +110,7 @@ def create_app(
             web.get("/incidents/{id}", site.incident),
             web.get("/api/incidents", site.api_incidents),
             web.get("/api/incidents/{id}", site.api_incident),
-            web.post("/api/incidents/{id}/resolve", site.api_resolve),
+            *Acting(access, backend, own_token).routes(),
             web.post("/webhooks/alertmanager", webhooks.alertmanager),
             web.post("/webhooks/change", webhooks.change),
             web.get("/metrics", site.metrics),
@@ -212,16 +208,7 @@ class _Site:
         return _json({"incidents": [{"headline": words.title(item), **to_json(item.incident)} for item in records]})
 
     async def api_incident(self, request: web.Request) -> web.Response:
-        return _json(_everything(await self._find(request)))
-
-    async def api_resolve(self, request: web.Request) -> web.Response:
-        access = self._access().settings
-        auth.require_write(request, access.tokens, own=self._own_token)
-        fix = await _fix(request, access.client_max_size)
-        record = await self._backend.resolve(request.match_info["id"], fix)
-        if record is None:
-            raise _unknown()
-        return _json(_everything(record))
+        return _json(everything(await self._find(request)))
 
     async def reload(self, request: web.Request) -> web.Response:
         auth.require_write(request, self._access().settings.tokens, own=self._own_token)
@@ -403,28 +390,6 @@ def _limit(request: web.Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_LISTED):
         raise web.HTTPBadRequest(text=f"limit is not a number from 1 to {MAX_LISTED}.")
     return int(text)
-
-
-async def _fix(request: web.Request, limit: int) -> str | None:
-    """What fixed it, from a body `{"fix": …}`; a body is not needed."""
-    if not request.can_read_body:
-        return None
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
-    try:
-        payload = json.loads(await bodies.read(request, True, limit))
-    except (ValueError, RecursionError):
-        raise web.HTTPBadRequest(text="The body is not JSON.") from None
-    fix = payload.get("fix") if isinstance(payload, dict) else payload
-    if fix is not None and not isinstance(fix, str):
-        raise web.HTTPBadRequest(text='The body is not `{"fix": "what fixed it"}`.')
-    if fix and len(fix) > MAX_FIX:
-        raise web.HTTPBadRequest(text=f"fix has more than {MAX_FIX:,} characters.")
-    return storable(fix).strip() or None if fix else None
-
-
-def _everything(record: IncidentRecord) -> Any:
-    return {"headline": words.title(record), **to_json(record)}
 
 
 def _unknown() -> web.HTTPNotFound:

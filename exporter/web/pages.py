@@ -45,6 +45,7 @@ def incident_page(record: IncidentRecord, root: str) -> str:
         title=words.title(record),
         similar=similar(record),
         sampled=words.sampled(record.incident),
+        ruled=words.ruled(record.incident),
         notes=_notes(record),
         known={evidence.id for evidence in record.incident.evidence},
     )

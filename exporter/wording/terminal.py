@@ -80,7 +80,8 @@ def _printable(text: str, output: IO[str]) -> str:
 def incident_line(incident: Incident) -> str:
     """An incident on one line of a list: id, from when to when, severity, services."""
     when = span(incident.starts_at, None if incident.status == "firing" else incident.last_seen)
-    return f"{brief(incident.id, 40)}  {when:26}  {incident.severity:8}  {listed(incident.services, 4)}"
+    mark = f"  {said}" if (said := incident.withheld or words.mark(incident)) else ""
+    return f"{brief(incident.id, 40)}  {when:26}  {incident.severity:8}  {listed(incident.services, 4)}{mark}"
 
 
 def can_color(stream: IO[str]) -> bool:
@@ -98,6 +99,10 @@ def _columns(stream: IO[str]) -> int:
 
 
 def _print_sections(console: Console, incident: Incident, report: Report) -> None:
+    from rich.text import Text
+
+    if said := [*words.people(incident), *filter(None, [words.ruled(incident)])]:
+        console.print(_section(words.PEOPLE, Text("\n".join(said))))
     if report.what_happened and (report.writer != "rules" or not incident.contributions):
         console.print(_section("What happened", _claims(report.what_happened)))
     if incident.contributions:

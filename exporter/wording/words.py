@@ -10,9 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from exporter.model import AnalysisKind, Contribution, ContributionKind, Incident, Report, Severity, SimilarIncident
+from exporter.model import (
+    AnalysisKind,
+    Contribution,
+    ContributionKind,
+    Incident,
+    Report,
+    Severity,
+    SimilarIncident,
+    Verdict,
+)
 from exporter.model.questions import IncidentRecord
-from exporter.wording.text import amount, brief, clock, day, duration, listed, number, percent
+from exporter.wording.text import amount, brief, clock, day, duration, listed, minute, number, percent
 
 WHY = "Observed against expected"
 """Heads the reasons of an incident."""
@@ -25,6 +34,9 @@ SEEN_BEFORE = "Seen before"
 
 WHAT_TO_DO = "What to do"
 """Heads the steps."""
+
+PEOPLE = "What people said"
+"""Heads who took it on, and how it was ended."""
 
 FIXED_BY, NO_FIX = "fixed by", "no fix recorded"
 """What is known of the end of a past incident."""
@@ -226,6 +238,49 @@ def title(record: IncidentRecord) -> str:
 def state(incident: Incident) -> str:
     """How bad it is, or that it is over: Critical, Warning, Info, Resolved."""
     return "Resolved" if incident.status == "resolved" else incident.severity.capitalize()
+
+
+CLOSED: Mapping[Verdict, str] = {
+    "resolved": "Resolved by",
+    "accepted": "Accepted as normal by",
+    "rejected": "Rejected as no problem by",
+    "muted": "Muted by",
+}
+"""How somebody ended an incident, before who it was."""
+
+
+def people(incident: Incident, limit: int = 300) -> list[str]:
+    """What people said of an incident: how they ended it, who looks after it; a line each."""
+    lines = []
+    if closed := incident.closed:
+        lines.append(_by(CLOSED[closed.verdict], closed.by, closed.reason, limit))
+    if taken := incident.acknowledged:
+        lines.append(_by("Acknowledged by", taken.by, taken.note, limit, f", {minute(taken.at)}"))
+    return lines
+
+
+def _by(what: str, by: str, text: str, limit: int, when: str = "") -> str:
+    said = f"{what} {brief(by, 80)}{when}"
+    return f"{said}: {brief(text, limit)}" if text else said
+
+
+def mark(incident: Incident) -> str:
+    """What people made of it in one word (accepted, rejected, muted, acknowledged), or nothing."""
+    if incident.closed and incident.closed.verdict != "resolved":
+        return incident.closed.verdict
+    return "acknowledged" if incident.acknowledged else ""
+
+
+def ruled(incident: Incident) -> str:
+    """That rules changed it, or keep it from being told; else nothing."""
+    names = listed([brief(name, 60) for name in incident.ruled_by])
+    if incident.withheld == "muted":
+        return f"Told to nobody, by {_rules(incident)} {names}."
+    return f"Without what {_rules(incident)} {names} took out of it, or made less severe." if names else ""
+
+
+def _rules(incident: Incident) -> str:
+    return "rule" if len(incident.ruled_by) == 1 else "the rules"
 
 
 def lasted(incident: Incident) -> str:

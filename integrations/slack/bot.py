@@ -63,7 +63,8 @@ class SlackBot:
             posted = await self._find(notification.incident.id, notification.now)
         if posted is None:
             return write_receipt(await self._open(notification))
-        known = posted.said.keys() == state(notification.incident).keys()
+        # An earlier release said less.
+        known = posted.said and posted.said.keys() <= state(notification.incident).keys()
         said = changes(notification.incident, posted.said) if known else []
         since = notification.now - posted.edited
         wait = max(EDIT_EVERY - since, timedelta()) if since >= timedelta() else timedelta()

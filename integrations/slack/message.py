@@ -96,6 +96,7 @@ def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = (
     head = {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
     optional = [
         _section("What changed", said),
+        _section(words.PEOPLE, words.people(incident)),
         _section(f"*{words.state(incident)}* · {words.LIKELY_CAUSE.lower()}", words.suspects(incident)),
         _section(words.WHY, [words.reason(item) for item in incident.contributions[:4]]),
         _section(words.SEEN_BEFORE, [words.similar(past) for past in report.similar[:2]]),
@@ -155,6 +156,7 @@ def changes(incident: Incident, before: Mapping[str, Any]) -> list[str]:
         said.append(f"The most likely cause is now {now['cause']}, no longer {before['cause']}.")
     if added := [name for name in now["services"] if name not in before["services"]]:
         said.append(f"Now also affected: {', '.join(added)}.")
+    said += [line for line in now["people"] if line not in before.get("people", ())]
     if now["fix"] and before.get("fix") != now["fix"]:
         said.append(f"Fixed by: {now['fix']}")
     return said
@@ -168,6 +170,7 @@ def state(incident: Incident) -> dict[str, Any]:
         "cause": brief(words.cause(incident), 80),
         "services": [brief(name, 80) for name in incident.services[:20]],
         "fix": brief(incident.fix or "", 300),
+        "people": words.people(incident),
     }
 
 

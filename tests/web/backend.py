@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from exporter.model import (
     Claim,
@@ -12,20 +13,28 @@ from exporter.model import (
     Evidence,
     Incident,
     IncidentStatus,
+    PermanentError,
     Report,
     SimilarIncident,
     Suspect,
     TimelineEntry,
+    Verb,
 )
 from exporter.model.questions import (
     AlertTrigger,
     DeliveryStatus,
     Health,
+    HiddenIncident,
     IncidentRecord,
+    Preview,
     Readiness,
+    RuleRecord,
+    Said,
     SourceProgress,
     TakenAlert,
+    UnconfirmedError,
 )
+from exporter.run.people import read_settings
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
 
@@ -38,6 +47,9 @@ class MemoryBackend:
         self.capacity = capacity
         self.alerts: list[AlertTrigger] = []
         self.changes: list[tuple[str, str, datetime]] = []
+        self.acts: list[tuple[str, Verb, Said]] = []
+        self.made: dict[str, RuleRecord] = {}
+        self.hidden: tuple[HiddenIncident, ...] = ()
         self.reloads = 0
         self.healthy = Health(True)
         self.is_ready = Readiness(True, (), (SourceProgress("shop", "ready", read_through=START),))
@@ -52,13 +64,34 @@ class MemoryBackend:
     async def incident(self, incident_id: str) -> IncidentRecord | None:
         return self.records.get(incident_id)
 
-    async def resolve(self, incident_id: str, fix: str | None) -> IncidentRecord | None:
+    async def act(self, incident_id: str, verb: Verb, said: Said) -> IncidentRecord | None:
         record = self.records.get(incident_id)
         if record is None:
             return None
+        self.acts.append((incident_id, verb, said))
+        fix = said.reason or None
         closed = replace(record.incident, status="resolved", ends_at=record.incident.updated_at, fix=fix)
-        self.records[incident_id] = replace(record, incident=closed)
+        if verb not in ("ack", "note"):
+            self.records[incident_id] = replace(record, incident=closed)
         return self.records[incident_id]
+
+    async def rules(self) -> Sequence[RuleRecord]:
+        return list(self.made.values())
+
+    async def preview(self, settings: Any) -> Preview:
+        return Preview(read_settings(settings).rule(None), START, 1, self.hidden)
+
+    async def add_rule(self, settings: Any, said: Said) -> RuleRecord:
+        preview = await self.preview(settings)
+        if preview.is_grave and not said.confirmed:
+            raise UnconfirmedError(preview)
+        self.made[preview.rule.name] = RuleRecord(preview.rule)
+        return self.made[preview.rule.name]
+
+    async def remove_rule(self, name: str, said: Said) -> RuleRecord:
+        if name not in self.made:
+            raise PermanentError(f"there is no rule {name!r}")
+        return self.made.pop(name)
 
     async def reload(self) -> None:
         if self.broken:

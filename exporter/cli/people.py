@@ -1,0 +1,188 @@
+"""The options of what people do on the command line: the verbs of `rules`, and those of `incidents` that change one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+Command = Callable[[argparse.Namespace], int]
+Add = Callable[[Any, str, str, str, Command], argparse.ArgumentParser]
+
+EVER = "ever"
+"""For which a rule lasts until it is taken back."""
+
+
+def _acts(name: str) -> Command:
+    """A command of a module that is imported when it is run."""
+
+    def run(options: argparse.Namespace) -> int:
+        from exporter.cli import acts
+
+        code: int = getattr(acts, name)(options)
+        return code
+
+    return run
+
+
+def _rules(name: str) -> Command:
+    def run(options: argparse.Namespace) -> int:
+        from exporter.cli import rules
+
+        code: int = getattr(rules, name)(options)
+        return code
+
+    return run
+
+
+def add_acts(verbs: Any, add: Add) -> None:
+    """The verbs of `incidents` that change something, and their log."""
+    accept = add(
+        verbs,
+        "accept",
+        "this is normal now: close it, and expect it from now on",
+        "Close an incident in every place. What it was made of is expected from now on: it opens no incident and\n"
+        "holds none open. What that would have hidden of the last 14 days is shown before.",
+        _acts("accept"),
+    )
+    reject = add(
+        verbs,
+        "reject",
+        "this is no problem: close it, and do not report its like again",
+        "Close an incident in every place, and mark it as no problem where past incidents are remembered. The same\n"
+        "failure of the same services is expected from now on.",
+        _acts("reject"),
+    )
+    ack = add(
+        verbs,
+        "ack",
+        "somebody looks after it: nothing more is told until it gets worse",
+        "Acknowledge an incident: until it is severer, or a finding of another kind or service comes, nothing more is\n"
+        "told of it but its end.",
+        _acts("ack"),
+    )
+    note = add(verbs, "note", "add a note to its story", "Add a note to the story of an incident.", _acts("note"))
+    note.add_argument("id", help="as `incidents list` prints it")
+    note.add_argument("text", help="what there is to say")
+    for verb in (accept, reject):
+        verb.add_argument("--reason", metavar="TEXT", default="", help="why")
+        ending(verb)
+        verb.add_argument("--yes", action="store_true", help="also where that would have hidden much")
+    ack.add_argument("--note", metavar="TEXT", default="", help="what is being done")
+    for verb in (accept, reject, ack):
+        verb.add_argument("id", help="as `incidents list` prints it")
+    acts = add(verbs, "acts", "what people did", "Print what people did, as NDJSON, in order.", _acts("log"))
+    acts.add_argument("id", nargs="?", default="", help="of one incident; default: of all")
+    for verb in (accept, reject, ack, note):
+        by_whom(verb)
+    for verb in (accept, reject, ack, note, acts):
+        config_option(verb)
+
+
+def add_rules(parser: argparse.ArgumentParser, add: Add) -> None:
+    """The verbs of `rules`."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    listing = add(
+        verbs,
+        "list",
+        "rules that stand",
+        "Rules that stand, and how much each has hidden.",
+        _rules("list_rules"),
+    )
+    show = add(
+        verbs,
+        "show",
+        "one rule, and what it hid",
+        "One rule, and what it hid, the newest first.",
+        _rules("show_rule"),
+    )
+    new = add(
+        verbs,
+        "add",
+        "make a rule",
+        "Make a rule. All that is given must hold; of what is given several times, one. Texts are compared whole,\n"
+        "after ~ stands a regular expression. What it would have hidden of the last 14 days is shown before.",
+        _rules("add_rule"),
+    )
+    look = add(
+        verbs,
+        "preview",
+        "what a rule would have hidden",
+        "Print what a rule would have hidden of the last 14 days, and make none.",
+        _rules("preview_rule"),
+    )
+    gone = add(
+        verbs,
+        "remove",
+        "take a rule back",
+        "Take a rule back: what it hid is told from now on.",
+        _rules("remove_rule"),
+    )
+    export = add(
+        verbs,
+        "export",
+        "all rules, as NDJSON",
+        "Print all rules, also those that were taken back, as NDJSON: what stands can be put into exporter.yml.",
+        _rules("export_rules"),
+    )
+    for verb in (show, gone):
+        verb.add_argument("name", help="as `rules list` prints it")
+    gone.add_argument("--reason", metavar="TEXT", default="", help="why")
+    for verb in (new, look):
+        verb.add_argument("--name", default="", help="by which it is shown and taken back; default: a new one")
+        does = verb.add_mutually_exclusive_group(required=True)
+        does.add_argument("--mute", action="store_true", help="recorded and shown, and delivered nowhere")
+        does.add_argument("--expected", action="store_true", help="neither opens an incident nor holds one open")
+        does.add_argument("--severity-at-most", choices=("info", "warning", "critical"))
+        verb.add_argument("--source", default="")
+        for name in ("service", "kind", "text"):
+            verb.add_argument(f"--{name}", action="append", default=[], help="may be given several times")
+        verb.add_argument("--host", default="", help="a host or an instance, where lines have one")
+        verb.add_argument("--severity", action="append", default=[], choices=("info", "warning", "critical"))
+        verb.add_argument("--hours", metavar="FROM-TO", help="such as 22:00-06:00")
+        verb.add_argument("--weekdays", metavar="DAYS", default="", help="such as sat,sun")
+        verb.add_argument("--timezone", default="UTC", help="of hours and weekdays (UTC)")
+        verb.add_argument("--reason", metavar="TEXT", default="", help="why it is not news")
+        ending(verb)
+    new.add_argument("--yes", action="store_true", help="also where it would have hidden much")
+    for verb in (new, gone):
+        by_whom(verb)
+    for verb in (listing, show, new, look, gone, export):
+        config_option(verb)
+    for verb in (listing, show):
+        verb.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def by_whom(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", metavar="NAME", default="", help="who says so (default: the user)")
+
+
+def config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
+
+
+def ending(parser: argparse.ArgumentParser) -> None:
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument("--until", type=_moment, metavar="TIME", help="RFC 3339")
+    until.add_argument(
+        "--for", dest="lasting", type=_lasting, metavar="DURATION", default="90d", help="such as 7d, or ever (90d)"
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an RFC 3339 time, such as 2026-12-24T18:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _lasting(text: str) -> timedelta | None:
+    from exporter.model import parse_duration
+
+    try:
+        return None if text == EVER else parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,180 @@
+"""What people do by the API: to incidents, and to rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from exporter.model import ConfigError, PermanentError, Verb, parse_duration, settings_of, to_json
+from exporter.model.questions import RULES_LAST, Backend, IncidentRecord, Preview, RuleRecord, Said, UnconfirmedError
+from exporter.web import auth, bodies
+from exporter.web.settings import Access
+from exporter.wording import words
+from exporter.wording.text import storable
+
+MAX_TEXT = 2_000
+"""Characters of what somebody says."""
+
+TEXT_OF: Mapping[Verb, str] = {"resolve": "fix", "accept": "reason", "reject": "reason", "ack": "note", "note": "text"}
+"""What each verb calls that which somebody says."""
+
+MAKES_A_RULE = ("accept", "reject")
+
+EVER = "ever"
+
+
+class Acting:
+    """Handlers; each asks for the token, reads what is said, and hands it over."""
+
+    def __init__(self, access: Callable[[], Access], backend: Backend, own_token: str) -> None:
+        self._access = access
+        self._backend = backend
+        self._own_token = own_token
+
+    def routes(self) -> list[web.RouteDef]:
+        verbs = "|".join(TEXT_OF)
+        return [
+            web.post(f"/api/incidents/{{id}}/{{verb:{verbs}}}", _answered(self.act)),
+            web.get("/api/rules", self.rules),
+            web.post("/api/rules", _answered(self.add)),
+            web.post("/api/rules/preview", _answered(self.preview)),
+            web.post("/api/rules/{name}/remove", _answered(self.remove)),
+        ]
+
+    async def act(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        verb = cast(Verb, request.match_info["verb"])
+        name = TEXT_OF[verb]
+        known = (name, "by", *(("until", "for", "confirmed") if verb in MAKES_A_RULE else ()))
+        if verb != "resolve":
+            # A release that only resolved took whatever stood beside.
+            _only(body, known)
+        if verb == "note" and not _text(body, name).strip():
+            raise web.HTTPBadRequest(text='Say something: {"text": "…"}.')
+        record = await self._backend.act(request.match_info["id"], verb, _said(body, name))
+        if record is None:
+            raise web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+        return _json(everything(record))
+
+    async def rules(self, request: web.Request) -> web.Response:
+        return _json({"rules": [_shown(record) for record in await self._backend.rules()]})
+
+    async def add(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        said = _said(body, "reason")
+        settings = {name: value for name, value in body.items() if name not in ("for", "confirmed", "until")}
+        settings["until"] = said.until
+        return _json(_shown(await self._backend.add_rule(settings, said)), 201)
+
+    async def preview(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        settings = {name: value for name, value in body.items() if name not in ("for", "confirmed")}
+        return _json(_previewed(await self._backend.preview(settings)))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        _only(body, ("by", "reason"))
+        removed = await self._backend.remove_rule(request.match_info["name"], _said(body, "reason"))
+        return _json(_shown(removed))
+
+    async def _body(self, request: web.Request) -> dict[str, Any]:
+        """The JSON object of who has the token; a body is not needed."""
+        access = self._access().settings
+        auth.require_write(request, access.tokens, own=self._own_token)
+        if not request.can_read_body:
+            return {}
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
+        try:
+            payload = json.loads(await bodies.read(request, True, access.client_max_size))
+        except (ValueError, RecursionError):
+            raise web.HTTPBadRequest(text="The body is not JSON.") from None
+        if payload is None:
+            return {}
+        if not isinstance(payload, dict):
+            raise web.HTTPBadRequest(text="The body is not a JSON object.")
+        return payload
+
+
+def _answered(handler: Handler) -> Handler:
+    """With what cannot be done as an answer that says why."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except UnconfirmedError as error:
+            text = f'{error}; send "confirmed": true to make it all the same'
+            return _json({"error": text, **_previewed(error.preview)}, 409)
+        except (PermanentError, ConfigError) as error:
+            raise web.HTTPBadRequest(text=f"Nothing has changed: {error}") from None
+
+    return answer
+
+
+def everything(record: IncidentRecord) -> Any:
+    """An incident as the API shows it."""
+    return {"headline": words.title(record), **to_json(record)}
+
+
+def _shown(record: RuleRecord) -> dict[str, Any]:
+    rule = record.rule
+    own = {"origin": rule.origin, "since": rule.since, "removed_at": rule.removed_at, "hidden": record.hidden}
+    return {**settings_of(rule), **own}
+
+
+def _previewed(preview: Preview) -> dict[str, Any]:
+    return {"rule": settings_of(preview.rule), "since": preview.since, "among": preview.among, "hidden": preview.hidden}
+
+
+def _said(body: Mapping[str, Any], name: str) -> Said:
+    until, lasting = body.get("until"), body.get("for")
+    if until is not None and lasting is not None:
+        raise web.HTTPBadRequest(text="until and for exclude each other.")
+    if not isinstance(body.get("confirmed", False), bool):
+        raise web.HTTPBadRequest(text="confirmed is true or false.")
+    by, text = _text(body, "by").strip() or "the API", _text(body, name).strip()
+    return Said(by, text, _moment(until), _lasting(lasting), body.get("confirmed", False))
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise web.HTTPBadRequest(text=f"{name} is not a text.")
+    if value and len(value) > MAX_TEXT:
+        raise web.HTTPBadRequest(text=f"{name} has more than {MAX_TEXT:,} characters.")
+    return storable(value or "")
+
+
+def _moment(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise web.HTTPBadRequest(text="until is not an RFC 3339 time, such as 2026-12-24T18:00:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _lasting(value: Any) -> timedelta | None:
+    if value is None:
+        return RULES_LAST
+    if value == EVER:
+        return None
+    try:
+        return parse_duration(value)
+    except (TypeError, ValueError, AttributeError):
+        raise web.HTTPBadRequest(text='for is neither a duration, such as 7d, nor "ever".') from None
+
+
+def _only(body: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    if unknown := sorted(body.keys() - set(names)):
+        raise web.HTTPBadRequest(text=f"{storable(str(unknown[0]))[:80]!r} is not known here: {', '.join(names)} are.")
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.json_response(to_json(value), status=status)
