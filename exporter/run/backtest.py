@@ -15,12 +15,21 @@ from exporter.flow import flow
 from exporter.flow.brain import Judgement
 from exporter.flow.flow import Flow
 from exporter.flow.source import SourcePipeline
+from exporter.incidents.build import RANKS
 from exporter.incidents.suspects import merged_suspects
 from exporter.incidents.tracker import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
 from exporter.model.times import Window
 from exporter.run.assembly import Assembly, assemble
-from exporter.run.evaluation import Alarm, Labels, ServiceScore, frame_scores, interval_metrics, session_metrics
+from exporter.run.evaluation import (
+    Alarm,
+    Labels,
+    ServiceScore,
+    frame_scores,
+    interval_metrics,
+    opening_metrics,
+    session_metrics,
+)
 from exporter.run.learning import open_state
 from exporter.state.incidents import incident_list
 
@@ -55,11 +64,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Result:
-    """What a backtest found. `days` is the length of the judged range."""
+    """What a backtest found. `days` is the length of the judged range.
+
+    pages: incidents that opened, or opened again. `escalations`: those that became more severe later, each a page of
+    its own. `notices`: what was told without an incident.
+    """
 
     time_range: TimeRange
     incidents: tuple[Incident, ...]
     pages: int
+    escalations: int
+    notices: int
     sessions: Mapping[str, tuple[float, bool]]
     metrics: Mapping[str, Any]
     learning: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
@@ -76,6 +91,8 @@ class Result:
             "end": to_json(self.time_range.end),
             "incidents": to_json(self.incidents),
             "pages": self.pages,
+            "escalations": self.escalations,
+            "notices": self.notices,
             "metrics": dict(self.metrics),
         }
         if with_sessions:
@@ -129,11 +146,11 @@ async def _run(
         record.add(Window(end, pipeline.window), Judgement(detections=(finished,)))
     found = await incident_list(assembly.state, limit=1_000_000)
     sessions = {key: verdict for record in records for key, verdict in record.sessions.items()}
-    metrics = _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
-    pages = sum(1 for item in told if item.change in ("opened", "reopened"))
+    counts = {"pages": len(_openings(told)), "escalations": escalations(told), "notices": 0}
+    metrics = counts | _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
     learning = {p.name: r.learning for p, r in zip(assembly.pipelines, records, strict=True) if r.learning}
     ordered = tuple(sorted(found, key=lambda i: (i.starts_at, i.id)))
-    return Result(judged, ordered, pages, sessions, metrics, learning)
+    return Result(judged, ordered, **counts, sessions=sessions, metrics=metrics, learning=learning)
 
 
 async def _prepare(
@@ -194,6 +211,21 @@ async def _extent(pipeline: SourcePipeline) -> TimeRange | None:
     return TimeRange(min(windows), max(windows) + pipeline.window)
 
 
+def _openings(told: Sequence[Told]) -> list[Alarm]:
+    return [Alarm(item.incident, item.at) for item in told if item.change in ("opened", "reopened")]
+
+
+def escalations(told: Sequence[Told]) -> int:
+    """How often an incident that was open became more severe: its alert is then another one, and pages again."""
+    known: dict[str, int] = {}
+    number = 0
+    for item in told:
+        rank = RANKS[item.incident.severity]
+        number += item.change == "updated" and rank > known.get(item.incident.id, rank)
+        known[item.incident.id] = rank
+    return number
+
+
 def _metrics(
     assembly: Assembly,
     labels: Labels,
@@ -217,4 +249,8 @@ def _metrics(
         for i in inside
     ]
     scores = [score for record in records for score in record.scores]
-    return interval_metrics(inside, alarms, rankings, scores, judged.duration / DAY, tolerance)
+    days = judged.duration / DAY
+    return {
+        **interval_metrics(inside, alarms, rankings, scores, days, tolerance),
+        **opening_metrics(inside, _openings(told), days, tolerance),
+    }

@@ -116,7 +116,7 @@ def session_metrics(truth: Mapping[str, bool], found: Mapping[str, bool]) -> dic
 
 @dataclass(frozen=True)
 class Alarm:
-    """An incident and the event time at which it was first told."""
+    """An incident and the event time at which it was first told; or as it was when it opened again, and when."""
 
     incident: Incident
     opened_at: datetime
@@ -144,6 +144,39 @@ def interval_metrics(
         "diagnosis": hits(causes, told),
         "average_precision": average_precision(intervals, scores),
     }
+
+
+def opening_metrics(
+    intervals: Sequence[Interval],
+    openings: Sequence[Alarm],
+    days: float,
+    tolerance: timedelta = timedelta(minutes=2),
+) -> dict[str, Any]:
+    """What of the labelled intervals was told as it came: one incident that never ends would overlap all of them.
+
+    `openings` are those that opened and those that opened again. Each counts for one interval, the one that ends
+    first of those that it lies in and nobody else has found.
+    """
+    own: dict[Interval, Alarm] = {}
+    false = 0
+    for opening in sorted(openings, key=lambda one: one.opened_at):
+        around = [i for i in intervals if i.start - tolerance <= opening.opened_at < i.end + tolerance]
+        false += not around
+        left = [interval for interval in around if interval not in own]
+        if left:
+            own[min(left, key=lambda interval: interval.end)] = opening
+    after = [max(0.0, (o.opened_at - _first_line(i, o)).total_seconds()) for i, o in own.items()]
+    return {
+        "found": len(own) / len(intervals) if intervals else 0.0,
+        "false_openings_per_day": false / days if days else 0.0,
+        "told_after_seconds": median(after) if after else None,
+    }
+
+
+def _first_line(interval: Interval, opening: Alarm) -> datetime:
+    """Of the lines that the incident cited when it was told, the first of the failure; else where that begins."""
+    cited = [line.timestamp for line in opening.incident.evidence if line.timestamp >= interval.start]
+    return min(cited, default=interval.start)
 
 
 def _overlaps(interval: Interval, alarm: Alarm, tolerance: timedelta) -> bool:

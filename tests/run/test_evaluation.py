@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from exporter.model import ConfigError, Incident, Suspect, TimeRange
+from exporter.incidents.tracker import Told
+from exporter.model import Change, ConfigError, Evidence, Incident, IncidentSeverity, Suspect, TimeRange
+from exporter.run.backtest import escalations
 from exporter.run.evaluation import (
     Alarm,
     Interval,
@@ -16,6 +19,7 @@ from exporter.run.evaluation import (
     hits,
     interval_metrics,
     load_labels,
+    opening_metrics,
     session_metrics,
 )
 
@@ -75,6 +79,63 @@ def test_an_alarm_tells_how_soon_its_own_interval_was_told_and_no_other() -> Non
     through = alarm(1, "payments", length=30)
     assert interval_metrics(faults, [through], [[]] * 3, [], days=1.0)["median_delay_seconds"] == 120.0
     assert interval_metrics(faults[2:], [through], [[]], [], days=1.0)["median_delay_seconds"] is None
+
+
+def opening(minute: float, *lines: float) -> Alarm:
+    """An incident that opens, or opens again, and cites lines of these minutes."""
+    cited = tuple(Evidence(f"L{at}", "s", "payments", NOON + at * MINUTE, "failed") for at in lines)
+    return Alarm(replace(alarm(0, "payments").incident, evidence=cited), NOON + minute * MINUTE)
+
+
+HOURLY = [Interval(NOON + n * MINUTE, NOON + (n + 30) * MINUTE) for n in (0, 60, 120, 180)]
+
+
+def test_what_opens_within_an_interval_or_two_minutes_of_it_finds_it() -> None:
+    found = opening_metrics(HOURLY, [opening(-2), opening(91.9), opening(152), opening(177.9)], days=2.0)
+    assert found["found"] == 0.5
+    assert found["false_openings_per_day"] == 1.0
+
+
+def test_an_incident_that_never_ends_finds_only_the_interval_in_which_it_opened() -> None:
+    assert opening_metrics(HOURLY, [opening(5)], days=1.0)["found"] == 0.25
+    assert opening_metrics(HOURLY, [opening(5), opening(70)], days=1.0)["found"] == 0.5
+
+
+def test_each_opening_counts_for_one_interval_and_a_second_one_there_is_not_false() -> None:
+    overlapping = [Interval(NOON, NOON + 30 * MINUTE), Interval(NOON, NOON + 20 * MINUTE)]
+    assert opening_metrics(overlapping, [opening(5)], days=1.0)["found"] == 0.5
+    assert opening_metrics(overlapping, [opening(5), opening(25)], days=1.0)["found"] == 1.0
+    assert opening_metrics(HOURLY[:1], [opening(5), opening(15)], days=1.0)["false_openings_per_day"] == 0.0
+
+
+def test_it_is_told_so_long_after_the_first_line_that_shows_it() -> None:
+    openings = [opening(3, -5, 1, 2), opening(70), opening(121, 122)]
+    found = opening_metrics(HOURLY, openings, days=1.0)
+    # 2 minutes after its first line; 10 after the interval began, for nothing is cited; 0, told before its line.
+    assert found["told_after_seconds"] == 120.0
+    assert opening_metrics(HOURLY, [opening(45)], days=1.0)["told_after_seconds"] is None
+
+
+def test_without_intervals_every_opening_is_false() -> None:
+    none = opening_metrics([], [opening(5), opening(6)], days=0.5)
+    assert none == {"found": 0.0, "false_openings_per_day": 4.0, "told_after_seconds": None}
+
+
+def told(identity: str, change: Change, severity: IncidentSeverity) -> Told:
+    return Told(replace(alarm(0, "payments").incident, id=identity, severity=severity), change, NOON)
+
+
+def test_what_becomes_more_severe_while_it_is_open_is_an_escalation() -> None:
+    story = [
+        told("a", "opened", "info"),
+        told("b", "opened", "critical"),
+        told("a", "updated", "warning"),
+        told("a", "updated", "warning"),
+        told("a", "updated", "critical"),
+        told("a", "resolved", "critical"),
+        told("a", "reopened", "critical"),
+    ]
+    assert escalations(story) == 2
 
 
 def test_a_cause_that_is_not_ranked_is_a_miss() -> None:
