@@ -1,0 +1,1 @@
+"""Failures that show only in a value: made logs, pairs of lines, and what of them is told."""
