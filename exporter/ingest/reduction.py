@@ -16,7 +16,16 @@ from exporter.ingest import lateness, messages
 from exporter.ingest.exemplars import NO_EXEMPLARS, best_of_each, exemplars_of, window_starts, with_continuations
 from exporter.ingest.messages import Messages
 from exporter.ingest.settings import ReductionSettings
-from exporter.ingest.shapes import SEED, SHAPES_SCHEMA, Shapes, distinct_shapes, frame_of, text_keys, with_given
+from exporter.ingest.shapes import (
+    SEED,
+    SHAPES_SCHEMA,
+    Shapes,
+    distinct_shapes,
+    frame_of,
+    redactor,
+    text_keys,
+    with_given,
+)
 from exporter.model import Reduced, line_schema
 from exporter.reading.levels import hidden_levels
 
@@ -44,6 +53,10 @@ ORDER = (
     "severity",
     "code",
     "duration",
+    "place",
+    "fields",
+    "instance",
+    "version",
 )
 
 
@@ -95,7 +108,7 @@ def _lines(
     page: pl.DataFrame, found: Messages, shapes: Shapes, settings: ReductionSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`Reduced.lines` and `Reduced.names` of a page."""
-    texts = page.select(*_TEXTS, _session(page, settings))
+    texts = page.select(*_TEXTS, _session(page, settings), _words(page, settings))
     hashes = texts.select(pl.all().hash(SEED))
     names: dict[int, str] = {}
     keys = {name: text_keys(texts[name], hashes[name], names if name != "trace" else None) for name in texts.columns}
@@ -106,15 +119,25 @@ def _lines(
         **keys,
         "severity": _severities(page, found, shapes),
         "shape": np.where(continuation, np.uint64(0), shapes.key_of_each()),
-        "code": _codes(found, shapes),
-        "duration": _durations(found, shapes),
+        "code": _given(page["code"], _codes(found, shapes)),
+        "duration": _given(page["duration"], _durations(found, shapes)),
         "continuation": continuation,
     }
     lines = frame_of(LINES_SCHEMA, *(columns[name] for name in LINES_SCHEMA))
     return lines, frame_of(NAMES_SCHEMA, list(names), list(names.values()))
 
 
-_TEXTS = ("service", "host", "stream", "trace")
+_TEXTS = ("service", "host", "stream", "trace", "instance", "version", "place")
+
+
+def _words(page: pl.DataFrame, settings: ReductionSettings) -> pl.Series:
+    """The words of fields, redacted: each of the few combinations once."""
+    words = page["fields"]
+    if words.null_count() == len(words):
+        return words
+    distinct = words.unique().drop_nulls()
+    safe = redactor(settings.redaction, settings.redaction_key).redact_series(distinct)
+    return words.replace_strict(distinct, safe, default=None, return_dtype=pl.String)
 
 
 def _session(page: pl.DataFrame, settings: ReductionSettings) -> pl.Expr:
@@ -152,6 +175,11 @@ def _severities(page: pl.DataFrame, found: Messages, shapes: Shapes) -> npt.NDAr
     for row, fields in zip(found.rows, found.fields, strict=True):
         own[row] = fields.severity or own[row]
     return np.where(given > 0, given, np.where(own != 0, own, -given))
+
+
+def _given(own: pl.Series, found: pl.Series) -> pl.Series:
+    """What stands in fields of records, and where there is nothing what was found in their text."""
+    return found if own.null_count() == len(own) else own.fill_null(found)
 
 
 def _codes(found: Messages, shapes: Shapes) -> pl.Series:

@@ -74,8 +74,26 @@ PAGE_COLUMNS: Mapping[str, str] = {
     "host": "String",
     "ingested_at": "Int64",  # nanoseconds since the epoch, where documents carry it
     "template": "String",  # a template mined upstream (attribute log.record.template)
+    "instance": "String",  # which of the service's processes: a pod, a container, an instance id
+    "version": "String",  # of the service
+    "fields": "String",  # words of the record's other fields: a JSON object, its keys sorted, at most MOST_FIELDS
+    "code": "Int16",  # HTTP status or exit code in a field of its own
+    "duration": "Float32",  # seconds, in a field of its own
+    "place": "String",  # the name of the field that the duration stands in
 }
 """Columns of a page, always all present; nullable, except id, sequence, severity and body."""
+
+MOST_FIELDS = 16
+"""Fields of a source whose words travel with its lines."""
+
+MOST_WORDS = 50
+"""Words of one field that are told apart in what is reduced at once; all others are OTHER_WORD."""
+
+MOST_WORD_CHARS = 64
+"""Characters of a word; a longer value is no word and is left out."""
+
+OTHER_WORD = "*other*"
+"""Stands for the words of a field beyond those that are told apart."""
 
 LINE_COLUMNS: Mapping[str, str] = {
     "timestamp": "Int64",
@@ -90,6 +108,10 @@ LINE_COLUMNS: Mapping[str, str] = {
     "code": "Int16",  # HTTP status or exit code found in the line; null when none
     "duration": "Float32",  # seconds; null when the line names none
     "continuation": "Boolean",  # part of the record before it in its stream: not counted, not mined
+    "instance": "UInt64",
+    "version": "UInt64",
+    "fields": "UInt64",  # the words of its fields: the text of this key in Reduced.names is a JSON object
+    "place": "UInt64",  # where the duration stands: the name of a key, or of a place in the text; 0 where none is
 }
 """Columns of Reduced.lines. Texts stand as `stable_key`s; a missing text is 0."""
 
@@ -124,7 +146,14 @@ class Reduced:
 
     lines: LINE_COLUMNS, one row a line with a usable timestamp.
     shapes: `shape` UInt64, `text` String, `given` Boolean (a template mined upstream: take it as it is).
-    names: `key` UInt64, `text` String: services, hosts, streams and sessions.
+    names: `key` UInt64, `text` String: services, hosts, streams, sessions, instances, versions, places of durations,
+        and the words of fields. These are a JSON object of text by name, `{"event.action":"login","outcome":"no"}`,
+        keys sorted, redacted: of at most MOST_FIELDS fields a source (those whose values are few in its sample), of at
+        most MOST_WORD_CHARS characters each, and of a field at most MOST_WORDS words in one window, the first by time
+        and text; every other is OTHER_WORD (`*other*`). So lines of the same words share one key, and 0 is a line
+        without any. Status, exit code and duration are no words: they are `code` and `duration`. A duration is one
+        number a line, in seconds, and belongs to its template and its `place`: durations of two places are never
+        compared.
     exemplars: `window` Int64 (seconds since the epoch), `service` String, `shape` UInt64, `timestamp`, `sequence`,
         `id`, `severity`, `trace`, `host`, `stream` as in a page, `body` String: redacted, cut, with its continuation
         lines; the first few of each (window, service, shape).
@@ -142,6 +171,6 @@ class Reduced:
     exemplars: pl.DataFrame
     exact: Mapping[int, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
-    version: int = 1
+    version: int = 2
     lateness: Mapping[tuple[int, float], int] = field(default_factory=dict)
     sampled: Mapping[int, float] = field(default_factory=dict)

@@ -315,14 +315,15 @@ class Shop:
                 "severity": severity.gather(statement_index),
                 "body": body,
                 "trace": _join_text(hexadecimal(mix(events.request, 21), 16), hexadecimal(mix(events.request, 22), 16)),
-                "session": pl.Series([None] * len(body), dtype=pl.String),
                 "host": nodes.gather(pod_index),
+                "instance": pods.gather(pod_index),
                 "ingested_at": events.time + 1_000_000 * (400 + (events.line % np.uint64(1500)).astype(np.int64)),
-                "template": pl.Series([None] * len(body), dtype=pl.String),
             }
         )
         trace = pl.when(pl.Series(absent)).then(None).otherwise(pl.col("trace"))
-        return frame.with_columns(trace.alias("trace")).cast(page_schema())  # type: ignore[arg-type]
+        given = {**{name: pl.lit(None) for name in page_schema()}, **{name: pl.col(name) for name in frame.columns}}
+        given["trace"] = trace
+        return frame.select(**given).cast(page_schema())  # type: ignore[arg-type]
 
     # --- Releases -----------------------------------------------------------------------------------------
 
