@@ -321,9 +321,10 @@ class Shop:
             }
         )
         trace = pl.when(pl.Series(absent)).then(None).otherwise(pl.col("trace"))
-        given = {**{name: pl.lit(None) for name in page_schema()}, **{name: pl.col(name) for name in frame.columns}}
-        given["trace"] = trace
-        return frame.select(**given).cast(page_schema())  # type: ignore[arg-type]
+        given_columns: dict[str, pl.Expr] = {name: pl.lit(None) for name in page_schema()}
+        given_columns |= {name: pl.col(name) for name in frame.columns}
+        given_columns["trace"] = trace
+        return frame.select(**given_columns).cast(page_schema())  # type: ignore[arg-type]
 
     # --- Releases -----------------------------------------------------------------------------------------
 
