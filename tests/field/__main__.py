@@ -1,6 +1,7 @@
 """Run every case of the field that is there, and print what is told right.
 
-`python -m tests.field [NAME...] [--checkout DIR]`: names are beginnings of names of files.
+`python -m tests.field [NAME...] [--made | --found] [--checkout DIR]`: names are beginnings of names of files. The
+second table is of small logs that were made for this repository, of kinds that the field lacks.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.field.cases import (
     judged_lines,
     judged_redaction,
 )
+from tests.field.made import documents_of, judged_documents, judged_file, made, tasks, written
 from tests.servers.process import Unavailable
 
 FINDINGS = "20"
@@ -37,15 +39,45 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.field", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only files that begin so")
     parser.add_argument("--checkout", type=Path, default=REPOSITORY, metavar="DIR", help="default: this one")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--made", action="store_true", help="only the second table")
+    only.add_argument("--found", action="store_true", help="only the first")
     options = parser.parse_args()
-    if (where := folder()) is None:
-        print("skipped: there are no logs of the field; LAE_SHARED_DATA names the data that they are beside")
-        return 0
-    verdicts = list(measured(where, cases(where, options.names), options.checkout.resolve()))
-    for verdict in verdicts:
-        print(row(verdict), flush=True)
-    print(*summary(verdicts), sep="\n")
+    checkout = options.checkout.resolve()
+    if not options.made:
+        if (where := folder()) is None:
+            print("skipped: there are no logs of the field; LAE_SHARED_DATA names the data that they are beside")
+        else:
+            printed(measured(where, cases(where, options.names), checkout))
+    if not options.found:
+        print("made for this repository:")
+        printed(measured_of_made(made(options.names), checkout))
     return 0
+
+
+def printed(verdicts: Iterable[Verdict]) -> None:
+    """One table, and its sums."""
+    found = []
+    for verdict in verdicts:
+        found.append(verdict)
+        print(row(verdict), flush=True)
+    print(*summary(found), sep="\n")
+
+
+def measured_of_made(wanted: Sequence[Mapping[str, Any]], checkout: Path) -> Iterator[Verdict]:
+    """What a checkout makes of the cases that were made."""
+    files = [case for case in wanted if case["command"] == "analyze"]
+    with tempfile.TemporaryDirectory(prefix="field-") as home:
+        asked = [list(tasks(case, written(case, Path(home)))) for case in files]
+        answers = iter(driven(checkout, [task for each in asked for task in each]))
+    for case, each in zip(files, asked, strict=True):
+        yield judged_file(case, [next(answers) for _ in each])
+    for case in wanted:
+        if case["command"] != "analyze":
+            try:
+                yield judged_documents(case, asyncio.run(_asked(case, documents_of(case), checkout)))
+            except Unavailable as error:
+                yield Verdict(case["file"], {}, note=f"left out: {error}")
 
 
 def measured(where: Path, wanted: Sequence[Mapping[str, Any]], checkout: Path) -> Iterator[Verdict]:
@@ -99,16 +131,19 @@ def driven(checkout: Path, tasks: Iterable[Mapping[str, Any]]) -> list[dict[str,
 
 async def _from_server(case: Mapping[str, Any], where: Path, checkout: Path) -> Verdict:
     documents = [json.loads(line) for line in (where / case["file"]).read_text().splitlines()]
+    return judged_lines(case, await _asked(case, documents, checkout))
+
+
+async def _asked(case: Mapping[str, Any], documents: Sequence[Mapping[str, Any]], checkout: Path) -> dict[str, Any]:
+    """What a source says of documents."""
     if case["command"] == "loki":
         from tests.field.servers import in_loki
 
-        answer = await in_loki(documents, lambda source: driven(checkout, [{"source": source}])[0])
-    else:
-        from tests.field.servers import in_elasticsearch
+        return await in_loki(documents, lambda source: driven(checkout, [{"source": source}])[0])
+    from tests.field.servers import in_elasticsearch
 
-        with tempfile.TemporaryDirectory(prefix="field-") as home:
-            answer = in_elasticsearch(documents, Path(home), lambda source: driven(checkout, [{"source": source}])[0])
-    return judged_lines(case, answer)
+    with tempfile.TemporaryDirectory(prefix="field-") as home:
+        return in_elasticsearch(documents, Path(home), lambda source: driven(checkout, [{"source": source}])[0])
 
 
 def row(verdict: Verdict) -> str:
@@ -140,6 +175,8 @@ def summary(verdicts: Sequence[Verdict]) -> Iterator[str]:
     compared = [wrong for verdict in like for name, wrong in verdict.facts.items() if name in COMPARED]
     planted = [verdict.told for verdict in verdicts if verdict.told]
     quiet = [verdict.quiet for verdict in verdicts if verdict.quiet is not None]
+    if not planted:
+        return
     yield (
         f"facts right {compared.count(None)} of {len(compared)}, planted told "
         f"{len(planted) - planted.count('not')} of {len(planted)}, first {planted.count('first')} of {len(planted)}; "

@@ -17,7 +17,7 @@ LEVELS = ("FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE")
 COMPARED = ("time", "services", "errors")
 """What commit 82d5d22 was measured by, the time of the first record to the second."""
 
-MORE = ("last", "levels", "records", "encoding")
+MORE = ("last", "levels", "records", "encoding", "messages")
 
 
 def folder() -> Path | None:
@@ -67,18 +67,18 @@ def _facts(right: Mapping[str, Any], overview: Mapping[str, Any]) -> dict[str, s
         if (moment := right[f"{name.replace('time', 'first')}_time"]) is not None:
             said = overview.get(key) or overview.get(old)
             digits = 19 if name == "time" else 32
-            facts[name] = _same(_moment(moment, yearless)[:digits], _moment(said, yearless)[:digits] if said else None)
+            facts[name] = same(_moment(moment, yearless)[:digits], _moment(said, yearless)[:digits] if said else None)
     services = overview.get("services") or ()
     if right["services"] is not None:
-        facts["services"] = _same(sorted(right["services"]), sorted(service["service"] for service in services))
+        facts["services"] = same(sorted(right["services"]), sorted(service["service"] for service in services))
     if right["levels"] is not None:
         errors = sum(amount for level, amount in right["levels"].items() if level in ("ERROR", "FATAL"))
-        facts["errors"] = _same(errors, sum(service["errors"] for service in services))
+        facts["errors"] = same(errors, sum(service["errors"] for service in services))
         if "levels" in overview:
-            facts["levels"] = _same(right["levels"], {name: n for name, n in overview["levels"].items() if n})
+            facts["levels"] = same(right["levels"], {name: n for name, n in overview["levels"].items() if n})
     for name in ("records", "encoding"):
         if right[name] is not None and name in overview:
-            facts[name] = _same(right[name], overview[name])
+            facts[name] = same(right[name], overview[name])
     return facts
 
 
@@ -87,7 +87,8 @@ def _moment(text: str, yearless: bool | None) -> str:
     return moment.strftime("****-%m-%dT%H:%M:%S.%fZ" if yearless else "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _same(right: object, said: object) -> str | None:
+def same(right: object, said: object) -> str | None:
+    """None where they are the same, else what is said instead."""
     return None if right == said else f"{said} of {right}"
 
 
@@ -112,7 +113,7 @@ def judged_lines(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verdict:
         said = {"service": line["service"], "level": level}
         for name, value in said.items():
             if right.get(name) is not None:
-                facts[f"{right['line']} {name}"] = _same(right[name], value)
+                facts[f"{right['line']} {name}"] = same(right[name], value)
         body = right.get("body") or ""
         facts[f"{right['line']} body"] = None if body in line["body"] else line["body"][:40] or "empty"
     return Verdict(case["file"], facts)

@@ -20,6 +20,7 @@ PLACES = {
     "reduce": ("exporter.ingest.reduction", "exporter.reduction"),
     "ReductionSettings": ("exporter.ingest.settings", "exporter.reduction"),
     "ElasticsearchSettings": ("integrations.elasticsearch",),
+    "FileSettings": ("integrations.file",),
     "LokiSettings": ("integrations.loki",),
     "Context": ("exporter.model",),
     "SystemClock": ("exporter.model",),
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> dict[str, Any]:
 
 def lines(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Service, level and body of every line that a source has, with its id."""
-    kind = "ElasticsearchSettings" if settings["type"] == "elasticsearch" else "LokiSettings"
+    kind = {"elasticsearch": "ElasticsearchSettings", "file": "FileSettings", "loki": "LokiSettings"}[settings["type"]]
     context = find("Context")(find("SystemClock")(), find("NoTelemetry")())
     source = find(kind)(**settings).build(context)
     return {"lines": asyncio.run(_lines(source))}
