@@ -225,6 +225,32 @@ def burst(data: Path) -> Iterator[Figure]:
         yield Figure(grown.name, grown.value) if told else grown
 
 
+def lives(data: Path, story: str) -> Iterator[Figure]:
+    """The lives of incidents on made platforms, which nothing was chosen on."""
+    from tests.lives.figures import reported
+
+    for told, checkout in _checkouts():
+        for seed, row in reported(story, checkout):
+            name = f"{told}lives, {seed}: {row.name}"
+            if row.goal is None or told:
+                yield Figure(name, "none" if row.value is None else f"{row.value:g}")
+            else:
+                yield figure(name, row.value, row.goal, row.at_most, "g")
+
+
+def lives_shop(data: Path) -> Iterator[Figure]:
+    """Twenty failures in four days of a shop that releases, with two seeds."""
+    from tests.evaluate.windows import simulator
+
+    for seed in (0, 1):
+        found = simulator(12, 7, seed, rate=3.0)
+        name = f"shop of 12, 4 days, seed {seed}"
+        yield figure(f"{name}: found", found["found"], 1.0, form=".2f")
+        yield figure("  false openings a day", found["false_openings_per_day"], 0.25, at_most=True, form=".2f")
+        yield figure("  pages and escalations", found["pages"] + found["escalations"], 26, at_most=True, form=".0f")
+        yield figure("  told after, seconds", found["told_after_seconds"], 115, at_most=True, form=".0f")
+
+
 def month(data: Path) -> Iterator[Figure]:
     from tests.evaluate.month import grown, keep
 
@@ -401,6 +427,9 @@ def flood(data: Path) -> Iterator[Figure]:
     yield Figure("  exit code at SIGTERM", str(found.code), "0", found.code == 0)
 
 
+LIVES = ("long", "pairs", "changes", "silences", "ends")
+"""Stories of `tests/lives`; `lives` is all of them."""
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -424,6 +453,8 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "values": values,
     "pairs": pairs,
     "loghub": loghub,
+    "lives-shop": lives_shop,
+    **{f"lives-{story}": partial(lives, story=story) for story in LIVES},
     "hostile": hostile,
     "fuzz": fuzz,
     "flood": flood,
@@ -431,6 +462,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
     *("delivery", "burst", "state", "kills", "install", "month", "hostile", "fuzz", "flood", "values", "loghub"),
+    *("lives-shop", *(f"lives-{story}" for story in LIVES)),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
 """Too long for the whole: a shop that nothing was chosen on takes as long as the first, 14 days of 200 services three
@@ -441,9 +473,14 @@ LONGEST_FIRST = ("shop", "large-shop", "calibration", "hdfs-prequential", "size"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.evaluate", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, []], help=f"which parts; by default all but {', '.join(ON_REQUEST)}"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, "lives", []],
+        help=f"which parts; by default all but {', '.join(ON_REQUEST)}",
     )
     chosen = parser.parse_args().parts or [part for part in PARTS if part not in ON_REQUEST]
+    if "lives" in chosen:
+        chosen = [part for part in chosen if part != "lives"] + ["lives-shop", *(f"lives-{story}" for story in LIVES)]
     data = shared_data()
     if len(chosen) == 1:
         return run(chosen[0], data)
