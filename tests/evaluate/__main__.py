@@ -430,6 +430,53 @@ def flood(data: Path) -> Iterator[Figure]:
 LIVES = ("long", "pairs", "changes", "silences", "ends")
 """Stories of `tests/lives`; `lives` is all of them."""
 
+
+def recall(data: Path) -> Iterator[Figure]:
+    """Past incidents that are the same failure in other words, and new failures that no past one is like."""
+    from tests.recall.measure import cases, measured, model, told
+
+    asked = cases(report=True)
+    for old, checkout in _checkouts():
+        for path in ("", model()) if model() else ("",):
+            told_by = f"{old}{'MiniLM' if path else 'no model'}"
+            for name, tally in measured(asked, path, checkout).items():
+                found: list[tuple[str, float, float, str, bool]] = []
+                if name in RECALLED:
+                    found = [(f"{name}: recall@3", tally.among / tally.asked, RECALLED[name][bool(path)], ".2f", False)]
+                elif name.startswith("unseen"):
+                    found = [
+                        (f"{name}: told as the same", tally.same / tally.asked, SAME.get(name, 0.02), ".3f", True),
+                        (f"{name}: shown", tally.any / tally.asked, 0.10, ".3f", True),
+                    ]
+                for what, value, floor, form, most in found:
+                    line = figure(f"{told_by}, {what} of {tally.asked}", value, floor, most, form)
+                    yield Figure(line.name, line.value) if old else line
+        for name, value in told(checkout).items():
+            floor, most = STORIES[name]
+            line = figure(f"{old}{name}", value, floor, most, ".2f")
+            yield Figure(line.name, line.value) if old else line
+
+
+RECALLED = {
+    "hand-written": (0.85, 0.92),
+    "shop": (0.85, 0.92),
+    "shop, reworded": (0.85, 0.92),
+    "same lines": (1.0, 1.0),
+}
+"""Least recall@3 without a model, and with one."""
+
+SAME = {"unseen, hand-written": 0.0}
+"""How often something may be told as the same failure, where not 2 %."""
+
+STORIES = {
+    "fixes": (0.95, False),
+    "rejected": (0.0, True),
+    "two causes": (0.9, False),
+    "one of two causes": (0.1, True),
+}
+"""What is to be reached in stories, and whether at most."""
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -458,10 +505,24 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "hostile": hostile,
     "fuzz": fuzz,
     "flood": flood,
+    "recall": recall,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
-    *("delivery", "burst", "state", "kills", "install", "month", "hostile", "fuzz", "flood", "values", "loghub"),
+    *(
+        "delivery",
+        "burst",
+        "state",
+        "kills",
+        "install",
+        "month",
+        "hostile",
+        "fuzz",
+        "flood",
+        "values",
+        "loghub",
+        "recall",
+    ),
     *("lives-shop", *(f"lives-{story}" for story in LIVES)),
 )
 ON_REQUEST = ("second-shop", "long-large-shop")
