@@ -27,6 +27,7 @@ from exporter.mining import distinct, masks
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
+from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
 from exporter.reading import batches, choice, columns, encodings, fields, levels, peeling, times
 from exporter.report import llm, rules
@@ -377,6 +378,7 @@ TABLE = (
     Row("values at placeholders", ("exporter.mining.masks",), _extracted),
     Row("mine", ("exporter.mining.miner", "exporter.mining.tree"), _mined),
     Row("words of failure", ("exporter.model.failures",), failure_in),
+    Row("kinds of fault", ("exporter.model.faults",), fault_in),
     Row("clean text", ("exporter.wording.text",), _cleaned),
     Row("text that fills its place", ("exporter.wording.text",), _filled),
     Row("text without links", ("exporter.wording.text",), text.without_links),
