@@ -98,7 +98,7 @@ class RuleSettings(Settings):
     def _zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise ValueError(f"{value!r} is no time zone, such as Europe/Berlin") from None
         return value
 

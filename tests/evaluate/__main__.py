@@ -382,6 +382,25 @@ def kills(data: Path) -> Iterator[Figure]:
         yield Figure("  told, and told again with the same id", f"{found.told}, {found.repeated}")
 
 
+def people(data: Path) -> Iterator[Figure]:
+    """Two weeks in which people make rules, take them back, accept, reject and acknowledge: tuned on seed 1."""
+    from tests.people.judge import wrong
+    from tests.people.weeks import live, weeks
+
+    async def lived(folder: Path, seed: int) -> tuple[int, list[str]]:
+        async with weeks(folder) as (world, places):
+            await live(world, days=14, rules=12, seed=seed)
+            return len(await world.incidents()), await wrong(world, places)
+
+    for seed in (2, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            incidents, found = asyncio.run(lived(Path(folder), seed))
+        name = f"people, two weeks, twelve rules, seed {seed}: of {incidents} incidents wrong in a place"
+        yield figure(name, len(found), 0, at_most=True, form=".0f")
+        for one in found[:5]:
+            yield Figure(f"  {one}", "")
+
+
 def hostile(data: Path) -> Iterator[Figure]:
     """Functions that meet foreign text, with hostile ones of up to 256,000 characters: how their time grows."""
     from tests.hostile.memory import INPUTS
@@ -502,6 +521,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "loghub": loghub,
     "lives-shop": lives_shop,
     **{f"lives-{story}": partial(lives, story=story) for story in LIVES},
+    "people": people,
     "hostile": hostile,
     "fuzz": fuzz,
     "flood": flood,
@@ -522,6 +542,7 @@ WITHOUT_DATA = (
         "values",
         "loghub",
         "recall",
+        "people",
     ),
     *("lives-shop", *(f"lives-{story}" for story in LIVES)),
 )

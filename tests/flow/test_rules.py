@@ -193,6 +193,20 @@ def test_an_hour_after_the_last_rule_all_opens_as_without(
     assert opened(ruled, later) == opened(free, later)
 
 
+async def test_what_is_learnt_and_found_is_the_same_with_any_rules(tmp_path: Path) -> None:
+    kept = []
+    for number, rules in enumerate([(), [rule("expected", service="orders"), rule("mute", service="billing")]]):
+        world = World(tmp_path / f"{number}.db")
+        try:
+            await world.state.write([rule_row(one) for one in rules])
+            await minutes(world, [anomaly(0)], [anomaly(1), anomaly(1, "billing")], [anomaly(2)])
+            tables = await world.state.read("SELECT * FROM anomalies ORDER BY 1, 2, 3, 4, 5")
+            kept.append((tables, await world.state.read("SELECT * FROM windows ORDER BY 1, 2")))
+        finally:
+            world.state.close()
+    assert kept[0] == kept[1]
+
+
 async def test_rules_of_the_configuration_are_rows_while_they_stand_there(world: World) -> None:
     world.grouper._configured = [RuleSettings(name="night", do="mute", hours="22:00-06:00")]
     await minutes(world, [], [])

@@ -15,7 +15,15 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from exporter.model import Context, Incident, Notification, PermanentError, TransientError
+from exporter.model import (
+    Acknowledgement,
+    Closing,
+    Context,
+    Incident,
+    Notification,
+    PermanentError,
+    TransientError,
+)
 from integrations.alertmanager import (
     AlertmanagerSettings,
     AlertmanagerSink,
@@ -271,6 +279,55 @@ async def test_a_reopened_incident_is_listed_again(
     receipt = await sink.deliver(news(unique_name, samples.resolved(), receipt=receipt))
     await sink.deliver(news(unique_name, samples.incident(reopened=1), receipt=receipt))
     assert len(await listed(alertmanager_url, unique_name)) == 1
+
+
+async def silences(url: str, name: str) -> list[dict[str, Any]]:
+    """Those of an incident that hold."""
+    params = {"filter": f'incident_id="{name}"'}
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/api/v2/silences", params=params) as answer:
+        return [one for one in await answer.json() if one["status"]["state"] != "expired"]
+
+
+async def test_what_is_acknowledged_is_silenced_until_its_end_where_that_is_wanted(
+    alertmanager_url: str, unique_name: str
+) -> None:
+    sink = settings(alertmanager_url, silence_on_ack=True).build(Context())
+    taken = Acknowledgement("anna", samples.at(5), "critical", (), "on it")
+    firing = samples.incident(id=unique_name)
+    acknowledged = replace(firing, revision=5, acknowledged=taken)
+    receipt = await sink.deliver(news(unique_name, firing))
+    assert await silences(alertmanager_url, unique_name) == []
+    receipt = await sink.deliver(news(unique_name, acknowledged, receipt=receipt))
+    (silence,) = await silences(alertmanager_url, unique_name)
+    assert silence["createdBy"] == "anna"
+    assert "Acknowledged by anna" in silence["comment"]
+    (alert,) = await listed(alertmanager_url, unique_name)
+    assert alert["status"]["silencedBy"] == [silence["id"]]
+    assert "Acknowledged by anna" in alert["annotations"]["people"]
+    # Another instance was told of it, or the receipt was lost: it is found.
+    receipt = await sink.deliver(news(unique_name, acknowledged))
+    assert len(await silences(alertmanager_url, unique_name)) == 1
+    ended = samples.resolved(id=unique_name, revision=6, acknowledged=taken)
+    await sink.deliver(news(unique_name, ended, receipt=receipt))
+    assert await silences(alertmanager_url, unique_name) == []
+    await sink.close()
+
+
+async def test_what_is_accepted_is_listed_no_more_and_its_silence_is_over(
+    alertmanager_url: str, unique_name: str
+) -> None:
+    sink = settings(alertmanager_url, silence_on_ack=True).build(Context())
+    taken = Acknowledgement("anna", samples.at(5), "critical")
+    acknowledged = samples.incident(id=unique_name, acknowledged=taken)
+    receipt = await sink.deliver(news(unique_name, acknowledged))
+    assert len(await silences(alertmanager_url, unique_name)) == 1
+    accepted = samples.resolved(id=unique_name, closed=Closing("accepted", "anna", samples.at(9), "a new release"))
+    told = news(unique_name, accepted, receipt=receipt)
+    await sink.deliver(told)
+    assert await listed(alertmanager_url, unique_name) == []
+    assert await silences(alertmanager_url, unique_name) == []
+    assert texts(told)["people"] == "Accepted as normal by anna: a new release."
+    await sink.close()
 
 
 async def test_an_escalation_leaves_one_alert(alertmanager_url: str, sink: AlertmanagerSink, unique_name: str) -> None:

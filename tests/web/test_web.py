@@ -21,7 +21,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import ConfigError, StateError, parse_duration
-from exporter.model.questions import Health, Readiness, SourceProgress
+from exporter.model.questions import Health, HiddenIncident, Readiness, SourceProgress
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import GrafanaSignatureSettings, WebSettings
 from exporter.web.app import SECURITY_HEADERS, create_app, start
@@ -460,6 +460,71 @@ async def test_an_incident_is_resolved_with_what_fixed_it() -> None:
         assert status == 200
         assert answer["incident"]["status"] == "resolved"
     assert backend.records[ID].incident.fix == "raised max_connections"
+
+
+async def test_an_incident_is_accepted_rejected_acknowledged_and_noted_by_who_says_so() -> None:
+    backend = MemoryBackend(shop_record())
+    async with serving(backend) as site:
+        said = {"by": "anna", "reason": "a new release", "for": "7d"}
+        assert (await site.post(f"/api/incidents/{ID}/accept", said, BEARER))[0] == 200
+        assert (await site.post(f"/api/incidents/{ID}/reject", {"for": "ever"}, BEARER))[0] == 200
+        assert (await site.post(f"/api/incidents/{ID}/ack", {"by": "ben", "note": "on it"}, BEARER))[0] == 200
+        assert (await site.post(f"/api/incidents/{ID}/note", {"text": "the pool is small"}, BEARER))[0] == 200
+        for verb in ("accept", "reject", "ack", "note"):
+            assert (await site.post(f"/api/incidents/{ID}/{verb}", {"text": "x"}))[0] == 401
+            body = {"text": "x"} if verb == "note" else None
+            assert (await site.post(f"/api/incidents/unknown/{verb}", body, BEARER))[0] == 404
+        assert (await site.post(f"/api/incidents/{ID}/forget", None, BEARER))[0] == 404
+    assert [(verb, said.by, said.reason, said.lasting) for _, verb, said in backend.acts] == [
+        ("accept", "anna", "a new release", timedelta(days=7)),
+        ("reject", "the API", "", None),
+        ("ack", "ben", "on it", timedelta(days=90)),
+        ("note", "the API", "the pool is small", timedelta(days=90)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "said"),
+    [
+        ("accept", {"until": "soon"}, "RFC 3339"),
+        ("accept", {"for": "a week"}, "duration"),
+        ("accept", {"for": "7d", "until": "2026-12-24"}, "exclude each other"),
+        ("accept", {"confirmed": "yes"}, "true or false"),
+        ("accept", {"text": "x"}, "not known here"),
+        ("ack", {"reason": "x"}, "not known here"),
+        ("ack", {"by": 1}, "by is not a text"),
+        ("note", {}, "Say something"),
+        ("note", {"text": "x" * 2_001}, "2,000 characters"),
+    ],
+)
+async def test_an_act_that_cannot_be_read_changes_nothing_and_says_why(verb: str, body: Any, said: str) -> None:
+    backend = MemoryBackend(shop_record())
+    async with serving(backend) as site:
+        status, answer = await site.post(f"/api/incidents/{ID}/{verb}", body, BEARER)
+    assert (status, backend.acts) == (400, [])
+    assert said in answer["error"]
+
+
+async def test_rules_are_made_shown_tried_and_taken_back_by_the_api() -> None:
+    backend = MemoryBackend(shop_record())
+    quiet = {"name": "quiet", "do": "mute", "service": "mail"}
+    async with serving(backend) as site:
+        assert (await site.post("/api/rules", quiet))[0] == 401
+        status, made = await site.post("/api/rules", quiet, BEARER)
+        assert (status, made["name"], made["do"]) == (201, "quiet", "mute")
+        listed = json.loads((await site.get("/api/rules"))[1])["rules"]
+        assert [(rule["name"], rule["hidden"]) for rule in listed] == [("quiet", 0)]
+        status, answer = await site.post("/api/rules", {"name": "all", "do": "mute"}, BEARER)
+        assert (status, "matches everything" in answer["error"]) == (400, True)
+        backend.hidden = (HiddenIncident(ID, "critical", START, "payments fails"),)
+        status, answer = await site.post("/api/rules/preview", {**quiet, "name": "much"}, BEARER)
+        assert (status, [one["headline"] for one in answer["hidden"]]) == (200, ["payments fails"])
+        status, answer = await site.post("/api/rules", {**quiet, "name": "much"}, BEARER)
+        assert (status, '"confirmed": true' in answer["error"], len(answer["hidden"])) == (409, True, 1)
+        assert (await site.post("/api/rules", {**quiet, "name": "much", "confirmed": True}, BEARER))[0] == 201
+        assert (await site.post("/api/rules/quiet/remove", {"by": "anna"}, BEARER))[0] == 200
+        assert (await site.post("/api/rules/quiet/remove", None, BEARER))[0] == 400
+    assert list(backend.made) == ["much"]
 
 
 async def test_resolving_needs_no_body_and_refuses_a_strange_one() -> None:

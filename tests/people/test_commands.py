@@ -1,0 +1,134 @@
+"""`rules` and the verbs of `incidents`, as people type them: with a daemon and without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.cli.main import main
+from exporter.model import Severity
+from exporter.run.daemon import Daemon
+from exporter.state.contact import Contact, reachable
+from exporter.telemetry import PrometheusTelemetry
+from exporter.web import WebSettings
+from exporter.web.app import serve
+from tests.people.weeks import Weeks, failure, weeks
+
+
+class Installation:
+    """An open incident, its state file, and its exporter.yml."""
+
+    def __init__(self, world: Weeks, folder: Path) -> None:
+        self.world = world
+        self.file = folder / "exporter.yml"
+        self.file.write_text(yaml.safe_dump(world.settings))
+
+    async def run(self, *command: str) -> int:
+        """The exit code of a command."""
+        return await asyncio.to_thread(main, [*command, "-c", str(self.file)])
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Installation]:
+    async with weeks(tmp_path) as (world, _):
+        await world.hour(failure("orders", "pool exhausted", world.clock.moment, 60, Severity.ERROR))
+        yield Installation(world, tmp_path)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+async def test_without_a_daemon_commands_change_the_state_file(
+    place: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    await place.world.assembly.close()
+    assert await place.run("incidents", "ack", incident.id, "--by", "anna", "--note", "on it") == 0
+    assert f"incident {incident.id} is acknowledged, by anna" in printed(capsys)
+    assert await place.run("incidents", "list") == 0
+    assert "acknowledged" in printed(capsys)
+    assert await place.run("incidents", "accept", incident.id, "--by", "anna", "--reason", "a new release") == 0
+    said = printed(capsys)
+    assert "text: pool exhausted" in said
+    assert "Of 0 incidents since" in said
+    assert f"rule accept-{incident.id} expects it from now on" in said
+    assert await place.run("incidents", "show", incident.id) == 0
+    assert "Accepted as normal by anna: a new release" in printed(capsys)
+    assert await place.run("rules", "list") == 0
+    assert f"accept-{incident.id}  expects" in printed(capsys)
+    assert await place.run("incidents", "acts") == 0
+    assert [json.loads(line)["verb"] for line in printed(capsys).splitlines()] == ["ack", "accept"]
+    assert await place.run("rules", "remove", f"accept-{incident.id}") == 0
+    assert await place.run("rules", "show", f"accept-{incident.id}") == 0
+    assert "taken back" in printed(capsys)
+
+
+async def test_while_a_daemon_runs_it_does_what_commands_ask(
+    place: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    telemetry = PrometheusTelemetry()
+    daemon = Daemon(place.world.assembly, telemetry)
+    async with serve(WebSettings(listen="127.0.0.1:0"), daemon, telemetry, own_token="of this run") as url:
+        with reachable(place.world.assembly.config.state, Contact(url, "of this run")):
+            assert await place.run("rules", "add", "--mute", "--service", "mail", "--for", "7d", "--by", "ben") == 0
+            assert "rule mute-1 holds from now on" in printed(capsys)
+            assert await place.run("incidents", "note", incident.id, "the pool is too small", "--by", "anna") == 0
+            assert await place.run("incidents", "reject", incident.id, "--by", "anna") == 0
+            assert await place.run("incidents", "reject", "unknown") == 1
+            assert await place.run("rules", "remove", "unknown") == 1
+            assert await place.run("rules", "remove", "mute-1") == 0
+    (now,) = await place.world.incidents()
+    assert now.closed is not None
+    assert (now.closed.verdict, now.closed.by) == ("rejected", "anna")
+    assert "note by anna: the pool is too small" in [entry.text for entry in now.timeline]
+
+
+async def test_what_would_hide_much_is_shown_and_made_only_with_yes(
+    place: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await place.world.assembly.close()
+    rule = ("--expected", "--text", "~pool .*", "--name", "pool")
+    # The story is of another year: nothing of it is of the last 14 days.
+    assert await place.run("rules", "preview", *rule) == 0
+    assert "Of 0 incidents since" in printed(capsys)
+    assert await place.run("rules", "add", *rule, "--for", "ever") == 0
+    assert await place.run("rules", "export") == 0
+    (exported,) = [json.loads(line) for line in printed(capsys).splitlines() if line.startswith("{")]
+    assert exported == {**exported, "name": "pool", "do": "expected", "texts": ["~pool .*"]}
+    assert "until" not in exported
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("rules", "add", "--mute"), "it matches everything"),
+        (("rules", "add", "--mute", "--service", "x", "--until", "2020-01-01"), "is over already"),
+        (("rules", "add", "--mute", "--text", "~(a)(?=b)"), "look-around"),
+        (("rules", "show", "unknown"), "no rule 'unknown'"),
+        (("incidents", "accept", "unknown"), "no incident 'unknown'"),
+        (("incidents", "ack", "unknown"), "no incident 'unknown'"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_and_nothing_changes(
+    place: Installation, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], said: str
+) -> None:
+    await place.world.assembly.close()
+    assert await place.run(*command) in (1, 2)
+    assert said in capsys.readouterr().err
+    assert await place.run("rules", "list") == 0
+    assert "no rules" in printed(capsys)
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, verbs in {"rules": ("list", "show", "add", "preview", "remove", "export")}.items():
+        assert main([command]) == 2
+        said: Any = printed(capsys)
+        assert all(verb in said for verb in verbs)
