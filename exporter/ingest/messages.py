@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from exporter.reading.fields import UNIT, Structured, decode, seconds_of
+from exporter.reading.records import CONTINUES, RAISED
 
 _CRI = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9]{2}:?[0-9]{2}) (?:stdout|stderr) [FP] "
 
@@ -49,8 +50,34 @@ def _decoded(text: pl.Series) -> Messages:
 
 
 def _without_frames(text: pl.Series) -> pl.Series:
+    """Of several lines the first that says something, and those that name an error: neither frames nor details."""
     rows = text.str.contains(_SIGNS["traces"]).arg_true()
-    return text.scatter(rows, text.gather(rows).str.replace_all(_FRAMES, "")) if len(rows) else text
+    return text.scatter(rows, _said_first(text.gather(rows))) if len(rows) else text
+
+
+# What stands on lines of its own before the message, and what of it is kept with that.
+_BEFORE = (
+    (r"^\s+", ""),
+    (r"^(?:(?:# [A-Z][^\n]*|SET timestamp=[0-9]+;|use [^\s;]+;)\n)+(\S)", "${1}"),
+    (r"^(?:[^\n]*\s)?((?:trce|dbug|info|warn|fail|crit): )\S+\[-?[0-9]+\]\n\s*", "${1}"),
+    (r"^[A-Z][a-z]{2} [0-9]{1,2}, [0-9]{4},? [0-9:]+ [AP]M \S+ \S+\n", ""),
+    (r"^[\[(]?[0-9][0-9T:.,/ +-]*Z?[\])]?\n\s*", ""),
+    (r"^[^\n]*(LEVEL: [A-Za-z]+)\s*\n(?:[^\n]*\n)*?MESSAGE *: ", "${1} "),
+)
+
+_TELLING = rf"^\s*(?:Caused by: |-+> |\*\* \()?{RAISED}|^\s*Caused by: "
+
+_MOST_TELLING = 4
+"""Lines that name an error, of one record."""
+
+
+def _said_first(texts: pl.Series) -> pl.Series:
+    for pattern, kept in _BEFORE:
+        texts = texts.str.replace(pattern, kept)
+    lines = texts.str.replace_all(_FRAMES, "").str.split("\n").alias("lines").to_frame()
+    telling = pl.element().filter(pl.element().str.contains(_TELLING))
+    first, others = pl.col("lines").list.head(1), pl.col("lines").list.slice(1).list.eval(telling)
+    return lines.select(pl.concat_list(first, others.list.head(_MOST_TELLING)).list.join("\n"))["lines"]
 
 
 _FRAMES = (
@@ -59,13 +86,8 @@ _FRAMES = (
     r"|^goroutine [0-9]+ \[[^\n]*\n?|^\t[^\n]*\.go:[0-9]+[^\n]*\n?"
 )
 
-_CONTINUES = re.compile(
-    r"^(?:\t| {4}\s*\S"
-    r"|\s+(?:at |from |in |by |File \"|\.\.\. |--- |->|~|\^)"
-    r"|Caused by: |Suppressed: |\.\.\. 0 more|Traceback \(most recent call last\):|During handling of the above"
-    r"|The above exception was the direct cause|goroutine 0 \[|created by |#0 0x|#0 +\S+\("
-    r"|--- End of |\s*\^+\s*$|[})\]]+[,;]?\s*$)"
-)
+# In shapes, whose numbers are 0 already.
+_CONTINUES = re.compile(CONTINUES.replace("[0-9]+", "0"))
 
 
 def continues(shape: str) -> bool:

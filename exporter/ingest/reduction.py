@@ -15,6 +15,7 @@ import polars as pl
 from exporter.ingest import lateness, messages
 from exporter.ingest.exemplars import NO_EXEMPLARS, best_of_each, exemplars_of, window_starts, with_continuations
 from exporter.ingest.messages import Messages
+from exporter.ingest.parts import is_part, with_parts
 from exporter.ingest.settings import ReductionSettings
 from exporter.ingest.shapes import (
     SEED,
@@ -77,21 +78,24 @@ def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
     if kept.is_empty():
         return replace(empty(), dropped=dropped)
     kept, numbers = reduce_to_numbers(kept, settings)
+    shown = ~is_part(kept)
     return replace(
         numbers,
-        exemplars=exemplars_of(kept, numbers.lines, settings),
-        dropped=dropped,
+        exemplars=exemplars_of(kept.filter(shown), numbers.lines.filter(shown), settings),
+        dropped={**dropped, **numbers.dropped},
         lateness=lateness.measure(kept, settings.window),
     )
 
 
 def reduce_to_numbers(page: pl.DataFrame, settings: ReductionSettings) -> tuple[pl.DataFrame, Reduced]:
     """`reduce` without exemplars, of lines that all have a timestamp; and the page with what structured lines say."""
+    page, cut = with_parts(page) if settings.multiline else (page, 0)
     found = messages.find_messages(page["body"], settings.drop_stack_frames)
     shapes = with_given(distinct_shapes(found.text, settings), page["template"], settings)
     page = _with_fields(page, found)
     lines, names = _lines(page, found, shapes, settings)
-    return page, Reduced(lines, shapes.frame(lines["shape"]), names, NO_EXEMPLARS)
+    dropped = {"long_record": cut} if cut else {}
+    return page, Reduced(lines, shapes.frame(lines["shape"]), names, NO_EXEMPLARS, dropped=dropped)
 
 
 def _with_fields(page: pl.DataFrame, found: Messages) -> pl.DataFrame:
@@ -112,7 +116,7 @@ def _lines(
     hashes = texts.select(pl.all().hash(SEED))
     names: dict[int, str] = {}
     keys = {name: text_keys(texts[name], hashes[name], names if name != "trace" else None) for name in texts.columns}
-    continuation = _continuation(found, shapes)
+    continuation = _continuation(page, found, shapes, settings)
     columns = {
         "timestamp": page["timestamp"],
         "sequence": page["sequence"],
@@ -156,10 +160,16 @@ def _group(pattern: str) -> int:
     return 1 if isinstance(groups, pl.Struct) and groups.fields else 0
 
 
-def _continuation(found: Messages, shapes: Shapes) -> npt.NDArray[np.bool_]:
-    """Which lines are part of the record before them; a structured record never is."""
+def _continuation(
+    page: pl.DataFrame, found: Messages, shapes: Shapes, settings: ReductionSettings
+) -> npt.NDArray[np.bool_]:
+    """Which lines are part of the record before them; a structured record never is, unless its source says so."""
     continuation = shapes.of_each("continuation", np.bool_)
     continuation[[row for row, fields in zip(found.rows, found.fields, strict=True) if fields.record]] = False
+    record = page["record"]
+    if settings.multiline and record.null_count() < len(record):
+        known = record.is_not_null().to_numpy()
+        continuation[known] = (record != page["sequence"]).fill_null(False).to_numpy()[known]
     return continuation
 
 

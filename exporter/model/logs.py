@@ -80,6 +80,7 @@ PAGE_COLUMNS: Mapping[str, str] = {
     "code": "Int16",  # HTTP status or exit code in a field of its own
     "duration": "Float32",  # seconds, in a field of its own
     "place": "String",  # the name of the field that the duration stands in
+    "record": "Int64",  # `sequence` of the first line of its record; null where only its text can say
 }
 """Columns of a page, always all present; nullable, except id, sequence, severity and body."""
 

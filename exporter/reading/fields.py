@@ -112,6 +112,9 @@ def decode(body: str, depth: int = 0) -> Structured | None:
     pairs = {key: _unquoted(quoted) if quoted else bare for key, equals, quoted, bare in found if equals}
     if not ({"msg", "message"} & pairs.keys() and len(pairs) > 1 and _logfmt.match(body)):
         return None
+    if pairs.get("msg", "").startswith("audit("):
+        # What auditd calls so is the time and number of an event.
+        return None
     return _structured(pairs, depth)
 
 

@@ -75,6 +75,7 @@ FORMS: tuple[Form, ...] = (
     ),
     Form("epoch", r"^(?:[-<\[(] ?)?([12]\d{9}(?:\.\d{1,9})?|[12]\d{12}|[12]\d{15}|[12]\d{18})\b", ""),
     Form("epoch field", r"\b(?:ts|time|timestamp)[\"']?[=:] ?[\"']?([12]\d{9}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?)\b", ""),
+    Form("audit", r"\bmsg=audit\(([12]\d{9}\.\d{3}):\d+\)", ""),
     Form("klog", r"^[IWEF](\d{4} \d{2}:\d{2}:\d{2}\.\d+)", "%Y %m%d %H:%M:%S%.f", yearless=True),
     Form("android", rf"^(\d{{2}}-\d{{2}} {_CLOCK})", "%Y %m-%d %H:%M:%S%.f", yearless=True),
     Form("hadoop", r"^(\d{6} \d{6}) ", "%y%m%d %H%M%S"),

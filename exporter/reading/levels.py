@@ -60,6 +60,7 @@ _HEADER = re.compile(
     rf"|(?<![^\W\d_])(?i:level|lvl|severity)\"?[=:]\s?\"?(\w+)|(?:^|\s)at=(?i:({_WORD}))(?=\s|$)"
     # In capitals, after anything that is no letter.
     rf"|(?<![^\W\d])({_WORD.upper()})(?=[\s\])|\":>,/-]|$)|(?:^|\s)(LOG):  "
+    r"|\bPHP (Fatal|Warning|Notice)\b"
     # At the very beginning, before a colon.
     rf"|^\W{{0,3}}(?i:({_WORD}))\s?:"
     # One letter between the time and what follows.

@@ -30,6 +30,11 @@ HOUR = 3600 * 10**9
 DAY = 24 * HOUR
 
 
+COMMON = next(form for form in FORMS if form.name == "common")
+
+_IN_ACCESS_LOG = rf" \[[0-9]{{2}}/{MONTH}/[0-9]{{4}}:"
+
+
 @dataclass(frozen=True)
 class Stamp:
     """How a file writes its times: a form, how far from the start of a line, and whether lines are indented."""
@@ -55,7 +60,15 @@ class Stamp:
             others = leading(heads, reference, zone, but=self.form)
             if others.null_count() < len(others):
                 found = found.scatter(missing, others)
+            found = self._in_access_log(lines, found, reference, zone)
         return found
+
+    def _in_access_log(self, lines: pl.Series, found: pl.Series, reference: datetime, zone: str) -> pl.Series:
+        """The times with those of an access log, which stand in brackets, among lines of another form."""
+        rows = (found.is_null() & lines.str.head(ANYWHERE).str.contains(_IN_ACCESS_LOG)).arg_true()
+        if not len(rows):
+            return found
+        return found.scatter(rows, _times(lines.gather(rows).str.head(ANYWHERE), COMMON, reference, zone))
 
     def zones(self, lines: pl.Series) -> pl.Series:
         """The zone that stands beside the time of each line; null where none does."""

@@ -6,13 +6,14 @@ import codecs
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import orjson
+import polars as pl
 
 from exporter.model import NO_MORE_FILES, PermanentError, TransientError, is_at_limit
 from exporter.reading.encodings import UTF8, codec_of, encoding_of
@@ -30,6 +31,9 @@ HEAD = 64 * 1024
 
 LONGEST_LINE = 8 * 1024 * 1024
 """Bytes of a line that are held while its end is looked for; of a longer one only the beginning is kept."""
+
+LONGEST_RECORD = 1024 * 1024
+"""Bytes of a record that is held while its end is looked for; a longer one is cut between its lines."""
 
 LOOKED_THROUGH = 16 * 1024 * 1024
 """Bytes among which the first is looked for that is not ASCII."""
@@ -215,18 +219,31 @@ class Transcoded:
         return taken
 
 
-def chunks(content: Content, start: int, line: int, stop: int | None, final: bool) -> Iterator[Chunk]:
-    """Whole lines from `start`, in chunks; the last line without a break only when `final`, or when `stop` says so."""
+Unfinished = Callable[[bytes], int]
+"""Of whole lines, how many bytes at their end are a record that the next lines may go on with."""
+
+
+def chunks(
+    content: Content,
+    start: int,
+    line: int,
+    stop: int | None,
+    final: bool,
+    unfinished: Unfinished = lambda _: 0,
+) -> Iterator[Chunk]:
+    """Whole lines from `start`, in chunks; the last line without a break only when `final`, or when `stop` says so.
+
+    Where more follows, a chunk ends with a record as far as `unfinished` knows.
+    """
     _skip_to(content, start)
     position, held = start, b""
     while stop is None or position < stop:
         data = content.read(BLOCK if stop is None else min(BLOCK, stop - position - len(held))) or b""
         held += data
-        cut = len(held) if not data else held.rfind(b"\n") + 1
-        if not data and not held.endswith(b"\n") and not (final or stop is not None):
-            return
+        ended = final or stop is not None or held.endswith(b"\n")
+        cut = _whole(held, unfinished) if data else len(held) if ended else held.rfind(b"\n") + 1
         if cut:
-            yield from _pieces(Chunk(position, position + cut, line, held[:cut]))
+            yield from _pieces(Chunk(position, position + cut, line, held[:cut]), unfinished)
             line += held.count(b"\n", 0, cut)
             position, held = position + cut, held[cut:]
         elif len(held) > LONGEST_LINE:
@@ -237,15 +254,24 @@ def chunks(content: Content, start: int, line: int, stop: int | None, final: boo
             return
 
 
-def _pieces(chunk: Chunk) -> Iterator[Chunk]:
+def _whole(held: bytes, unfinished: Unfinished) -> int:
+    """Bytes of whole lines, without the record at their end; where they are one, nothing of it until it is too long."""
+    cut = held.rfind(b"\n") + 1
+    more = unfinished(held[:cut]) if cut else 0
+    return cut if more >= cut > LONGEST_RECORD else max(0, cut - more)
+
+
+def _pieces(chunk: Chunk, unfinished: Unfinished) -> Iterator[Chunk]:
     """The chunk, or parts of it where it has too many lines."""
     data, start, line = chunk.data, chunk.start, chunk.line
     while data.count(b"\n") > MANY_LINES:
         at = 0
         for _ in range(MANY_LINES):
             at = data.index(b"\n", at) + 1
+        at = _whole(data[:at], unfinished) or at
         yield Chunk(start, start + at, line, data[:at])
-        data, start, line = data[at:], start + at, line + MANY_LINES
+        line += data.count(b"\n", 0, at)
+        data, start = data[at:], start + at
     yield Chunk(start, chunk.end, line, data)
 
 
@@ -266,6 +292,16 @@ def _skip_to(content: Content, start: int) -> None:
         cast(BinaryIO, content).seek(start)
     while from_start and start > 0 and (data := content.read(min(start, BLOCK))):
         start -= len(data)
+
+
+def lines_of(data: bytes) -> pl.Series:
+    """Whole lines as text."""
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    lines = pl.Series("line", text.removesuffix("\n").split("\n"), dtype=pl.String)
+    if "\x00" in text:
+        # Before a line they are what a file that was cut leaves; inside, a crash or a payload.
+        lines = lines.str.strip_chars_start("\x00").str.replace_all(r"\x00+", "\ufffd")
+    return lines.str.strip_chars_end("\r") if "\r" in text else lines
 
 
 # --- Forms --------------------------------------------------------------------------------------------

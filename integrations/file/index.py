@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from exporter.model import PermanentError, Telemetry, TransientError
@@ -210,7 +211,7 @@ class Index:
             # What is added was written now: a clock without a date does not say that nothing was written for days.
             carry += max(0, whole_days(carry, log.writer.reference))
         with opened(path, log.writer.encoding) as content:
-            for chunk in chunks(content, start, line, None, final):
+            for chunk in chunks(content, start, line, None, final, partial(self._parser.unfinished, log.writer)):
                 carry = self._add(log, chunk, carry)
             log.truncated = getattr(content, "truncated", False)
         if log.truncated and not idle:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -19,11 +19,17 @@ from exporter.reading.encodings import UTF8
 from exporter.reading.forms import AMBIGUOUS
 from exporter.reading.levels import severities
 from exporter.reading.peeling import Peeled, bare_layers, peel
+from exporter.reading.records import whole_documents, with_own_times
 from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
 from exporter.reading.told import FRONT, TEXT, Told
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
-from integrations.file.content import Chunk, Kind
+from integrations.file.content import Chunk, Kind, lines_of
+from integrations.file.parquet import column, texts
+from integrations.file.records import grouped, of_documents, timed_inside
 from integrations.file.settings import GROUPS, FileOptions
+
+ENDINGS = (16 * 1024, 512 * 1024)
+"""Bytes at the end of a block among which its last record is looked for."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Writer:
     """Where its documents keep what, beyond the places that are known; None until documents were looked at."""
     named_in_brackets: bool | None = None
     """Whether its lines name their service in brackets behind their level."""
+    blocks: bool | None = None
+    """Whether what stands between two lines with a time is one record; None until enough lines were looked at."""
     begun: int | None = None
     """When the first line was written, where lines tell the time of day only."""
 
@@ -91,14 +99,14 @@ class Parser:
         given = settings.fields.model_fields_set
         self._open = {name: paths for name, paths in settings.columns().items() if name not in given}
         self._decoder_of = lru_cache(64)(partial(_decoder, settings, told))
-        self._noting = told is not None
+        self._noting, self._looking = told is not None, Parser(settings) if told else self
         self._excluded = list(settings.excluded)
         self._grouped_by = settings.group_by != ("service",)
         self._schema = page_schema()
 
     def page(self, log: Writer, chunk: Chunk, carry: int | None) -> tuple[pl.DataFrame, dict[str, int]]:
         """The lines of a chunk, each a document or text; text without a time takes that of the line before it."""
-        lines = _lines(chunk.data)
+        lines = lines_of(chunk.data)
         if self._noting and chunk.data.isascii() is False:
             self.told.undecoded += int(lines.str.contains("\ufffd", literal=True).sum())
         numbers = pl.int_range(chunk.line, chunk.line + len(lines), eager=True)
@@ -107,12 +115,29 @@ class Parser:
             numbers, lines = numbers.filter(filled), lines.filter(filled)
         if self._settings.pattern:
             # It was written for lines as they are.
-            return self._read(log, lines, numbers, carry, None)
+            return self._read(log, lines, numbers, carry, {})
         if log.layers is None and len(lines):
             log.layers = bare_layers(lines)
         peeled = peel(lines, log.layers or ())
-        page, unusable = self._read(log, peeled.text, numbers, carry, peeled.said.get("time"))
+        page, unusable = self._read(log, peeled.text, numbers, carry, peeled.said)
         return self._with_peeled(log, page, numbers, peeled), unusable
+
+    def unfinished(self, log: Writer, data: bytes) -> int:
+        """Bytes at the end of whole lines that are the last record among them, which may go on."""
+        if log.kind != "text" or self._settings.pattern:
+            return 0
+        found = (self._last_record(log, data[data.rfind(b"\n", 0, max(0, len(data) - size)) + 1 :]) for size in ENDINGS)
+        return next(filter(None, found), len(data))
+
+    def _last_record(self, log: Writer, tail: bytes) -> int | None:
+        """Bytes of the last record of some lines; None where it began before."""
+        peeled, looked_at = peel(lines_of(tail), log.layers or ()), replace(log)
+        numbers = pl.int_range(0, len(peeled.text), eager=True)
+        own = self._looking._own_times(looked_at, peeled.text, None, peeled.said.get("time"))
+        _, record = self._in_records(looked_at, peeled.text, numbers, own, peeled.said, None)
+        opened = (peeled.text == "{").arg_true()
+        first = int(opened[-1]) if len(opened) else len(numbers) - 1 if record is None else int(record[-1])
+        return sum(len(line) + 1 for line in tail.split(b"\n")[first:-1]) if first >= 0 else None
 
     def _with_peeled(self, log: Writer, page: pl.DataFrame, numbers: pl.Series, peeled: Peeled) -> pl.DataFrame:
         """What stood in front of lines, where they name nothing else themselves."""
@@ -132,26 +157,50 @@ class Parser:
         return page.with_columns(**columns)
 
     def _read(
-        self, log: Writer, lines: pl.Series, numbers: pl.Series, carry: int | None, outer: pl.Series | None
+        self, log: Writer, lines: pl.Series, numbers: pl.Series, carry: int | None, said: Mapping[str, pl.Series]
     ) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Lines without what stood in front of them; `outer` are the times that stood there."""
+        """Lines without what stood in front of them, and what that said of each."""
         unusable: dict[str, int] = {}
-        plain, documents = self._documents(log, lines, numbers)
+        whole = whole_documents(lines) if log.kind == "text" and not self._settings.pattern else None
+        plain, documents = self._documents(log, whole[0] if whole else lines, numbers)
         if len(plain) == len(lines) and not documents.height:
-            times = self._plausible(self._own_times(log, lines, carry, outer), unusable)
-            page = self._text(log, lines, numbers, _inherited(times, carry))
+            own = self._plausible(self._own_times(log, lines, carry, said.get("time")), unusable)
+            times, record = self._in_records(log, lines, numbers, own, said, None)
+            page = self._text(log, lines, numbers, _inherited(times, carry), record)
         elif len(plain):
             times = nothing(len(lines)).scatter(numbers.search_sorted(documents["sequence"]), documents["timestamp"])
-            around = outer.gather(plain) if outer is not None else None
-            own = self._plausible(self._own_times(log, lines.gather(plain), carry, around), unusable)
+            around = {name: values.gather(plain) for name, values in said.items()}
+            left = lines.gather(plain)
+            own = self._plausible(self._own_times(log, left, carry, around.get("time")), unusable)
+            own, record = self._in_records(log, left, numbers.gather(plain), own, around, plain)
+            if whole:
+                record = of_documents(record, numbers, plain, whole[1])
             times = _inherited(times.scatter(plain, own), carry).gather(plain)
-            text = self._text(log, lines.gather(plain), numbers.gather(plain), times)
+            text = self._text(log, left, numbers.gather(plain), times, record)
             page = pl.concat([documents, text]).sort("sequence")
         else:
             page = documents
         if missing := page["timestamp"].null_count():
             unusable["absent_timestamp"] = missing
         return page, unusable
+
+    def _in_records(
+        self,
+        log: Writer,
+        lines: pl.Series,
+        numbers: pl.Series,
+        own: pl.Series,
+        said: Mapping[str, pl.Series],
+        apart: pl.Series | None,
+    ) -> tuple[pl.Series, pl.Series | None]:
+        """The times of lines that begin a record, and the record of each line."""
+        if self._settings.pattern or not len(lines):
+            return own, None
+        timed = timed_inside(lines) if "time" in said else own.is_not_null()
+        record = grouped(log, lines, numbers, timed, said, apart)
+        if record is not None:
+            own = own.set((record != numbers).fill_null(False), None)
+        return own, record
 
     def _own_times(self, log: Writer, lines: pl.Series, carry: int | None, outer: pl.Series | None) -> pl.Series:
         """The times that a runtime put in front of lines, else those that they begin with."""
@@ -170,6 +219,7 @@ class Parser:
             return leading(lines, log.reference, zone)
         if pattern and "<timestamp>" in pattern:
             lines = lines.str.extract_groups(pattern).struct["timestamp"].fill_null("")
+        lines = with_own_times(lines)
         if log.stamp is None:
             log.stamp = recognise(lines, log.reference, zone)
         if log.stamp is None:
@@ -188,7 +238,9 @@ class Parser:
         ambiguous = letters.filter(letters.is_in(AMBIGUOUS))
         self.told.zones.update(ambiguous.to_list())
 
-    def _text(self, log: Writer, lines: pl.Series, numbers: pl.Series, times: pl.Series) -> pl.DataFrame:
+    def _text(
+        self, log: Writer, lines: pl.Series, numbers: pl.Series, times: pl.Series, record: pl.Series | None
+    ) -> pl.DataFrame:
         columns: dict[str, Any] = {
             "id": self._ids(log, numbers),
             "timestamp": times,
@@ -198,6 +250,7 @@ class Parser:
             "severity": pl.lit(0, pl.Int8),
             "body": lines,
             "host": pl.lit(log.host, pl.String),
+            "record": record if record is not None else pl.lit(None),
         }
         columns |= self._told(log, lines)
         if self._noting and not self.told.enough:
@@ -312,7 +365,7 @@ class Parser:
 
     def rows(self, log: Writer, frame: pl.DataFrame, first: int) -> tuple[pl.DataFrame, dict[str, int]]:
         """Rows of a parquet file, their columns mapped; no loop over them."""
-        taken = {name: _column(frame, paths) for name, paths in self._settings.columns().items()}
+        taken = {name: column(frame, paths) for name, paths in self._settings.columns().items()}
         numbers = pl.int_range(first, first + frame.height, eager=True)
         columns: dict[str, Any] = {
             "id": self._ids(log, numbers),
@@ -323,7 +376,7 @@ class Parser:
         }
         for name in ("body", "stream", "trace", "session", "host", "template"):
             if (values := taken.get(name)) is not None:
-                columns[name] = _texts(values)
+                columns[name] = texts(values)
         unusable: dict[str, int] = {}
         columns["timestamp"] = self._times(taken.get("timestamp"), log, frame.height, unusable)
         if (values := taken.get("sequence")) is not None and values.dtype.is_integer():
@@ -347,15 +400,15 @@ class Parser:
 
     def _grouped(self, frame: pl.DataFrame, taken: Mapping[str, pl.Series | None], log: Writer) -> pl.Series:
         if self._settings.group_by != ("service",):
-            parts = [_column(frame, (path,)) for path in self._settings.group_by]
-            texts = [pl.Series([""] * frame.height) if part is None else _texts(part).fill_null("") for part in parts]
-            joined: pl.Series = texts[0]
-            for text in texts[1:]:
+            parts = [column(frame, (path,)) for path in self._settings.group_by]
+            filled = [pl.Series([""] * frame.height) if part is None else texts(part).fill_null("") for part in parts]
+            joined: pl.Series = filled[0]
+            for text in filled[1:]:
                 joined = joined + "/" + text
             return joined
         values = taken.get("service")
         own = self._settings.service or log.service
-        return pl.Series([own]).new_from_index(0, frame.height) if values is None else _texts(values).fill_null(own)
+        return pl.Series([own]).new_from_index(0, frame.height) if values is None else texts(values).fill_null(own)
 
     def _plausible(self, times: pl.Series, unusable: dict[str, int]) -> pl.Series:
         wrong = times < nanoseconds(EARLIEST)
@@ -392,50 +445,6 @@ def _instead_of(default: str | None, own: pl.Series, said: pl.Series) -> pl.Seri
     return own.set((own == default).fill_null(False), None).fill_null(said).fill_null(default)
 
 
-def _lines(data: bytes) -> pl.Series:
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
-    lines = pl.Series("line", text.removesuffix("\n").split("\n"), dtype=pl.String)
-    if "\x00" in text:
-        # Before a line they are what a file that was cut leaves; inside, a crash or a payload.
-        lines = lines.str.strip_chars_start("\x00").str.replace_all(r"\x00+", "\ufffd")
-    return lines.str.strip_chars_end("\r") if "\r" in text else lines
-
-
 def _inherited(times: pl.Series, carry: int | None) -> pl.Series:
     filled = times.fill_null(strategy="forward")
     return filled.fill_null(carry) if carry is not None else filled
-
-
-def _column(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series | None:
-    """The first of several paths that the frame has, where it is filled; further ones fill its holes."""
-    found: pl.Series | None = None
-    for path in paths:
-        values = _at(frame, path)
-        if values is None or values.null_count() == len(values):
-            continue
-        if found is None:
-            found = values.alias(path)
-        elif found.dtype == values.dtype:
-            found = found.zip_with(found.is_not_null(), values)
-        if not found.null_count():
-            break
-    return found
-
-
-def _at(frame: pl.DataFrame, path: str) -> pl.Series | None:
-    if path in frame.columns:
-        return frame[path]
-    head, _, rest = path.partition(".")
-    if rest and head in frame.columns and isinstance(frame.schema[head], pl.Struct):
-        return _at(frame[head].struct.unnest(), rest)
-    return None
-
-
-def _texts(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.Struct):
-        return values.struct.json_encode()
-    if isinstance(values.dtype, pl.List):
-        return values.list.eval(pl.element().cast(pl.String)).list.first()
-    if values.dtype == pl.Binary:
-        return pl.Series([None if v is None else v.decode("utf-8", "replace") for v in values], dtype=pl.String)
-    return values.cast(pl.String)

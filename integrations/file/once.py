@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _named(path: Path, kind: Kind, reference: datetime, encoding: str = UTF8) ->
 
 def _all_lines(content: Content, writer: Writer, parser: Parser, unusable: Counter[str]) -> Iterator[pl.DataFrame]:
     carry: int | None = None
-    for chunk in chunks(content, 0, 1, None, final=True):
+    for chunk in chunks(content, 0, 1, None, True, partial(parser.unfinished, writer)):
         page, wrong = parser.page(writer, chunk, carry)
         unusable.update(wrong)
         times = page["timestamp"].drop_nulls()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -56,3 +56,38 @@ def end_of(path: Path, length: int) -> tuple[int, bytes]:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - length))
         return size, file.read()
+
+
+def column(frame: pl.DataFrame, paths: Iterable[str]) -> pl.Series | None:
+    """The first of several paths that the frame has, where it is filled; further ones fill its holes."""
+    found: pl.Series | None = None
+    for path in paths:
+        values = _at(frame, path)
+        if values is None or values.null_count() == len(values):
+            continue
+        if found is None:
+            found = values.alias(path)
+        elif found.dtype == values.dtype:
+            found = found.zip_with(found.is_not_null(), values)
+        if not found.null_count():
+            break
+    return found
+
+
+def _at(frame: pl.DataFrame, path: str) -> pl.Series | None:
+    if path in frame.columns:
+        return frame[path]
+    head, _, rest = path.partition(".")
+    if rest and head in frame.columns and isinstance(frame.schema[head], pl.Struct):
+        return _at(frame[head].struct.unnest(), rest)
+    return None
+
+
+def texts(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Struct):
+        return values.struct.json_encode()
+    if isinstance(values.dtype, pl.List):
+        return values.list.eval(pl.element().cast(pl.String)).list.first()
+    if values.dtype == pl.Binary:
+        return pl.Series([None if v is None else v.decode("utf-8", "replace") for v in values], dtype=pl.String)
+    return values.cast(pl.String)

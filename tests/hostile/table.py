@@ -19,7 +19,7 @@ from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
 from exporter.cli import mine as mine_command
 from exporter.incidents import build, movers
-from exporter.ingest import exemplars, messages, patterns, reduction, shapes
+from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory import documents, embedding
@@ -29,7 +29,7 @@ from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
 from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
-from exporter.reading import batches, choice, columns, encodings, fields, levels, peeling, times
+from exporter.reading import batches, choice, columns, encodings, fields, levels, peeling, records, times
 from exporter.report import llm, rules
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
@@ -37,6 +37,7 @@ from integrations import alertmanager, grafana, local_incidents, otlp, webhook
 from integrations import console as console_sink
 from integrations._documents import Decoder
 from integrations.file import FileSettings, content, identity, lines, once
+from integrations.file import records as file_records
 from integrations.loki import entries
 from integrations.openai import answers
 from integrations.slack import message as slack_message
@@ -351,6 +352,21 @@ def _printed(given: str) -> object:
     return asyncio.run(sink.deliver(_notified(given)))
 
 
+def _in_records(given: str) -> object:
+    some = pl.Series([f"2026-03-14 09:26:00 ERROR {given}", given, *given.split("\n")[:200], "{", given, "}"])
+    timed = pl.Series([True] + [False] * (len(some) - 1))
+    writer = lines.Writer("x.log", "x", None, "text", NOW, "x")
+    numbers = pl.int_range(1, len(some) + 1, eager=True)
+    records.whole_documents(records.with_own_times(some))
+    return file_records.grouped(writer, some, numbers, timed, {"service": some.str.head(3)})
+
+
+def _of_parts(given: str) -> object:
+    some = page(given)
+    both = pl.concat([some, some]).with_columns(sequence=pl.Series([1, 2]), record=pl.Series([1, 1]))
+    return parts.with_parts(both)
+
+
 # --- The table -------------------------------------------------------------------------------------
 
 TABLE = (
@@ -366,6 +382,8 @@ TABLE = (
     Row("messages and frames", ("exporter.ingest.messages",), _frames),
     Row("codes and durations", ("exporter.ingest.messages",), _columns),
     Row("what continues a line", ("exporter.ingest.messages",), messages.continues),
+    Row("lines of a record", ("exporter.reading.records", "integrations.file.records"), _in_records),
+    Row("parts of a record", ("exporter.ingest.parts",), _of_parts),
     Row("shapes", ("exporter.ingest.shapes",), lambda given: shapes.shapes_of(one(given), 262_144)),
     Row("reduce", ("exporter.ingest.reduction", "exporter.ingest.settings"), _reduced),
     Row("exemplars", ("exporter.ingest.exemplars", "exporter.mining.distinct"), _examples),
