@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from exporter.incidents.standing import Standing
 from exporter.incidents.tracker import Told
 from exporter.model import Anomaly, Incident, Severity, TimeRange, Write, floor, stable_key
 from exporter.model.questions import AlertTrigger, TakenAlert
+from exporter.reading.owners import owner_of
 from exporter.run.assembly import Assembly
 from exporter.state.incidents import cluster_of, incident_list, incident_of, incident_row
 from exporter.state.news import news_row
@@ -40,8 +41,6 @@ MOST_FIRING = 1_000
 """Open incidents, the newest, that an alert may belong to."""
 
 MINUTE = timedelta(minutes=1)
-
-SERVICE_LABELS = ("service", "service_name", "app", "job", "deployment")
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Alerts:
         # What came before it began was sent by a clock that is ahead: it is about now.
         at = max(min(alert.starts_at, received_at), received_at - OLDEST)
         name = self._assembly.redactor.redact(alert.labels.get("alertname", "alert"))[:200]
-        return Firing(alert, received_at, name, self._assembly.redactor.redact(_service_of(alert)), at)
+        return Firing(alert, received_at, name, self._assembly.redactor.redact(owner_of(alert.labels)), at)
 
     async def _analyze(self, together: Sequence[Firing]) -> bool:
         """False while the logs around the alerts, which are of one time, cannot be read yet."""
@@ -233,8 +232,3 @@ def _incident_before(alert: AlertTrigger) -> str:
 
 def _incident_id(identity: str, at: datetime) -> str:
     return f"a{stable_key(f'{identity}/{at.isoformat()}'):016x}"[:12]
-
-
-def _service_of(alert: AlertTrigger) -> str:
-    labels: Mapping[str, str] = alert.labels
-    return next((labels[name][:200] for name in SERVICE_LABELS if labels.get(name)), "")

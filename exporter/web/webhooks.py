@@ -152,7 +152,7 @@ def _alert(value: Any, place: str, group: str) -> AlertTrigger:
         raise _invalid(f"{place}.labels is empty.")
     starts_at = _moment(alert.get("startsAt"), f"{place}.startsAt")
     if starts_at is None:
-        raise _invalid(f"{place}.startsAt is the zero time.")
+        raise _invalid(f"{place}.startsAt is the zero time; send when the alert began.")
     ends_at = alert.get("endsAt")
     sent_as = alert.get("fingerprint")
     return AlertTrigger(
@@ -201,11 +201,12 @@ def _moment(value: Any, place: str) -> datetime | None:
 
 
 def _texts(value: Any, place: str) -> dict[str, str]:
-    """Names and values as texts, at most MAX_PAIRS of them, each cut."""
+    """Names and values as texts, at most MAX_PAIRS of them, each cut; null is no value."""
     pairs = _mapping({} if value is None else value, place)
     return {
         _clean(str(name), MAX_NAME): _clean(item if isinstance(item, str) else json.dumps(item), MAX_VALUE)
         for name, item in list(pairs.items())[:MAX_PAIRS]
+        if item is not None
     }
 
 

@@ -28,6 +28,7 @@ from tests.field.cases import (
     judged,
     judged_lines,
     judged_redaction,
+    judged_webhook,
 )
 from tests.field.made import documents_of, judged_documents, judged_file, made, tasks, written
 from tests.servers.process import Unavailable
@@ -92,7 +93,9 @@ def measured(where: Path, wanted: Sequence[Mapping[str, Any]], checkout: Path) -
             yield asyncio.run(_from_server(case, where, checkout))
         except Unavailable as error:
             yield Verdict(case["file"], {}, note=f"left out: {error}")
-    yield from (Verdict(case["file"], {}, note="left out: webhook") for case in wanted if case["command"] == "webhook")
+    hooks = [case for case in wanted if case["command"] == "webhook"]
+    payloads = [{"posted": json.loads((where / case["file"]).read_text())} for case in hooks]
+    yield from map(judged_webhook, hooks, driven(checkout, payloads))
 
 
 def _command(case: Mapping[str, Any], where: Path, checkout: Path) -> list[str] | None:

@@ -127,6 +127,15 @@ def judged_redaction(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verd
     return Verdict(case["file"], {**hidden, **kept})
 
 
+def judged_webhook(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verdict:
+    """With which status an alert was taken, and of which service it was found to be."""
+    right = case["facts"]
+    facts = {"answer": same(right["answer"], answer["answer"])}
+    if right["services"] is not None:
+        facts["services"] = same(right["services"], answer["services"])
+    return Verdict(case["file"], facts)
+
+
 def level_of(number: int) -> str | None:
     """The name of OpenTelemetry's number."""
     return LEVELS[max(0, 5 - (number - 1) // 4)] if number > 0 else None

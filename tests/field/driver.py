@@ -26,6 +26,9 @@ PLACES = {
     "SystemClock": ("exporter.model",),
     "NoTelemetry": ("exporter.model",),
     "TimeRange": ("exporter.model",),
+    "parse_alerts": ("exporter.web.webhooks",),
+    "owner_of": ("exporter.reading.owners",),
+    "_service_of": ("exporter.run.alerts", "exporter.operations"),
 }
 """Where things are or were, the newest place first."""
 
@@ -47,6 +50,22 @@ def run(arguments: list[str]) -> dict[str, Any]:
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+
+def posted(payload: Any) -> dict[str, Any]:
+    """With which status the webhook answers to a payload, and of which services its alerts are."""
+    from aiohttp import web
+
+    try:
+        alerts = find("parse_alerts")(payload)
+    except web.HTTPException as error:
+        return {"answer": error.status, "services": []}
+    try:
+        owner = find("owner_of")
+        services = {owner(alert.labels) for alert in alerts}
+    except SystemExit:
+        services = {find("_service_of")(alert) for alert in alerts}
+    return {"answer": 202, "services": sorted(services - {""})}
 
 
 def lines(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +98,10 @@ def main() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
     for line in sys.stdin:
         task = json.loads(line)
-        answer = run(task["run"]) if "run" in task else lines(task["source"])
+        if "posted" in task:
+            answer = posted(task["posted"])
+        else:
+            answer = run(task["run"]) if "run" in task else lines(task["source"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -29,7 +29,7 @@ from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
 from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
-from exporter.reading import batches, choice, columns, encodings, fields, levels, peeling, records, times
+from exporter.reading import batches, choice, columns, encodings, fields, levels, owners, peeling, records, times
 from exporter.report import llm, rules
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
@@ -374,6 +374,11 @@ TABLE = (
     Row("levels", ("exporter.reading.levels",), _levels),
     Row("times", ("exporter.reading.times",), _when),
     Row("what stands in front of a line", ("exporter.reading.peeling",), _peeled),
+    Row(
+        "labels of an alert",
+        ("exporter.reading.owners",),
+        lambda given: owners.owner_of({"job_name": given, "pod": given}),
+    ),
     Row("columns", ("exporter.reading.columns",), _tabular),
     Row("encodings", ("exporter.reading.encodings",), _encoded),
     Row("batches", ("exporter.reading.batches",), _batched),
