@@ -171,8 +171,9 @@ class Grouper:
                 *(row for step in taken for row in step_rows(step)),
             ]
             await self._state.write([*rows, grouped_row(horizon)])
-        for one in (hidden for step in steps for hidden in step.hidden):
-            self._telemetry.count("rules_hidden", rule=one.rule)
+        kept = [row.rule for item in told for row in _kept_from(said.last[item.incident.id], item.at)]
+        for rule in (*(one.rule for step in steps for one in step.hidden), *kept):
+            self._telemetry.count("rules_hidden", rule=rule)
         for near in (miss for step in steps for miss in step.missed):
             self._telemetry.count("incidents_suppressed", reason=near.reason)
         for item in told:

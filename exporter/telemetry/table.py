@@ -123,7 +123,9 @@ METRICS: Mapping[str, MetricSpec] = {
     "incidents_opened": _counter("Incidents opened, by severity.", severity=("info", "warning", "critical")),
     "incidents_resolved": _counter("Incidents resolved."),
     "incidents_reopened": _counter("Incidents that came back and were reopened."),
-    "rules_hidden": _counter("Findings of detection that a rule of people took out of incidents, by rule.", "rule"),
+    "rules_hidden": _counter(
+        "What a rule of people hid: findings that it took out, revisions that were told to nobody.", "rule"
+    ),
     "incidents_suppressed": _counter(
         "Anomalies that ended without becoming an incident: too weak, or too short, by reason.",
         reason=("weak", "short"),
