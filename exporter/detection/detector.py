@@ -15,7 +15,7 @@ from exporter.detection.explanation import TOP
 from exporter.detection.localisation import SCORES
 from exporter.detection.look import Look
 from exporter.detection.observation import Observation, survivors
-from exporter.detection.past.source import Numbers, Past
+from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.scoring import contract
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
 from exporter.detection.together import Together
@@ -90,6 +90,8 @@ class Detector:
         seen = Detection(tuple(self._seen(look, sights)), _scores(sights))
         if not learn:
             return seen
+        for view in self.views:
+            observation = view.note(look, observation)
         kept = self.past.take(observation, look.placed, texts)
         own = Detection(writes=(*renamed, *kept), notes={"transitions": observation.limited})
         taken = [view.take(look, sight) for view, sight in zip(self.views, sights, strict=True)]
@@ -121,7 +123,7 @@ class Detector:
             kind="window",
             score=score,
             threshold=self.settings.window_score,
-            severity=look.lines.highest(service, templates),
+            severity=max(look.lines.highest(service, templates), *(account.severity for account in accounts)),
             contributions=tuple(cited(reason, evidence) for reason in reasons),
             reached=look.start + self.past.duration,
             evidence=evidence,
@@ -143,11 +145,21 @@ class Detector:
         settled = self.past.settle(window, seasoned=not self.learning)
         if settled is None:
             return Detection()
+        marked, rewritten = self._withheld(settled)
+        settled = marked
         found = [view.settle(settled) for view in self.views]
         self.past.learn(settled)
         found += [view.learn(settled) for view in self.views]
-        own = Detection(writes=self.past.close(window, self._numbers()), notes=self.past.dropped())
+        own = Detection(writes=(*rewritten, *self.past.close(window, self._numbers())), notes=self.past.dropped())
         return joined([*found, own])
+
+    def _withheld(self, settled: Settled) -> tuple[Settled, tuple[Write, ...]]:
+        """The window as it is learnt from, and its row where that differs."""
+        later = self.past.following(settled.window)
+        for view in self.views:
+            if (observation := view.withhold(settled, later)) is not None:
+                return self.past.rewritten(settled, observation)
+        return settled, ()
 
     def finish(self) -> Detection:
         """What is to be said when there will be no more windows: open sessions as incomplete; changes nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from exporter.detection import valued
+from exporter.detection.valued import NO_VALUES
 from exporter.model import Reduced, Severity
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ SESSIONS = {
     "last": pl.Int64(),
 }
 _FRAMES = {"services": SERVICES, "counts": COUNTS, "transitions": TRANSITIONS, "sessions": SESSIONS}
+_STORED = (*_FRAMES, "values")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Observation:
         service into it ("in"), or out of it to another ("out"). `gap` is the median of the logarithm of the time
         between the two, in GAP_STEPS a doubling of microseconds; null for "self".
     sessions: one part of each session: lines of each template, first and last time in nanoseconds.
+    values: which values lines have, so many of so many (`exporter.detection.valued`), as read.
     sampled: the share of the lines that was read. Below 1, numbers of lines in `services` and `counts` are estimates,
         what was read divided by the share, so that they compare with those of whole windows; numbers of traces are
         as read, for a trace is rarely in one second alone; transitions and sessions are empty, for order and what is
@@ -92,24 +96,26 @@ class Observation:
     sessions: pl.DataFrame
     sampled: float = 1.0
     limited: int = 0
+    values: pl.DataFrame = field(default_factory=lambda: NO_VALUES)
 
     def to_bytes(self) -> bytes:
         """A compact form that `from_bytes` reads; it cannot run code."""
-        parts = [pack(getattr(self, name)) for name in _FRAMES]
+        parts = [pack(getattr(self, name)) for name in _STORED]
         head = struct.pack("<qdd", self.window, self.duration.total_seconds(), self.sampled)
-        sizes = struct.pack("<4I", *map(len, parts))
+        sizes = struct.pack("<5I", *map(len, parts))
         return b"".join((head, sizes, *parts))
 
     @classmethod
     def from_bytes(cls, source: str, data: bytes) -> Observation:
         window, duration, sampled = struct.unpack_from("<qdd", data)
-        sizes = struct.unpack_from("<4I", data, 24)
-        frames, start = [], 40
+        sizes = struct.unpack_from("<5I", data, 24)
+        frames, start = [], 44
         for size in sizes:
             frames.append(unpack(data[start : start + size]))
             start += size
-        services, counts, transitions, sessions = frames
-        return cls(source, window, timedelta(seconds=duration), services, counts, transitions, sessions, sampled)
+        services, counts, transitions, sessions, values = frames
+        length = timedelta(seconds=duration)
+        return cls(source, window, length, services, counts, transitions, sessions, sampled, values=values)
 
     def rename(self, merged: Iterable[tuple[int, int]]) -> Observation:
         """Counts of templates that were merged move to the survivors."""
@@ -120,7 +126,8 @@ class Observation:
         keys = ("service", "kind", "previous", "next")
         transitions = _moved(self.transitions, moves, ("previous", "next"), keys, _TRANSITION_SUMS)
         sessions = _moved(self.sessions, moves, ("template",), ("session", "service", "template"), _SESSION_SUMS)
-        return replace(self, counts=counts, transitions=transitions, sessions=sessions)
+        values = valued.renamed(self.values, moves)
+        return replace(self, counts=counts, transitions=transitions, sessions=sessions, values=values)
 
 
 _COUNT_SUMS = (pl.col("count", "traces").sum(), pl.col("severity").max(), pl.col("first").min())
@@ -217,7 +224,9 @@ def _no_frames() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame
     return services, counts, transitions, sessions
 
 
-_OBSERVED = ("timestamp", "sequence", "service", "stream", "session", "trace", "severity", "shape")
+_OBSERVED = (
+    *("timestamp", "sequence", "service", "stream", "session", "trace", "severity", "shape", "code", "duration"),
+)
 """Columns of lines that are counted."""
 
 
@@ -247,6 +256,7 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
         sessions=_sessions(whole, reduced.names),
         sampled=sampled,
         limited=limited,
+        values=valued.values_of(named, mined),
     )
 
 

@@ -67,6 +67,8 @@ class Account:
     reasons: Sequence[Reason]
     since: datetime | None = None
     witnesses: tuple[str, ...] = ()
+    severity: int = 0
+    """How bad it is by itself, whatever the level of the lines."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,19 @@ class View:
         """What is unusual in a window; changes nothing."""
         return Sight()
 
+    def note(self, look: Look, observation: Observation) -> Observation:
+        """The window with what judging it found, as it is kept until it settles."""
+        return observation
+
     def take(self, look: Look, sight: Sight) -> Detection:
         """Keep a window that was judged, in place of what it held before (`Look.before`)."""
         return Detection()
 
     # --- A window that has settled -----------------------------------------------------------------
+
+    def withhold(self, settled: Settled, later: Sequence[Observation]) -> Observation | None:
+        """The window as it is to be learnt from, where that is not as it was; `later` are those that follow it."""
+        return None
 
     def settle(self, settled: Settled) -> Detection:
         """What only a whole window can show, before anyone has learnt from it."""

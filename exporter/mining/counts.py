@@ -51,6 +51,10 @@ class TemplateCounts:
             del self._hours[hour]
         return rows, gone
 
+    def lately(self, template: int) -> int:
+        """Lines of a template in the windows that can be read again."""
+        return sum(counts.get(template, 0) for counts in self._recent.values())
+
     def prune(self, before: int) -> list[tuple[str, int]]:
         """Keys of the hours that ended before a moment."""
         gone = sorted(hour for hour in self._closed if hour + HOUR <= before)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
@@ -18,9 +18,9 @@ import polars as pl
 from exporter.ingest.shapes import frame_of
 from exporter.mining import masks
 from exporter.mining.counts import Row, TemplateCounts
-from exporter.mining.distinct import Unknown, groups_of, unknown_of
+from exporter.mining.distinct import Groups, Unknown, groups_of, unknown_of
 from exporter.mining.masks import WILDCARD
-from exporter.model import Reduced, SqlValue, Write, stable_key
+from exporter.model import Reduced, SqlValue, Write, failure_in, stable_key
 
 if TYPE_CHECKING:
     from exporter.mining.tree import Cluster, Tree
@@ -37,9 +37,13 @@ from exporter.mining.rows import (
 )
 from exporter.mining.settings import MiningSettings
 from exporter.mining.templates import OVERFLOW, OVERFLOW_TEXT, TEMPLATES_SCHEMA, Mined, Template
+from exporter.mining.words import Group, Words
 
 MAX_SHAPES = 20_000
 """Coarse shapes of a service whose template is remembered; the oldest is forgotten and found again by the tree."""
+
+OFTEN = 20
+"""Lines of a word in the last two hours from which it comes again and again, and is none of many names."""
 
 SEEN_STEPS = 16
 """Into how many steps `template_retention` is cut: when a template was last seen is noted once in each."""
@@ -133,6 +137,7 @@ class Miner:
         self._counts = TemplateCounts()
         self._changes = _Changes()
         self._names: dict[int, str] = {}
+        self._words = Words(self.settings)
 
     # --- Rows -------------------------------------------------------------------------------------
 
@@ -230,9 +235,21 @@ class Miner:
             (*new, *passing.values()),
             tuple((key, self._find(key)) for key in changes.merged),
             {key: passing[key].text if key < 0 else self._text(key) for key in used},
-            self._writes(changes) if learn else (),
-            dict(sorted(changes.dropped.items())),
+            writes=self._writes(changes) if learn else (),
+            dropped=dict(sorted(changes.dropped.items())),
+            families={key: -self._entries[key].cluster or key for key in used if key > 0},
+            words=self._words.of(list(self._groups(groups, ids)), reduced.shapes),
         )
+
+    def _groups(self, groups: Groups, ids: Sequence[int]) -> Iterator[Group]:
+        """What the lines of a window are, but of those whose template is no cluster's or of many kinds."""
+        for service, shape, key, lines in zip(groups.services, groups.shapes, ids, groups.sizes, strict=True):
+            if key <= 0:
+                continue
+            entry = self._entries[key]
+            cluster = self._services[entry.service].tree.clusters.get(entry.cluster)
+            if cluster and cluster.kind == "live":
+                yield Group(service, shape, cluster, lines, key)
 
     def _names_of(self, services: set[int], names: pl.DataFrame) -> dict[int, str]:
         unknown = services - self._names.keys()
@@ -340,6 +357,20 @@ class Miner:
             self._forget_shapes(self._service(name))
         return found, {}
 
+    def _telling(self, cluster: Cluster, position: int, word: str) -> bool:
+        """Whether a word that came speaks of a failure, or the few others at its position have come again and again: in
+        earlier windows, for in one many names may come so often."""
+        if not self.settings.variants:
+            return False
+        lines = Counter[str]()
+        for key in cluster.templates:
+            entry = self._entries[key]
+            lines[entry.tokens[position]] += self._counts.lately(key)
+        if failure_in(word):
+            return True
+        others = [number for other, number in lines.items() if other != word and not failure_in(other)]
+        return len(others) <= self.settings.variants and min(others, default=0) >= OFTEN
+
     def _learn_tokens(self, service: _Service, shape: Unknown, tokens: tuple[str, ...], window: int) -> int:
         if shape.given:
             return self._id_of(service, None, tokens, window, shape.example)
@@ -349,7 +380,8 @@ class Miner:
             if cluster is None:
                 return OVERFLOW
         else:
-            changed, opened = cluster.take(tokens, self.settings.variants)
+            telling = partial(self._telling, cluster)
+            changed, opened = cluster.take(tokens, self.settings.variants, telling)
             if opened:
                 self._open(service, cluster, opened)
             if changed:

@@ -24,6 +24,22 @@ class Template:
     text: str
 
 
+WORDS_SCHEMA = {
+    "service": pl.UInt64(),
+    "shape": pl.UInt64(),
+    "family": pl.Int64(),
+    "place": pl.Int64(),
+    "value": pl.Int64(),
+    "said": pl.String(),
+    "lines": pl.Int64(),
+    "template": pl.Int64(),
+}
+"""Of lines of a service that have a shape: a place of their family, which word stands there and how it is said, how
+many they are, and their template."""
+
+NO_WORDS = pl.DataFrame(schema=WORDS_SCHEMA)
+
+
 @dataclass(frozen=True)
 class Mined:
     """The templates of one window's lines."""
@@ -35,6 +51,11 @@ class Mined:
     merged: tuple[tuple[int, int], ...] = ()
     """Ids that became another: what was counted for the first belongs to the second."""
     texts: Mapping[int, str] = field(default_factory=dict)
+    families: Mapping[int, int] = field(default_factory=dict)
+    """Of each template of the window the number of its family, below 0: templates that differ in a few words are one.
+    A template that the source brought has its own."""
+    words: pl.DataFrame = field(default_factory=lambda: NO_WORDS)
+    """The words at places where several have stood, as WORDS_SCHEMA has them, whether they make templates or not."""
     writes: tuple[Write, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from drain3.drain import Drain, LogCluster, Node
 
@@ -12,6 +12,15 @@ SIMILARITY_DEPTH = 4
 MAX_CHILDREN = 100
 LEAF_MAX = 200
 """Clusters of a leaf; what fits none of them shares one more. A search looks at all of a leaf."""
+
+MOST_TELLING = 16
+"""Words at a position that tell lines apart, at most: more are names, whatever they say."""
+
+Telling = Callable[[int, str], bool]
+"""Whether the words of a position tell lines apart, now that another has come."""
+
+MOST_PLACES = 16
+"""Places of a cluster whose words are looked at."""
 
 
 class Cluster(LogCluster):  # type: ignore[misc]
@@ -33,8 +42,12 @@ class Cluster(LogCluster):  # type: ignore[misc]
         """The template that tokens of this cluster have."""
         return tuple(WILDCARD if words is None else token for words, token in zip(self.variants, tokens, strict=True))
 
-    def take(self, tokens: Sequence[str], most: int) -> tuple[bool, list[int]]:
-        """Take in a line's tokens. Returns whether anything changed, and the positions that opened."""
+    def take(self, tokens: Sequence[str], most: int, telling: Telling) -> tuple[bool, list[int]]:
+        """Take in a line's tokens. Returns whether anything changed, and the positions that opened.
+
+        A position opens when it has had more than `most` words, unless its words tell lines apart: `telling` says so,
+        of a position and the word that came.
+        """
         generalised = tuple(
             old if old == new else WILDCARD for old, new in zip(self.log_template_tokens, tokens, strict=True)
         )
@@ -46,10 +59,15 @@ class Cluster(LogCluster):  # type: ignore[misc]
             if words is not None and token not in words:
                 changed = True
                 words.add(token)
-                if len(words) > most or not all(map(is_word, words)):
+                many = len(words) > most and (len(words) > MOST_TELLING or not telling(position, token))
+                if many or not all(map(is_word, words)):
                     self.variants[position] = None
                     opened.append(position)
         return changed, opened
+
+    def places(self) -> tuple[int, ...]:
+        """Where more than one word has stood, the first few; whether each makes a template or not."""
+        return tuple(place for place, token in enumerate(self.log_template_tokens) if token == WILDCARD)[:MOST_PLACES]
 
     def holds(self, tokens: Sequence[str]) -> bool:
         """Whether tokens would change nothing."""

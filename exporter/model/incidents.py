@@ -34,7 +34,18 @@ def evidence_id(source: str, line_id: str) -> str:
 
 
 ContributionKind = Literal[
-    "new_template", "template", "transition", "gap", "errors", "volume", "silence", "new_service", "session"
+    "new_template",
+    "template",
+    "transition",
+    "gap",
+    "errors",
+    "volume",
+    "silence",
+    "new_service",
+    "session",
+    "status",
+    "duration",
+    "value",
 ]
 """Kinds of findings that `exporter.wording` has words for."""
 
@@ -67,6 +78,8 @@ class Contribution:
     """Set in an incident, which has several."""
     source: str = ""
     """Set in an incident; numbers of templates are those of a source."""
+    among: int = 0
+    """Of so many lines it is a share: of all lines at a place, those that have a value."""
     words: str = ""
     """What an OwnKind is called wherever the finding is shown: an incident outlives the view, too."""
 

@@ -21,10 +21,15 @@ FORMAT = 3
 """Raised when what stages write changes its meaning without its tables changing: then all is learnt anew."""
 
 
+OBSERVED = 2
+"""Raised when what is counted of a window changes its meaning or its form: then every source is learnt anew."""
+
+
 def learnt_with(config: Config) -> dict[str, Learnt]:
     """What each source is learnt with: where one of these is another, that source is learnt anew."""
     common: dict[str, object] = {
         "reading": READING,
+        "observed": OBSERVED,
         "mining": mining_fingerprint(config.mining),
         "detection": config.detection.model_dump(mode="json"),
     }
@@ -34,7 +39,9 @@ def learnt_with(config: Config) -> dict[str, Learnt]:
     }
 
 
-UNMARKED: Learnt = {"reading": hashlib.sha256(json.dumps(FIRST).encode()).hexdigest()[:16]}
+UNMARKED: Learnt = {
+    name: hashlib.sha256(json.dumps(FIRST).encode()).hexdigest()[:16] for name in ("reading", "observed")
+}
 """What sources were learnt with that release 0.1 has not marked one by one, where it is not what it is today."""
 
 

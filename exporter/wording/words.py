@@ -111,6 +111,24 @@ KINDS: Mapping[ContributionKind, Kind] = {
         unexpected="never before",
         step="Check that the new service is meant to be there.",
     ),
+    "status": Kind(
+        name="unusual status",
+        headline="{text}: {seen}",
+        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        unexpected="never before",
+    ),
+    "duration": Kind(
+        name="slower than usual",
+        headline="slow “{text}”",
+        sentence="{where}“{text}” takes {seen}, expected {expected} (p95){since}.",
+        step="Look at what it waits for: its own dependencies, and what it shares with others.",
+    ),
+    "value": Kind(
+        name="unusual value",
+        headline="{text}: {seen}",
+        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        unexpected="never before",
+    ),
     "session": Kind(
         name="unusual session",
         headline="unusual sessions, “{text}”",
@@ -162,8 +180,35 @@ def expectation(finding: Contribution) -> str:
 
     >>> expectation(Contribution("errors", "errors of payments", 371, 0.8))
     '371 lines, expected 0.8'
+    >>> expectation(Contribution("status", "status 5xx of GET /api/cart", 95, 0.7, among=230))
+    '41% of 230, expected 0.3%'
     """
-    return f"{amount(finding.observed, finding.unit)}, expected {number(finding.expected)}"
+    if finding.among and not finding.expected:
+        return f"{_seen(finding)}, never before"
+    return f"{_seen(finding)}, expected {_expected(finding)}"
+
+
+def _seen(finding: Contribution) -> str:
+    """What was seen with its unit; of a share of few lines their number, for a percentage would promise too much."""
+    if not finding.among:
+        return amount(finding.observed, finding.unit)
+    if finding.among < FEW:
+        return f"{number(finding.observed)} of {finding.among}"
+    return f"{_share(finding.observed / finding.among)} of {finding.among:,}"
+
+
+def _expected(finding: Contribution) -> str:
+    if finding.among:
+        return _share(finding.expected / finding.among) if finding.expected else "none"
+    return amount(finding.expected, finding.unit) if finding.kind == "duration" else number(finding.expected)
+
+
+def _share(share: float) -> str:
+    return percent(share) if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+FEW = 100
+"""Lines below which a share is said as so many of so many."""
 
 
 def change(finding: Contribution) -> str:
@@ -185,7 +230,7 @@ def change(finding: Contribution) -> str:
 
 def in_headline(finding: Contribution) -> str:
     """A finding as a headline says it, after the service."""
-    return kind_of(finding).headline.format(text=brief(finding.text, 90), more=_more(finding))
+    return kind_of(finding).headline.format(text=brief(finding.text, 90), more=_more(finding), seen=_seen(finding))
 
 
 def sentence(finding: Contribution, services: Sequence[str]) -> str:
@@ -197,8 +242,8 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
     return kind_of(finding).sentence.format(
         where=f"{listed(services, 3)}: " if services else "",
         text=brief(finding.text, 200),
-        seen=amount(finding.observed, finding.unit),
-        expected=number(finding.expected),
+        seen=_seen(finding),
+        expected=_expected(finding),
         more=_more(finding),
         since=f" since {clock(finding.since)}" if finding.since else "",
     )

@@ -28,6 +28,7 @@ from exporter.detection.views.absence import Absence
 from exporter.detection.views.deviations import Deviations
 from exporter.detection.views.novelty import Novelty
 from exporter.detection.views.sessions import Sessions
+from exporter.detection.views.values import Values
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.tracker import advance
 from exporter.model import Anomaly, Contribution, ContributionKind, Incident, OwnKind, Write, to_json
@@ -117,7 +118,30 @@ def _one_in_a_minute(row: Row) -> Row | None:
     return row if "-0/" in row["id"] else None
 
 
+def _answered(minutes: range, code: int = 200, took: int = 20, outcome: str = "") -> list[Row]:
+    """The shop, whose payments say how each charge ended: some in one way and some in another, or all in this one."""
+    return [
+        {**row, "body": f"charge answered with status {code} in {took + number % 7} ms, outcome {word}"}
+        if row["body"] == "card charged"
+        else row
+        for number, row in enumerate(shop(minutes))
+        for word in [outcome or ("approved" if number // 6 % 10 else "deferred")]
+    ]
+
+
+def _answering(**change: Any) -> Callable[[], list[Row]]:
+    """The same for two minutes after CALM, with something else in what they say."""
+    return lambda: _answered(range(CALM, CALM + 2), **change)
+
+
+def _answers() -> list[Row]:
+    return _answered(range(CALM))
+
+
 CASES = [
+    Case(Values, "payments", frozenset({"status"}), _answers, _answering(code=503), minutes=2),
+    Case(Values, "payments", frozenset({"duration"}), _answers, _answering(took=900), minutes=2),
+    Case(Values, "payments", frozenset({"value"}), _answers, _answering(outcome="deferred"), minutes=2),
     Case(Deviations, "payments", frozenset({"template", "transition"}), _calm, _after(_without_charge)),
     Case(Deviations, "payments", frozenset({"gap"}), _calm, _after(_slowed, 3), minutes=3),
     Case(Deviations, "payments", frozenset({"errors"}), _calm, _after(lambda row: {**row, "severity": 17})),
@@ -232,6 +256,7 @@ def _framed(seen: Observation, change: Callable[[pl.DataFrame], pl.DataFrame]) -
         counts=change(seen.counts),
         transitions=change(seen.transitions),
         sessions=change(seen.sessions),
+        values=change(seen.values),
     )
 
 
@@ -239,7 +264,8 @@ def _million(seen: Observation) -> Observation:
     """A million times as many lines."""
     many = pl.col("lines", "errors", "warnings") * 1_000_000
     services, counts = seen.services.with_columns(many), seen.counts.with_columns(pl.col("count") * 1_000_000)
-    return replace(seen, services=services, counts=counts)
+    values = seen.values.with_columns(pl.col("x", "n") * 1_000_000)
+    return replace(seen, services=services, counts=counts, values=values)
 
 
 def _sampled(seen: Observation) -> Observation:

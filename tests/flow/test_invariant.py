@@ -21,6 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Config, parse
+from exporter.detection.observation import Observation
+from exporter.detection.valued import LEFT
 from exporter.model import NoTelemetry, SystemClock
 from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
@@ -97,7 +99,18 @@ def cut_lines() -> list[dict[str, Any]]:
     ]
 
 
-LINES = page(with_failure(quiet_lines() + cut_lines(), 14, 3))
+def valued_lines() -> list[dict[str, Any]]:
+    """A service whose lines differ in word, code and duration only; for some minutes most go wrong."""
+    lines = []
+    for minute, number in itertools.product(range(WINDOWS), range(8)):
+        bad = 15 <= minute < 19 and number
+        word, code, took = ("stranded", 503, 900 + number) if bad else (("paid", "open")[number == 3], 200, 20 + number)
+        body = f"bill {number} is {word} by=till{number % 2} with status {code} after {took} ms"
+        lines.append({"timestamp": at(60 * minute + 6 * number), "service": "tills", "severity": 9, "body": body})
+    return lines
+
+
+LINES = page(with_failure(quiet_lines() + cut_lines() + valued_lines(), 14, 3))
 
 
 async def rows(assembly: Assembly) -> Table:
@@ -173,6 +186,11 @@ def test_the_failure_becomes_an_incident_of_the_services_that_show_it() -> None:
     bodies = [row[6] for row in whole()["incidents"] if row[6]]
     assert len(bodies) == 1
     assert "payments" in bodies[0]
+
+
+def test_windows_that_are_left_out_of_the_past_are_among_the_rows() -> None:
+    found = [Observation.from_bytes("shop", body) for _, _, body in whole()["detection_observations"] if body]
+    assert any(((one.values["flags"] & LEFT) != 0).any() for one in found)
 
 
 CASES = 60 if os.environ.get("CI") else 30

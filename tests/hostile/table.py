@@ -24,6 +24,7 @@ from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory import documents, embedding
 from exporter.mining import distinct, masks
+from exporter.mining import words as mining_words
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
@@ -399,6 +400,7 @@ TABLE = (
     Row("collapse", ("exporter.mining.masks",), masks.collapse),
     Row("tokens", ("exporter.mining.masks",), lambda given: masks.tokens_of(given, 1_024)),
     Row("values at placeholders", ("exporter.mining.masks",), _extracted),
+    Row("words at keys", ("exporter.mining.words",), lambda given: list(mining_words.pairs_of(given, ()))),
     Row("mine", ("exporter.mining.miner", "exporter.mining.tree"), _mined),
     Row("words of failure", ("exporter.model.failures",), failure_in),
     Row("kinds of fault", ("exporter.model.faults",), fault_in),

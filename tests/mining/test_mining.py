@@ -234,7 +234,8 @@ def random_line(random: Random) -> str:
 
 def values(mined: Mined) -> dict[str, Any]:
     """All of it that can be compared with ==."""
-    return {name: value for name, value in vars(mined).items() if name != "templates"}
+    own = {name: value for name, value in vars(mined).items() if name != "templates"}
+    return own | {"words": mined.words.to_dicts()}
 
 
 @settings(max_examples=25, deadline=None)
@@ -258,6 +259,41 @@ def test_a_restart_between_any_two_windows_changes_nothing(seed: int) -> None:
             restarted.restart()
             assert state(restarted.miner) == state(steady.miner)
     assert steady.rows.read() == restarted.rows.read()
+
+
+def test_a_word_of_failure_is_a_template_beside_those_that_were() -> None:
+    shop = Shop()
+    shop.mine(0, [f"payment {word} for cart 17" for word in ("approved", "deferred", "settled")])
+    before = dict(shop.miner.texts())
+    mined = shop.mine(60, ["payment refused for cart 17"])
+    assert [template.text for template in mined.new] == ["payment refused for cart <NUM>"]
+    assert not mined.merged
+    assert before.items() <= shop.miner.texts().items()
+
+
+def test_a_word_beside_few_that_came_again_and_again_is_a_template_of_its_own() -> None:
+    shop = Shop()
+    usual = [f"payment {word} for cart 17" for word in ("approved", "deferred", "settled")]
+    for window in range(0, 600, 60):
+        shop.mine(window, usual * 3)
+    mined = shop.mine(600, ["payment stranded for cart 17"])
+    assert [template.text for template in mined.new] == ["payment stranded for cart <NUM>"]
+    assert not mined.merged
+
+
+def test_words_that_vary_freely_are_one_template_and_what_was_counted_moves_to_it() -> None:
+    shop = Shop()
+    first = shop.mine(0, [f"user {name} came in from the street" for name in ("ann", "bob", "cyd")])
+    mined = shop.mine(60, ["user dan came in from the street"])
+    assert set(mined.texts.values()) == {"user <*> came in from the street"}
+    assert {new for _, new in mined.merged} == {min(template.id for template in first.new)}
+
+
+def test_the_words_of_a_window_are_told_by_their_places_whether_they_make_templates_or_not() -> None:
+    shop = Shop()
+    bodies = [f"payment {word} for cart 17 by={who}" for word in ("approved", "deferred") for who in ("card", "cash")]
+    said = [sorted(shop.mine(window, bodies).words["said"].unique()) for window in (0, 60)]
+    assert said == [["approved", "by: card", "by: cash", "deferred"]] * 2
 
 
 @settings(max_examples=25, deadline=None)

@@ -50,6 +50,7 @@ class History:
         self._blocks: dict[int, tuple[int, bytes]] = {}
         self._renames: Mapping[int, int] = {}
         self._cached: dict[tuple[str, int], Ints] = {}
+        self._shares: dict[tuple[int, ...], Floats] = {}
 
     # --- Learning ----------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class History:
             self._blocks[hour] = (len(starts), pack(base.frame(self.index, sums)))
             writes += BLOCKS.put(self.source, [(hour, *self._blocks[hour])])
         if hours:
-            self._cached = {}
+            self._cached, self._shares = {}, {}
         oldest = window - RECENT * self._step
         self._recent = {start: one for start, one in self._recent.items() if start > oldest}
         closing = [start for starts in hours.values() for start in starts]
@@ -94,7 +95,7 @@ class History:
             self._total[: len(self.index)] -= self._sums([hour])
             del self._blocks[hour]
         if gone:
-            self._cached = {}
+            self._cached, self._shares = {}, {}
             self._compact()
         return [*BLOCKS.delete(self.source, ((hour,) for hour in gone))]
 
@@ -112,7 +113,7 @@ class History:
         target[kept] = self.index.places([old.keys[place] for place in kept.tolist()])
         self._total = self._total[kept]
         self._replace(target)
-        self._cached = {}
+        self._cached, self._shares = {}, {}
 
     def rename(self, moves: Mapping[int, int], all_moves: Mapping[int, int]) -> None:
         """Sums of merged templates move; blocks are moved whenever they are read."""
@@ -122,6 +123,7 @@ class History:
         target = np.arange(len(self.index))
         target[source] = self.index.places(keys)
         self._total = self._moved(self._total, source, target[source])
+        self._shares = {}
         self._cached = {name: self._moved(sums, source, target[source]) for name, sums in self._cached.items()}
         self._replace(target)
 
@@ -215,6 +217,37 @@ class History:
             self._cached[key] = sums
         self._cached[key] = base.widened(self._cached[key], len(self.index))
         return self._cached[key][: len(self.index)]
+
+    def level(self, hours: Sequence[int], least: int) -> Floats:
+        """By place, the median over hours of the share that a value had, also in windows that are left out of the past;
+        0 where fewer than `least` of them had lines."""
+        key = (least, *sorted(hours))
+        if key not in self._shares:
+            self._shares[key] = self._level(sorted(hours), least)
+        return self._shares[key]
+
+    def _level(self, hours: Sequence[int], least: int) -> Floats:
+        if len(hours) < least:
+            return np.zeros(0)
+        sums = [self._sums([hour])[:, base.SUM] for hour in hours]
+        index, length = self.index, len(self.index)
+        shares = np.full((len(hours), length), np.nan)
+        for row, one in zip(shares, sums, strict=True):
+            counts: Floats = np.bincount(index.learnt[: len(one)], one, length).astype(float)
+            lines = counts[index.against]
+            row[lines > 0] = (counts[lines > 0] + 0.5) / (lines[lines > 0] + 1)
+        out = np.zeros(length)
+        known = (~np.isnan(shares)).sum(axis=0) >= least
+        out[known] = np.nanmedian(shares[:, known], axis=0)
+        return out
+
+    def last_hours(self, number: int) -> list[int]:
+        """The newest of the hours that are closed."""
+        return sorted(self._blocks)[-number:]
+
+    def hours_like(self, window: int) -> list[int]:
+        """This hour of earlier days."""
+        return [hour for hour in self._blocks if hour % DAY // HOUR == window % DAY // HOUR]
 
     def young(self, places: Ints) -> Ints:
         """Those of these places whose templates came within `adopt_after`, to services that are older."""

@@ -10,10 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from exporter.detection import valued
 from exporter.detection.observation import Observation
 
 TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, ERRORS, EXPOSURE, PREVIOUS, VOLUME = range(9)
 """Kinds of numbers. EXPOSURE, PREVIOUS and VOLUME hold what TEMPLATE, EDGE and ERRORS are counted against."""
+
+VALUED = 9
+"""Kinds from here on are those of values (`exporter.detection.valued`): of each of its three the lines of a place, then
+those of them that have a value. The same again for windows that are left out of the past: they are told, not learnt."""
+
+LEFT_OUT = VALUED + 6
 
 OWN = 32
 """Kinds from here up to 127 belong to a view each (`View.codes`): numbers of a service, or of one of its templates,
@@ -82,10 +89,33 @@ def seen(observation: Observation, own: Iterable[Number] = ()) -> Seen:
     rows += [((service, PREVIOUS, first, 0), count, 0) for (service, first), count in previous.items()]
     rows += [((s, EDGE, first, second), count, previous[s, first]) for s, first, second, count in edges]
     rows += own
+    rows += _values(observation.values)
     if not rows:
         return Seen((), np.zeros(0, np.int64), np.zeros(0, np.int64))
     keys, counts, exposures = zip(*rows, strict=True)
     return Seen(keys, np.array(counts, np.int64), np.array(exposures, np.int64))
+
+
+def _values(values: pl.DataFrame) -> Iterable[Number]:
+    """Lines of places and of their values, each counted against the lines of its place; those have `n`, too."""
+    columns = ("service", "family", "kind", "place", "value", "x", "n", "flags")
+    for service, family, sort, place, value, x, n, flags in _rows(values, *columns):
+        kind = (LEFT_OUT if flags & valued.LEFT else VALUED) + 2 * sort
+        if value == valued.ALL:
+            yield (service, kind, family, place << 32), n, n
+        else:
+            yield (service, kind + 1, family, (place << 32) | value), x, n
+
+
+def _whole(key: Key) -> Key:
+    """Of lines with a value, the key of all lines of their place."""
+    service, kind, family, value = key
+    return service, kind - 1, family, (value >> 32) << 32
+
+
+def is_value(kind: int) -> bool:
+    """Whether a number is of the lines of a place that have a value."""
+    return VALUED <= kind < LEFT_OUT + 6 and (kind - VALUED) % 2 == 1
 
 
 def _rows(frame: pl.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
@@ -108,7 +138,7 @@ class Index:
         self.services: list[str] = []
         self._places: dict[Key, int] = {}
         self._numbers: dict[str, int] = {}
-        self._columns = np.zeros((5, 64), np.int64)
+        self._columns = np.zeros((6, 64), np.int64)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -138,6 +168,11 @@ class Index:
         """The second template of a transition; 0 where there is none."""
         return self._columns[4, : len(self.keys)]
 
+    @property
+    def learnt(self) -> Ints:
+        """The place of the same number in windows that are learnt from; its own but for what is left out."""
+        return self._columns[5, : len(self.keys)]
+
     def counting(self, templates: Iterable[int]) -> Ints:
         """The places of all that counts one of these templates."""
         wanted = np.array(sorted(templates), np.int64)
@@ -162,8 +197,11 @@ class Index:
         service, kind, a, b = key
         lines = (service, VOLUME, 0, 0)
         base = {TEMPLATE: (service, EXPOSURE, 0, 0), EDGE: (service, PREVIOUS, a, 0), ERRORS: lines}
-        of = base.get(kind, lines if kind >= OWN else None)
-        against = len(self.keys) if of is None else int(self.places([of])[0])
+        of = _whole(key) if is_value(kind) else base.get(kind, lines if kind >= OWN else None)
+        left_out = LEFT_OUT <= kind < LEFT_OUT + 6
+        # What it belongs to may come with it, and takes its place first.
+        against = None if of is None else int(self.places([of])[0])
+        learnt = int(self.places([(service, kind - 6, a, b)])[0]) if left_out else None
         place = self._places[key] = len(self.keys)
         self.keys.append(key)
         if service not in self._numbers:
@@ -171,7 +209,8 @@ class Index:
             self.services.append(service)
         if place >= self._columns.shape[1]:
             self._columns = np.hstack([self._columns, np.zeros_like(self._columns)])
-        self._columns[:, place] = kind, self._numbers[service], against, a, b
+        own = [place if other is None else other for other in (against, learnt)]
+        self._columns[:, place] = kind, self._numbers[service], own[0], a, b, own[1]
         return place
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from exporter.detection.observation import Observation, empty
@@ -138,6 +138,16 @@ class Past:
             return Settled(window, end, None, None, seasoned)
         placed = self._placed.pop(window, None) or self.placed(observation)
         return Settled(window, end, observation, placed, seasoned)
+
+    def following(self, window: int) -> list[Observation]:
+        """The RECENT windows that begin with this one, without it, as far as they were read."""
+        last = window + (RECENT - 1) * self.step
+        return [one for start, one in sorted(self.pending.items()) if window < start <= last]
+
+    def rewritten(self, settled: Settled, observation: Observation) -> tuple[Settled, tuple[Write, ...]]:
+        """The window with other numbers, and its row, which is read again as long as it is needed."""
+        changed = replace(settled, observation=observation, placed=self.placed(observation))
+        return changed, self._observation_row(observation)
 
     def learn(self, settled: Settled) -> None:
         """From a window of which every view has said what it has to say."""

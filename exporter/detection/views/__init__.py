@@ -7,6 +7,7 @@ from exporter.detection.views.absence import Absence
 from exporter.detection.views.deviations import Deviations
 from exporter.detection.views.novelty import Novelty
 from exporter.detection.views.sessions import Sessions
+from exporter.detection.views.values import Values
 
-VIEWS: tuple[type[View], ...] = (Deviations, Novelty, Absence, Sessions)
+VIEWS: tuple[type[View], ...] = (Deviations, Novelty, Absence, Sessions, Values)
 """In the order in which they look, and in which what they find is told."""

@@ -1,0 +1,195 @@
+"""Count which values the lines of a window have: of each kind of line, and of the service, so many of so many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+if TYPE_CHECKING:
+    from exporter.mining.templates import Mined
+
+Ints = npt.NDArray[np.int64]
+
+CODES, TIMES, WORDS = range(3)
+"""Kinds of places: the codes of lines, their durations, and words where several have stood."""
+
+SERVICE = 0
+"""Stands for the family where all lines of a service are counted."""
+
+ALL = -1
+"""Stands for the value where all lines of a place are counted, whatever theirs is."""
+
+NOT_ZERO, REDIRECTED, REFUSED, BROKEN = 1, 3, 4, 5
+"""Classes of codes: an exit or a gRPC code that is not zero, and 3xx to 5xx of HTTP; 0 and 2 went well."""
+
+EDGES = 18
+"""Durations are counted above 1, 2, 4 … milliseconds, up to two minutes."""
+
+MOST_WORDS = 16
+"""Words at a place that are told apart; where there are more, only their lines are counted."""
+
+MOST_PLACES = 200
+"""Places of words of a service that are counted, the first by their numbers."""
+
+VALUES = {
+    "service": pl.String(),
+    "family": pl.Int64(),
+    "kind": pl.Int8(),
+    "place": pl.Int64(),
+    "value": pl.Int64(),
+    "x": pl.Int64(),
+    "n": pl.Int64(),
+    "template": pl.Int64(),
+    "said": pl.String(),
+    "flags": pl.Int8(),
+}
+"""Of `n` lines at a place `x` have a value. `template` is one of theirs, `said` is how a word is written. `flags`: what
+judging the window found of it (`UNLIKELY`, `UNLIKELY_OF_TEN`), and whether it is `LEFT` out of the past."""
+
+UNLIKELY, UNLIKELY_OF_TEN, LEFT = 1, 2, 4
+
+NO_VALUES = pl.DataFrame(schema=VALUES)
+
+GROUP = ("service", "family", "kind", "place")
+"""What values are shares of."""
+
+
+def values_of(named: pl.DataFrame, mined: Mined) -> pl.DataFrame:
+    """The values of lines, which have `service`, `template`, `code`, `duration`, and the service's `key`."""
+    keys, first, service = np.unique(named["key"].to_numpy(), return_index=True, return_inverse=True)
+    lines = _Lines(service.ravel(), named["template"].to_numpy(), mined.families)
+    parts = [part for part in (_codes(lines, named), _times(lines, named), _words(keys, mined)) if part is not None]
+    return _framed(parts, named["service"].gather(first).to_list(), mined) if parts else NO_VALUES
+
+
+class _Lines:
+    """The lines of a window: numbers of their services, their templates and families."""
+
+    def __init__(self, service: Ints, template: Ints, families: Mapping[int, int]) -> None:
+        self.service, self.template = service, template
+        known, inverse = np.unique(template, return_inverse=True)
+        self.family = np.array([families.get(one, one) for one in known.tolist()], np.int64)[inverse.ravel()]
+
+    def counted(self, kind: int, rows: Ints, value: Ints) -> _Counted:
+        """Some of the lines with a value each: by family, and all of a service together."""
+        own = self.template[rows] != SERVICE
+        part = rows[own]
+        service = np.concatenate([self.service[part], self.service[rows]])
+        family = np.concatenate([self.family[part], np.full(len(rows), SERVICE)])
+        values = np.concatenate([value[own], value])
+        template = np.concatenate([self.template[part], self.template[rows]])
+        place, weight = np.zeros(len(service), np.int64), np.ones(len(service), np.int64)
+        return _Counted(kind, service, family, place, values, weight, template, weight * 0 - 1)
+
+
+class _Counted(NamedTuple):
+    """Lines with a value, `weight` of them a row; `said` is the row of a word among those that were mined."""
+
+    kind: int
+    service: Ints
+    family: Ints
+    place: Ints
+    value: Ints
+    weight: Ints
+    template: Ints
+    said: Ints
+
+
+def _codes(lines: _Lines, named: pl.DataFrame) -> _Counted | None:
+    codes = named["code"]
+    if codes.null_count() == len(codes):
+        return None
+    rows = np.flatnonzero(codes.is_not_null().to_numpy())
+    code = codes.drop_nulls().to_numpy().astype(np.int64)
+    # An exit code of a signal (137) is no status, and 255 is what a program that failed otherwise returns.
+    exits = (code < 200) | (code == 255)
+    return lines.counted(CODES, rows, np.where(exits, np.where(code == 0, 0, NOT_ZERO), code // 100))
+
+
+def _times(lines: _Lines, named: pl.DataFrame) -> _Counted | None:
+    """Each line has the highest edge that it is at or above; ALL is less than a millisecond."""
+    durations = named["duration"]
+    if durations.null_count() == len(durations):
+        return None
+    seconds = durations.fill_null(float("nan")).to_numpy().astype(float)
+    rows = np.flatnonzero(np.isfinite(seconds))
+    edge = np.floor(np.log2(np.maximum(seconds[rows] * 1000, 0.5)))
+    return lines.counted(TIMES, rows, np.clip(edge, ALL, EDGES - 1).astype(np.int64))
+
+
+def _words(keys: npt.NDArray[np.uint64], mined: Mined) -> _Counted | None:
+    words = mined.words
+    if words.is_empty():
+        return None
+    service = np.searchsorted(keys, words["service"].to_numpy())
+    family, place, value, lines, template = (
+        words[name].to_numpy() for name in ("family", "place", "value", "lines", "template")
+    )
+    return _Counted(WORDS, service, family, place, value, lines, template, np.arange(len(words)))
+
+
+def _framed(parts: Sequence[_Counted], services: Sequence[str], mined: Mined) -> pl.DataFrame:
+    """So many of so many: a row for each value of a place, and one for all of its lines."""
+    kind = np.concatenate([np.full(len(part.service), part.kind) for part in parts])
+    service, family, place, value, weight, template, said = (
+        np.concatenate([part[column] for part in parts]) for column in range(1, 8)
+    )
+    rank = np.argsort(np.argsort(services))
+    groups, of = np.unique(np.stack([rank[service], family, kind, place], axis=1), axis=0, return_inverse=True)
+    of = of.ravel()
+    distinct, inverse = np.unique(np.stack([of, value], axis=1), axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    x = np.bincount(inverse, weight).astype(np.int64)
+    least, saying = np.full(len(distinct), np.iinfo(np.int64).max), np.full(len(distinct), len(said))
+    np.minimum.at(least, inverse, template)
+    np.minimum.at(saying, inverse, np.where(said < 0, len(said), said))
+    texts = mined.words["said"].to_list()
+    rows: list[tuple[object, ...]] = []
+    ends = np.searchsorted(distinct[:, 0], np.arange(len(groups) + 1)).tolist()
+    names = sorted(services)
+    passed = Counter[str]()
+    for number, (owner, family_, kind_, place_) in enumerate(groups.tolist()):
+        own = slice(ends[number], ends[number + 1])
+        head, amounts, templates = (names[owner], family_, kind_, place_), x[own].tolist(), least[own].tolist()
+        n = sum(amounts)
+        rows.append((*head, ALL, n, n, min(templates), "", 0))
+        if kind_ == WORDS:
+            passed[names[owner]] += 1
+            if len(amounts) > MOST_WORDS or passed[names[owner]] > MOST_PLACES:
+                continue
+        values, told = distinct[own, 1].tolist(), saying[own].tolist()
+        if kind_ == TIMES:
+            values, amounts = _above(values, amounts)
+            templates, told = [min(templates)] * len(values), [len(said)] * len(values)
+        for one, amount, of_these, text in zip(values, amounts, templates, told, strict=True):
+            rows.append((*head, one, amount, n, of_these, texts[text] if text < len(texts) else "", 0))
+    return pl.DataFrame(rows, schema=VALUES, orient="row")
+
+
+def _above(edges: Sequence[int], lines: Sequence[int]) -> tuple[list[int], list[int]]:
+    """How many lines are at or above each edge that any is at or above.
+
+    >>> _above([-1, 1], [5, 2])
+    ([0, 1], [2, 2])
+    """
+    counts = dict(zip(edges, lines, strict=True))
+    every = range(max(edges) + 1)
+    return list(every), [sum(number for edge, number in counts.items() if edge >= one) for one in every]
+
+
+def flagged(values: pl.DataFrame, groups: Iterable[tuple[str, int, int, int]], flag: int) -> pl.DataFrame:
+    """The values with a flag at all values of these groups."""
+    frame = pl.DataFrame(list(groups), schema={name: VALUES[name] for name in GROUP}, orient="row")
+    marked = values.join(frame.with_columns(marked=True), on=list(GROUP), how="left", maintain_order="left")
+    flags = pl.when(pl.col("marked")).then(pl.col("flags") | flag).otherwise(pl.col("flags"))
+    return marked.with_columns(flags.cast(pl.Int8()).alias("flags")).drop("marked")
+
+
+def renamed(values: pl.DataFrame, moves: Mapping[int, int]) -> pl.DataFrame:
+    """Templates that were merged are told as the survivors."""
+    return values.with_columns(pl.col("template").replace(moves)) if len(values) else values
