@@ -226,6 +226,7 @@ def _no_frames() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame
 
 _OBSERVED = (
     *("timestamp", "sequence", "service", "stream", "session", "trace", "severity", "shape", "code", "duration"),
+    *("place", "fields"),
 )
 """Columns of lines that are counted."""
 
@@ -256,7 +257,7 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
         sessions=_sessions(whole, reduced.names),
         sampled=sampled,
         limited=limited,
-        values=valued.values_of(named, mined),
+        values=valued.values_of(named, reduced.names, mined),
     )
 
 

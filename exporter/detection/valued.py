@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from exporter.mining.words import place_of, value_of
 
 if TYPE_CHECKING:
     from exporter.mining.templates import Mined
@@ -59,12 +62,17 @@ GROUP = ("service", "family", "kind", "place")
 """What values are shares of."""
 
 
-def values_of(named: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The values of lines, which have `service`, `template`, `code`, `duration`, and the service's `key`."""
+def values_of(named: pl.DataFrame, names: pl.DataFrame, mined: Mined) -> pl.DataFrame:
+    """The values of lines: what LINE_COLUMNS say of each, with its `service`, the `key` of that, and its `template`.
+
+    names: `Reduced.names`, where the words of fields are.
+    """
     keys, first, service = np.unique(named["key"].to_numpy(), return_index=True, return_inverse=True)
     lines = _Lines(service.ravel(), named["template"].to_numpy(), mined.families)
-    parts = [part for part in (_codes(lines, named), _times(lines, named), _words(keys, mined)) if part is not None]
-    return _framed(parts, named["service"].gather(first).to_list(), mined) if parts else NO_VALUES
+    said = mined.words["said"].to_list()
+    found = (_codes(lines, named), _times(lines, named), _words(keys, mined), _fields(lines, named, names, said))
+    parts = [part for part in found if part is not None]
+    return _framed(parts, named["service"].gather(first).to_list(), said) if parts else NO_VALUES
 
 
 class _Lines:
@@ -75,16 +83,17 @@ class _Lines:
         known, inverse = np.unique(template, return_inverse=True)
         self.family = np.array([families.get(one, one) for one in known.tolist()], np.int64)[inverse.ravel()]
 
-    def counted(self, kind: int, rows: Ints, value: Ints) -> _Counted:
+    def counted(self, kind: int, rows: Ints, value: Ints, place: Ints | None = None) -> _Counted:
         """Some of the lines with a value each: by family, and all of a service together."""
+        place = np.zeros(len(rows), np.int64) if place is None else place
         own = self.template[rows] != SERVICE
         part = rows[own]
         service = np.concatenate([self.service[part], self.service[rows]])
         family = np.concatenate([self.family[part], np.full(len(rows), SERVICE)])
         values = np.concatenate([value[own], value])
         template = np.concatenate([self.template[part], self.template[rows]])
-        place, weight = np.zeros(len(service), np.int64), np.ones(len(service), np.int64)
-        return _Counted(kind, service, family, place, values, weight, template, weight * 0 - 1)
+        weight, places = np.ones(len(service), np.int64), np.concatenate([place[own], place])
+        return _Counted(kind, service, family, places, values, weight, template, np.full(len(service), -1))
 
 
 class _Counted(NamedTuple):
@@ -119,7 +128,9 @@ def _times(lines: _Lines, named: pl.DataFrame) -> _Counted | None:
     seconds = durations.fill_null(float("nan")).to_numpy().astype(float)
     rows = np.flatnonzero(np.isfinite(seconds))
     edge = np.floor(np.log2(np.maximum(seconds[rows] * 1000, 0.5)))
-    return lines.counted(TIMES, rows, np.clip(edge, ALL, EDGES - 1).astype(np.int64))
+    # A place is a name, of which 31 bits tell it apart.
+    place = (named["place"].to_numpy()[rows] >> np.uint64(33)).astype(np.int64)
+    return lines.counted(TIMES, rows, np.clip(edge, ALL, EDGES - 1).astype(np.int64), place)
 
 
 def _words(keys: npt.NDArray[np.uint64], mined: Mined) -> _Counted | None:
@@ -133,7 +144,27 @@ def _words(keys: npt.NDArray[np.uint64], mined: Mined) -> _Counted | None:
     return _Counted(WORDS, service, family, place, value, lines, template, np.arange(len(words)))
 
 
-def _framed(parts: Sequence[_Counted], services: Sequence[str], mined: Mined) -> pl.DataFrame:
+def _fields(lines: _Lines, named: pl.DataFrame, names: pl.DataFrame, said: list[str]) -> _Counted | None:
+    """The words of fields beside the message; how they are said is added to `said`."""
+    keys = named["fields"].to_numpy()
+    rows = np.flatnonzero(keys)
+    if not len(rows):
+        return None
+    distinct, of = np.unique(keys[rows], return_inverse=True)
+    known = names.filter(pl.col("key").is_in(pl.Series(distinct).implode()))
+    texts = dict(zip(known["key"].to_list(), known["text"].to_list(), strict=True))
+    parts = []
+    for number, key in enumerate(distinct.tolist()):
+        own = rows[of.ravel() == number]
+        for name, word in sorted(json.loads(texts[key]).items()):
+            every = np.ones(len(own), np.int64)
+            part = lines.counted(WORDS, own, every * value_of(word), every * place_of(name))
+            parts.append(part._replace(said=np.full(len(part.said), len(said))))
+            said.append(f"{name}: {word}")
+    return _Counted(WORDS, *(np.concatenate([part[column] for part in parts]) for column in range(1, 8)))
+
+
+def _framed(parts: Sequence[_Counted], services: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
     """So many of so many: a row for each value of a place, and one for all of its lines."""
     kind = np.concatenate([np.full(len(part.service), part.kind) for part in parts])
     service, family, place, value, weight, template, said = (
@@ -148,7 +179,6 @@ def _framed(parts: Sequence[_Counted], services: Sequence[str], mined: Mined) ->
     least, saying = np.full(len(distinct), np.iinfo(np.int64).max), np.full(len(distinct), len(said))
     np.minimum.at(least, inverse, template)
     np.minimum.at(saying, inverse, np.where(said < 0, len(said), said))
-    texts = mined.words["said"].to_list()
     rows: list[tuple[object, ...]] = []
     ends = np.searchsorted(distinct[:, 0], np.arange(len(groups) + 1)).tolist()
     names = sorted(services)

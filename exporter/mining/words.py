@@ -105,7 +105,7 @@ def pairs_of(text: str, told_apart: Iterable[str]) -> Iterator[Word]:
             return
         key, value = match[1], match[2].strip("\"'")
         if key.lower() not in kept and _LETTER.search(value):
-            yield Word(_place(key), _value(value), f"{key}: {value}")
+            yield Word(place_of(key), value_of(value), f"{key}: {value}")
 
 
 def _at_places(tokens: Sequence[str], cluster: Cluster) -> Iterator[Word]:
@@ -115,12 +115,14 @@ def _at_places(tokens: Sequence[str], cluster: Cluster) -> Iterator[Word]:
     for place in cluster.places():
         token = tokens[place]
         if token[0] != "<" and _LETTER.search(token):
-            yield Word(place, _value(token), token)
+            yield Word(place, value_of(token), token)
 
 
-def _place(key: str) -> int:
+def place_of(key: str) -> int:
+    """The number of the place of a key."""
     return TOKENS + stable_key(key) % (2**31 - TOKENS)
 
 
-def _value(word: str) -> int:
+def value_of(word: str) -> int:
+    """The number of a word."""
     return stable_key(word) & 0xFFFFFFFF
