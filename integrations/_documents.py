@@ -23,7 +23,8 @@ from exporter.reading.levels import (
 from exporter.reading.peeling import peel
 from exporter.reading.times import EARLIEST, instant, moments
 from exporter.reading.told import SAID, Told
-from integrations._forms import Form, Keys, Route, routes
+from integrations._beside import BESIDE, paths_beside, said_beside
+from integrations._forms import Form, Keys, Route, at, routes
 
 MAX_BODY_CHARS = 65_536
 """Characters of a line that are kept at all; reduction looks at far fewer."""
@@ -65,6 +66,7 @@ class Decoder:
             **{f"\0{path}": (path,) for path in self._group_by},
             SYSLOG: BESIDE_SYSLOG,
             TEMPLATED: ("@t",),
+            **paths_beside(also),
         }
         self._keys = Keys()
         for path in sorted({path for paths in self._paths.values() for path in paths}):
@@ -73,7 +75,7 @@ class Decoder:
 
     def paths(self) -> list[str]:
         """Every path that may be needed."""
-        known = {path for paths in self._columns.values() for path in paths} | set(self._group_by) | set(BESIDE_SYSLOG)
+        known = {path for name, paths in self._paths.items() if name != TEMPLATED for path in paths}
         # A store is asked by exact names; shippers of Windows and .NET begin theirs with a capital.
         return sorted(known | {path.capitalize() for path in known if path.isalpha() and path.islower()})
 
@@ -107,12 +109,12 @@ class Decoder:
         found = {
             column: _values(alike, routes, column, syslog)
             for column, routes in plan.items()
-            if column not in (SYSLOG, TEMPLATED)
+            if column not in (SYSLOG, TEMPLATED) and not column.startswith(BESIDE)
         }
         if templated:
             found["body"] = _rendered(alike, found.get("body") or [None] * len(alike))
             found["severity"] = [value or "information" for value in found.get("severity") or [None] * len(alike)]
-        return found
+        return found | said_beside(alike, plan, found.get("body"))
 
     def _forms(self, documents: Sequence[Mapping[str, Any]]) -> dict[Form, Sequence[int]]:
         """The numbers of the documents of each form."""
@@ -152,6 +154,9 @@ class Decoder:
             "body": _texts(rows.get("body", [""] * height), _body),
             "ingested_at": _instants(rows.get("ingested_at"), height, "UTC"),
         }
+        for name, kind in (("code", pl.Int16), ("duration", pl.Float32), ("place", pl.String), ("fields", pl.String)):
+            if name in rows:
+                columns[name] = pl.Series(rows[name], dtype=kind)
         names = [name for name in NAMES if name in rows]
         columns |= {name: _texts(rows[name], _plain) for name in names}
         names += [name for name in _peel(columns) if name not in names]
@@ -168,7 +173,7 @@ class Decoder:
         return frame.filter(~pl.col("service").is_in(self._excluded).fill_null(False))
 
 
-NAMES = ("stream", "service", "trace", "session", "host", "template")
+NAMES = ("stream", "service", "trace", "session", "host", "template", "instance", "version")
 """Columns that hold short texts."""
 
 
@@ -179,7 +184,7 @@ def _note(told: Told, documents: Sequence[Mapping[str, Any]], plan: Mapping[str,
     for column in SAID:
         left = list(documents)
         for route in routes.get(column, ()):
-            without = [one for one, value in zip(left, _at(left, route), strict=True) if value in (None, "", [], {})]
+            without = [one for one, value in zip(left, at(left, route), strict=True) if value in (None, "", [], {})]
             told.note(column, ".".join(route), len(left) - len(without))
             left = without
 
@@ -238,7 +243,7 @@ def _values(
     """The first value that says something of each document; only a body or a time can be an object."""
     values: list[Any] = []
     for number, route in enumerate(routes):
-        found = _at(documents, route)
+        found = at(documents, route)
         kinds = set(map(type, found))
         if column not in ("body", "timestamp") and dict in kinds:
             found = [None if type(value) is dict else value for value in found]
@@ -265,19 +270,6 @@ def _named(values: list[Any], kinds: set[type], last: bool) -> list[Any]:
     if last or not kinds <= TEXT_TYPES or not any(map(_CONTAINER_ID.fullmatch, filter(None, set(values)))):
         return values
     return [None if value and _CONTAINER_ID.fullmatch(value) else value for value in values]
-
-
-def _at(documents: Sequence[Mapping[str, Any]], route: Route) -> list[Any]:
-    if len(route) == 1:
-        (key,) = route
-        return [document[key] for document in documents]
-    if len(route) == 2:
-        outer, inner = route
-        return [document[outer][inner] for document in documents]
-    found: list[Any] = list(documents)
-    for key in route:
-        found = [value[key] for value in found]
-    return found
 
 
 def _texts(values: list[Any], plain: Callable[[Any], str | None]) -> pl.Series:

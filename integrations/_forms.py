@@ -102,3 +102,17 @@ def routes(known: Mapping[str, Any], path: str) -> Iterator[Route]:
 def _alike(known: Mapping[str, Any], name: str) -> list[str]:
     """The keys that are a name, the exact one first."""
     return sorted((key for key in known if key.lower() == name.lower()), key=lambda key: key != name)
+
+
+def at(documents: Sequence[Mapping[str, Any]], route: Route) -> list[Any]:
+    """What stands at the end of a route in documents of one form."""
+    if len(route) == 1:
+        (key,) = route
+        return [document[key] for document in documents]
+    if len(route) == 2:
+        outer, inner = route
+        return [document[outer][inner] for document in documents]
+    found: list[Any] = list(documents)
+    for key in route:
+        found = [value[key] for value in found]
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from exporter.ingest import places
 from exporter.reading.fields import UNIT, Structured, decode, seconds_of
 from exporter.reading.records import CONTINUES, RAISED
 
@@ -65,7 +66,7 @@ _BEFORE = (
     (r"^[^\n]*(LEVEL: [A-Za-z]+)\s*\n(?:[^\n]*\n)*?MESSAGE *: ", "${1} "),
 )
 
-_TELLING = rf"^\s*(?:Caused by: |-+> |\*\* \()?{RAISED}|^\s*Caused by: "
+_TELLING = rf"^\s*(?:Caused by: |-+> |\*\* \()?{RAISED}|^\s*Caused by: |^[Ee]rror: "
 
 _MOST_TELLING = 4
 """Lines that name an error, of one record."""
@@ -103,6 +104,8 @@ _CODE = (
     r"([0-9]{1,3})\b"
 )
 
+_STATUS = "|".join(f"(?:{pattern})" for pattern in places.STATUSES)
+
 _PHRASE = (
     r"\b([1-5][0-9]{2}) (?:OK|Created|Accepted|No Content|Moved|Found|Not Modified|Bad Request|Unauthorized|Forbidden"
     r"|Not Found|Method Not|Conflict|Gone|Too Many|Internal Server Error|Not Implemented|Bad Gateway"
@@ -112,7 +115,7 @@ _PHRASE = (
 _DURATION = (
     rf"\b([0-9]+(?:\.[0-9]+)?) ?{UNIT}\b"
     r"|(?:\b|_)(?i:duration|elapsed|latency|took|time)(?:_?(ms|us|ns|s|sec|seconds))?[\"']?(?::|=) ?"
-    r"([0-9]+(?:\.[0-9]+)?)(?:$|[\s,;)}\]])"
+    rf"([0-9]+(?:\.[0-9]+)?)(?: ?{UNIT})?(?:$|[\s,;)}}\]])"
 )
 
 
@@ -123,23 +126,33 @@ def _in_shapes(pattern: str) -> str:
     return pattern
 
 
-_IN_SHAPES = {"code": _in_shapes(_CODE), "phrase": _in_shapes(_PHRASE), "duration": _in_shapes(_DURATION)}
+_IN_SHAPES = {
+    "code": f"{_in_shapes(_CODE)}|{places.in_shapes(_STATUS)}",
+    "phrase": _in_shapes(_PHRASE),
+    "duration": _in_shapes(_DURATION),
+}
 
 
 def hints(shapes: pl.Series) -> pl.DataFrame:
-    """Whether lines of each shape may hold a `code`, the `phrase` of one, or a `duration`."""
+    """Whether lines of each shape may hold a `code`, the `phrase` of one, or a `duration`, and at which place."""
     text = pl.col("text")
     return (
         shapes.alias("text")
         .to_frame()
-        .select(text.str.contains(pattern).alias(name) for name, pattern in _IN_SHAPES.items())
+        .select(
+            *(text.str.contains(pattern).alias(name) for name, pattern in _IN_SHAPES.items()),
+            places.first_place(text).alias("place"),
+        )
     )
 
 
 def codes_in(texts: pl.Series) -> pl.Series:
     """The first status or exit code of each line, by the word before it; null where there is none."""
     groups = texts.str.extract_groups(_CODE).struct
-    return groups.field("1").fill_null(groups.field("2")).cast(pl.Int16, strict=False)
+    found = groups.field("1").fill_null(groups.field("2"))
+    for pattern in places.STATUSES if found.null_count() else ():
+        found = found.fill_null(texts.str.extract(pattern))
+    return found.cast(pl.Int16, strict=False)
 
 
 def phrases_in(texts: pl.Series) -> pl.Series:
@@ -149,9 +162,9 @@ def phrases_in(texts: pl.Series) -> pl.Series:
 
 def durations_in(texts: pl.Series) -> pl.Series:
     """The first duration of each line in seconds; null where there is none."""
-    groups = texts.str.extract_groups(_DURATION).struct
+    groups = texts.str.replace_all(places.NONE, " ").str.extract_groups(_DURATION).struct
     number = groups.field("1").fill_null(groups.field("4")).cast(pl.Float64, strict=False)
-    unit = groups.field("2").fill_null(groups.field("3")).fill_null("s").str.to_lowercase()
+    unit = groups.field("2").fill_null(groups.field("5")).fill_null(groups.field("3")).fill_null("s").str.to_lowercase()
     units = unit.unique()
     factor = unit.replace_strict(units, [seconds_of(name) for name in units], return_dtype=pl.Float64)
     return (number * factor).cast(pl.Float32)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from exporter.ingest import lateness, messages
+from exporter.ingest import lateness, messages, places
 from exporter.ingest.exemplars import NO_EXEMPLARS, best_of_each, exemplars_of, window_starts, with_continuations
 from exporter.ingest.messages import Messages
 from exporter.ingest.parts import is_part, with_parts
@@ -112,6 +112,8 @@ def _lines(
     page: pl.DataFrame, found: Messages, shapes: Shapes, settings: ReductionSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`Reduced.lines` and `Reduced.names` of a page."""
+    durations, place = _durations(page, found, shapes)
+    page = page.with_columns(place.alias("place"))
     texts = page.select(*_TEXTS, _session(page, settings), _words(page, settings))
     hashes = texts.select(pl.all().hash(SEED))
     names: dict[int, str] = {}
@@ -124,7 +126,7 @@ def _lines(
         "severity": _severities(page, found, shapes),
         "shape": np.where(continuation, np.uint64(0), shapes.key_of_each()),
         "code": _given(page["code"], _codes(found, shapes)),
-        "duration": _given(page["duration"], _durations(found, shapes)),
+        "duration": _given(page["duration"], durations),
         "continuation": continuation,
     }
     lines = frame_of(LINES_SCHEMA, *(columns[name] for name in LINES_SCHEMA))
@@ -199,10 +201,22 @@ def _codes(found: Messages, shapes: Shapes) -> pl.Series:
     return _from_fields(column, found, [fields.code for fields in found.fields])
 
 
-def _durations(found: Messages, shapes: Shapes) -> pl.Series:
+def _durations(page: pl.DataFrame, found: Messages, shapes: Shapes) -> tuple[pl.Series, pl.Series]:
+    """The duration of each line, and the place where it stands; one at a known place counts before any other."""
     column = pl.Series(dtype=pl.Float32).clear(len(found.text))
     column = _looked_for(column, found.text, shapes.rows("duration"), messages.durations_in)
-    return _from_fields(column, found, [fields.duration for fields in found.fields])
+    at = page["place"]
+    if shapes.rows("place") is not None:
+        numbers = shapes.of_each("place", np.int8)
+        for number in np.unique(numbers[numbers > 0]).tolist():
+            rows = np.flatnonzero(numbers == number)
+            column = _looked_for(column, found.text, rows, partial(places.durations_at, place=number))
+            at = at.scatter(rows, [places.DURATIONS[number - 1][2]] * len(rows))
+    if page["body"].str.starts_with("# ").any():
+        rows = page["body"].str.contains(places.QUERY_TIME).arg_true().to_numpy()
+        column = _looked_for(column, page["body"], rows, places.query_times)
+        at = at.scatter(rows, ["Query_time"] * len(rows))
+    return _from_fields(column, found, [fields.duration for fields in found.fields]), at
 
 
 def _looked_for(

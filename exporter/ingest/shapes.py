@@ -54,6 +54,8 @@ class Shape:
     code: bool
     phrase: bool
     duration: bool
+    place: int
+    """Of a duration, by its number; 0 where none is known."""
     given: bool = False
 
 

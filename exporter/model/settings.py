@@ -319,35 +319,31 @@ class FieldMap(Settings):
     session: OneOrMore | None = None
     """Set through `sessions.field`."""
     host: OneOrMore = (
-        "kubernetes.pod.name",
-        "kubernetes.pod_name",
-        "host.name",
-        "host.hostname",
-        "resource.attributes.k8s.pod.name",
-        "resource.attributes.host.name",
-        "hostname",
-        "host",
-        "_HOSTNAME",
-        "log.syslog.hostname",
-        "resource.labels.pod_name",
-        "MachineName",
-        "winlog.computer_name",
-        "computer_name",
+        *("kubernetes.pod.name", "kubernetes.pod_name", "host.name", "host.hostname"),
+        *("resource.attributes.k8s.pod.name", "resource.attributes.host.name", "hostname", "host", "_HOSTNAME"),
+        *("log.syslog.hostname", "resource.labels.pod_name", "MachineName", "winlog.computer_name"),
+        *("computer_name",),
     )
     """Where it was written: a pod or a machine."""
     stream: OneOrMore = (
-        "kubernetes.pod.uid",
-        "container.id",
-        "kubernetes.pod.name",
-        "kubernetes.pod_name",
-        "log.file.path",
-        "file",
+        *("kubernetes.pod.uid", "container.id", "kubernetes.pod.name", "kubernetes.pod_name", "log.file.path"),
+        *("file",),
     )
     """Which file, pod or container it comes from: only within one stream does a line follow another."""
     sequence: OneOrMore = ("log.offset", "event.sequence", "offset")
     """Its place in the stream, for lines of the same moment."""
     ingested_at: OneOrMore = ("event.ingested",)
     """When the log store took it in: tells how late lines are."""
+    instance: OneOrMore = (
+        *("service.instance.id", "service.node.name", "resource.attributes.service.instance.id"),
+        *("service_instance_id", "kubernetes.pod.name", "kubernetes.pod_name", "container.id", "container_id"),
+    )
+    """Which process of the service wrote it."""
+    version: OneOrMore = (
+        *("service.version", "resource.attributes.service.version", "service_version", "app_version", "appVersion"),
+        *("kubernetes.labels.app_kubernetes_io/version", "kubernetes.labels.version", "release", "version"),
+    )
+    """The version of the service."""
     template: OneOrMore = ("log.record.template", "attributes.log.record.template")
     """The template that whoever wrote the line says it has."""
 

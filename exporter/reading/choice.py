@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from exporter.model import nanoseconds
+from exporter.reading.beside import chosen_beside
 from exporter.reading.levels import severity
 from exporter.reading.times import EARLIEST, instant, moments
 
@@ -64,7 +65,10 @@ def chosen(documents: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[
             for column, paths in known.items():
                 if column in _NAMES and (path := _place(column, values, len(alike), paths)):
                     found.setdefault(column, {})[path] = None
-    return {column: tuple(paths) for column, paths in found.items()}
+    places = {column: tuple(paths) for column, paths in found.items()}
+    taken = {path for paths in (*known.values(), *places.values()) for path in paths}
+    beside = chosen_beside(_leaves(documents[:SAMPLE]), taken) if len(documents) >= FEWEST else {}
+    return {**places, **beside}
 
 
 def _leaves(documents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

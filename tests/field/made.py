@@ -70,8 +70,13 @@ def judged_file(case: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -
         lines = [line["body"] for line in sorted(answers[1]["lines"], key=lambda line: line["time"])]
         for number, message in case["facts"]["messages"].items():
             said = lines[number - 1] if number <= len(lines) else ""
-            facts["messages"] = facts.get("messages") or same(message, said)
+            facts["messages"] = facts.get("messages") or same(message, _first_of(message, said))
     return Verdict(verdict.file, facts, note=verdict.note)
+
+
+def _first_of(message: str, body: str) -> str:
+    """The message alone, where what else the record says of its error stands under it."""
+    return message if message and body.startswith(f"{message}\n") else body
 
 
 def _milliseconds(case: Mapping[str, Any], name: str, wrong: str | None) -> str | None:
@@ -89,6 +94,8 @@ def judged_documents(case: Mapping[str, Any], answer: Mapping[str, Any]) -> Verd
         "levels": [level_of(line["severity"]) if level_of(line["severity"]) in LEVELS else None for line in lines],
         "messages": [line["body"] for line in lines],
     }
+    if facts["messages"] and len(lines) == len(facts["messages"]):
+        said["messages"] = list(map(_first_of, facts["messages"], said["messages"]))
     return Verdict(case["file"], {name: same(facts[name], values) for name, values in said.items() if facts[name]})
 
 

@@ -30,7 +30,19 @@ from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
 from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
-from exporter.reading import batches, choice, columns, encodings, fields, levels, owners, peeling, records, times
+from exporter.reading import (
+    batches,
+    beside,
+    choice,
+    columns,
+    encodings,
+    fields,
+    levels,
+    owners,
+    peeling,
+    records,
+    times,
+)
 from exporter.report import llm, rules
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
@@ -362,6 +374,16 @@ def _in_records(given: str) -> object:
     return file_records.grouped(writer, some, numbers, timed, {"service": some.str.head(3)})
 
 
+def _beside(given: str) -> object:
+    leaves: dict[str, list[Any]] = {
+        "outcome": [given, given[:20], "ok"],
+        given[:100]: [1, 2.5, 3],
+        "took": [given, 1, 2],
+    }
+    beside.chosen_beside(leaves, [given[:100]])
+    return beside.seconds_of(given, 1.0), beside.code_of(given), beside.with_error(given, given, given, given, 65_536)
+
+
 def _of_parts(given: str) -> object:
     some = page(given)
     both = pl.concat([some, some]).with_columns(sequence=pl.Series([1, 2]), record=pl.Series([1, 1]))
@@ -386,7 +408,7 @@ TABLE = (
     Row("places by value", ("exporter.reading.choice",), _chosen),
     Row("templates of records", ("integrations._documents",), _templated),
     Row("messages and frames", ("exporter.ingest.messages",), _frames),
-    Row("codes and durations", ("exporter.ingest.messages",), _columns),
+    Row("codes and durations", ("exporter.ingest.messages", "exporter.ingest.places"), _columns),
     Row("what continues a line", ("exporter.ingest.messages",), messages.continues),
     Row("lines of a record", ("exporter.reading.records", "integrations.file.records"), _in_records),
     Row("parts of a record", ("exporter.ingest.parts",), _of_parts),

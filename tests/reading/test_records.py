@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from integrations.file import FileSettings, content
 from integrations.file import once as reader
 from integrations.file.lines import Parser
 from tests.records import measure, traces
-from tests.records.measure import SETTINGS, read, wrong
+from tests.records.measure import SETTINGS, read, wrong, wrong_document, wrong_place
+from tests.records.places import DOCUMENTS, TIMED
 
 FRAME = "\tat com.acme.Order.price(Order.java:77)\n"
 HEAD = "2026-11-17 06:00:{S},000 ERROR order failed\njava.lang.IllegalStateException: no rate\n"
@@ -45,6 +47,20 @@ def test_records_of_several_writers_of_one_file_are_told_apart(tmp_path: Path) -
     found = read(tmp_path / "all.log", "\n".join(both * 6) + "\n")
     assert [record.level for record in found] == [17, 9, 9, 9, 9] * 6
     assert all(record.text.endswith("KeyError: 'gold'") for record in found[::5])
+
+
+@pytest.mark.parametrize(("name", "document", "right"), DOCUMENTS, ids=[name for name, _, _ in DOCUMENTS])
+def test_what_a_record_says_beside_its_message_is_read(
+    name: str, document: dict[str, Any], right: dict[str, Any], tmp_path: Path
+) -> None:
+    assert wrong_document(document, right, tmp_path) == [], name
+
+
+@pytest.mark.parametrize(("name", "line", "code", "seconds"), TIMED, ids=[row[0] for row in TIMED])
+def test_a_status_and_a_duration_are_read_where_programs_write_them(
+    name: str, line: str, code: int | None, seconds: float | None, tmp_path: Path
+) -> None:
+    assert wrong_place(line, code, seconds, tmp_path) == [], name
 
 
 def test_of_a_trace_of_a_million_frames_the_beginning_is_kept_and_the_rest_is_counted(tmp_path: Path) -> None:
