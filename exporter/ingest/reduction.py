@@ -27,6 +27,7 @@ from exporter.ingest.shapes import (
     text_keys,
     with_given,
 )
+from exporter.ingest.words import bounded
 from exporter.model import Reduced, line_schema
 from exporter.reading.levels import hidden_levels
 
@@ -298,7 +299,7 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
         late.setdefault(start, {})[start, bound] = amount
     starts, first = np.unique(window_starts(lines["timestamp"], window), return_index=True)
     ends = np.append(first[1:], lines.height)
-    return {
+    parts = {
         int(start): Reduced(
             lines.slice(int(at), int(end - at)),
             reduced.shapes,
@@ -310,3 +311,7 @@ def windows(reduced: Reduced, window: timedelta) -> dict[int, Reduced]:
         )
         for start, at, end in zip(starts, first, ends, strict=True)
     }
+    if not (lines["fields"] != 0).any():
+        return parts
+    texts = dict(reduced.names.rows())
+    return {start: bounded(part, texts) for start, part in parts.items()}

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -382,6 +382,14 @@ def _beside(given: str) -> object:
     }
     beside.chosen_beside(leaves, [given[:100]])
     return beside.seconds_of(given, 1.0), beside.code_of(given), beside.with_error(given, given, given, given, 65_536)
+
+
+def _worded(given: str) -> object:
+    texts = [json.dumps({"field": f"{given[:1_000]}{number}", given[:100]: "x"}) for number in range(len(given) // 100)]
+    some = pl.concat([page(given[:10])] * max(1, len(texts))).with_columns(
+        fields=pl.Series(texts or [None], dtype=pl.String), sequence=pl.int_range(max(1, len(texts)), eager=True)
+    )
+    return reduction.windows(reduction.reduce(some, ReductionSettings(redaction_key=b"0" * 16)), timedelta(minutes=1))
 
 
 def _of_parts(given: str) -> object:

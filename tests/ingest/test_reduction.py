@@ -17,7 +17,7 @@ from exporter.ingest.exemplars import MAX_BODY_CHARS
 from exporter.ingest.reduction import merge, missing, reduce, windows
 from exporter.ingest.settings import ReductionSettings
 from exporter.ingest.shapes import CUT
-from exporter.model import Reduced, page_schema, stable_key
+from exporter.model import MOST_WORDS, OTHER_WORD, Reduced, page_schema, stable_key
 from exporter.reading.fields import decode
 
 MINUTE = timedelta(seconds=60)
@@ -341,3 +341,21 @@ def test_records_that_say_nothing_of_something_are_counted() -> None:
     whole = page.cast(page_schema())  # type: ignore[arg-type]
     lines = reduce(whole, ReductionSettings(redaction_key=b"0123456789abcdef")).lines
     assert missing(lines) == {"service": 0, "severity": 1, "trace": 2, "host": 2}
+
+
+def test_of_the_words_of_a_field_so_many_are_told_apart_however_a_window_is_read() -> None:
+    words = [f'{{"action":"word-{number}","outcome":"ok"}}' for number in range(MOST_WORDS + 30)]
+    whole = page(
+        ["order stored"] * len(words), fields=words, timestamp=[10**9 + number for number in range(len(words))]
+    )
+    found = [
+        windows(merge([reduce(whole[start : start + size], SETTINGS) for start in range(0, len(words), size)]), MINUTE)[
+            0
+        ]
+        for size in (7, 80)
+    ]
+    assert found[0].lines.equals(found[1].lines)
+    names = dict(found[0].names.rows())
+    told = [names[key] for key in found[0].lines["fields"]]
+    assert told[:MOST_WORDS] == words[:MOST_WORDS]
+    assert set(told[MOST_WORDS:]) == {f'{{"action":"{OTHER_WORD}","outcome":"ok"}}'}
