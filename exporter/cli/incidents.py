@@ -12,9 +12,11 @@ from exporter.config import Config
 from exporter.model import PermanentError, to_json
 from exporter.model.questions import Said
 from exporter.state.incidents import incident_list, incident_of, near_misses, reports_of
+from exporter.state.notices import notices
 from exporter.wording.terminal import incident_line, render
-from exporter.wording.text import brief, listed, one_line, span
+from exporter.wording.text import brief, clock, day, listed, one_line, span
 from exporter.wording.why import why_it_did_not_open, why_it_opened
+from exporter.wording.words import notice
 
 
 async def list_incidents(config: Config, status: Literal["firing", "resolved"] | None, limit: int, form: str) -> int:
@@ -66,6 +68,19 @@ async def explain_incident(config: Config, incident_id: str, form: str) -> int:
     else:
         print(incident_line(incident))
         print("\n".join(f"  {one_line(line)}" for line in why_it_opened(incident)))
+    return 0
+
+
+async def list_notices(config: Config, limit: int, form: str) -> int:
+    """Print what is worth knowing and pages nobody, the newest first."""
+    with closing(rows_of(config)) as rows:
+        found = await notices(rows, limit)
+    if form == "json":
+        print(json.dumps(to_json(found), ensure_ascii=False))
+    elif not found:
+        print("no notices")
+    for one in found if form != "json" else ():
+        print(f"{one.id}  {day(one.at)} {clock(one.at)}  {one_line(notice(one))}")
     return 0
 
 

@@ -456,6 +456,14 @@ def _incidents(commands: Any) -> None:
         "brought it, what was expected and from which past, and what would have kept it from opening.",
         _incidents_explain,
     )
+    noticed = _add(
+        verbs,
+        "notices",
+        "what is worth knowing and pages nobody",
+        "Bursts of refused requests, and releases that were told, the newest first: none of them opens an incident.",
+        _incidents_notices,
+    )
+    noticed.add_argument("--limit", type=_above_zero(int), default=20)
     near = _add(
         verbs,
         "near",
@@ -466,7 +474,7 @@ def _incidents(commands: Any) -> None:
     near.add_argument("--limit", type=_above_zero(int), default=10)
     for verb in (show, resolve, explain):
         verb.add_argument("id", help="as `incidents list` prints it")
-    for verb in (listing, show, resolve, explain, near):
+    for verb in (listing, show, resolve, explain, noticed, near):
         _config_option(verb)
     for verb in (listing, show, explain, near):
         verb.add_argument("--format", choices=("text", "json"), default="text")
@@ -476,6 +484,12 @@ def _incidents_explain(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import explain_incident
 
     return asyncio.run(explain_incident(_load(options), options.id, options.format))
+
+
+def _incidents_notices(options: argparse.Namespace) -> int:
+    from exporter.cli.incidents import list_notices
+
+    return asyncio.run(list_notices(_load(options), options.limit, options.format))
 
 
 def _incidents_near(options: argparse.Namespace) -> int:

@@ -52,9 +52,10 @@ VALUES = {
     "flags": pl.Int8(),
 }
 """Of `n` lines at a place `x` have a value. `template` is one of theirs, `said` is how a word is written. `flags`: what
-judging the window found of it (`UNLIKELY`, `UNLIKELY_OF_TEN`), and whether it is `LEFT` out of the past."""
+judging the window found of it (`UNLIKELY`, `UNLIKELY_OF_TEN`), whether it is `LEFT` out of the past, and whether
+something of it was `NOTICED` though it is no failure."""
 
-UNLIKELY, UNLIKELY_OF_TEN, LEFT = 1, 2, 4
+UNLIKELY, UNLIKELY_OF_TEN, LEFT, NOTICED = 1, 2, 4, 8
 
 NO_VALUES = pl.DataFrame(schema=VALUES)
 

@@ -21,7 +21,7 @@ from exporter.detection.observation import Observation
 from exporter.detection.past.index import Number, Placed
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import Rows, Table
-from exporter.model import Anomaly, Contribution, ContributionKind, OwnKind, Write
+from exporter.model import Anomaly, Contribution, ContributionKind, Notice, OwnKind, Write
 
 Floats = npt.NDArray[np.float64]
 
@@ -101,6 +101,7 @@ class Detection:
     sessions: verdicts that changed, one row each (SESSION_FRAME).
     notes: what limits left out, by reason.
     learning: what was missing, in words, when no window could be called anomalous yet.
+    notices: what is worth knowing and is no anomaly.
     """
 
     anomalies: tuple[Anomaly, ...] = ()
@@ -109,6 +110,7 @@ class Detection:
     writes: tuple[Write, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
     learning: str = ""
+    notices: tuple[Notice, ...] = ()
 
 
 class View:
@@ -204,4 +206,5 @@ def joined(parts: Iterable[Detection]) -> Detection:
         sessions=pl.concat(sessions) if len(sessions) > 1 else sessions[0] if sessions else NO_SESSIONS,
         writes=tuple(write for one in given for write in one.writes),
         notes=notes,
+        notices=tuple(notice for one in given for notice in one.notices),
     )

@@ -15,6 +15,7 @@ from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
 from exporter.state.file import State
 from exporter.state.learnt import unlearnt
+from exporter.state.notices import notice_rows
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Brain:
         mined = self.miner.mine(window.key, reduced)
         observation = observe(self.source, window.key, window.length, reduced, mined)
         detection = self.detector.judge(observation, mined, reduced.exemplars)
-        writes, new = (*mined.writes, *detection.writes), len(mined.new)
+        noticed = notice_rows(self.source, window, detection.notices)
+        writes, new = (*mined.writes, *detection.writes, *noticed), len(mined.new)
         own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
         return _together(own, self.settle(window))
 

@@ -87,6 +87,27 @@ class Contribution:
 AnomalyKind = Literal["window", "session", "absence", "gap"]
 
 
+NoticeKind = Literal["refused", "release"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is worth knowing and pages nobody: it opens no incident. `at` is when it began, in event time.
+
+    "refused": more requests than usual were refused (4xx), which mostly says something of who asks; `findings` say how
+    many. "release": a new version was deployed, as we were told.
+    """
+
+    id: str
+    kind: NoticeKind
+    source: str
+    service: str
+    at: datetime
+    findings: tuple[Contribution, ...] = ()
+    deployed: str = ""
+    """The version; a body in the state file has one of its own by that name."""
+
+
 @dataclass(frozen=True)
 class Anomaly:
     """An entity that behaved unlike its past in one window.

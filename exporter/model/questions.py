@@ -12,6 +12,7 @@ from exporter.model import (
     Incident,
     IncidentSeverity,
     IncidentStatus,
+    Notice,
     Report,
     Rule,
     SetAside,
@@ -185,6 +186,9 @@ class Backend(Protocol):
 
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
         """The newest first; deliveries and links may be left out."""
+
+    async def notices(self, limit: int) -> Sequence[Notice]:
+        """What is worth knowing and pages nobody, the newest first."""
 
     async def incident(self, incident_id: str) -> IncidentRecord | None: ...
 

@@ -32,6 +32,7 @@ from exporter.run.evaluation import (
 )
 from exporter.run.learning import open_state
 from exporter.state.incidents import incident_list
+from exporter.state.notices import notices
 
 Progress = Callable[[str, float], None]
 """Told the name of a source and how much of its range is done, from 0 to 1."""
@@ -146,7 +147,8 @@ async def _run(
         record.add(Window(end, pipeline.window), Judgement(detections=(finished,)))
     found = await incident_list(assembly.state, limit=1_000_000)
     sessions = {key: verdict for record in records for key, verdict in record.sessions.items()}
-    counts = {"pages": len(_openings(told)), "escalations": escalations(told), "notices": 0}
+    noticed = await notices(assembly.state, 1_000_000, judged)
+    counts = {"pages": len(_openings(told)), "escalations": escalations(told), "notices": len(noticed)}
     metrics = counts | _metrics(assembly, labels, tuple(found), told, records, judged, sessions, tolerance)
     learning = {p.name: r.learning for p, r in zip(assembly.pipelines, records, strict=True) if r.learning}
     ordered = tuple(sorted(found, key=lambda i: (i.starts_at, i.id)))

@@ -11,6 +11,7 @@ from exporter.model import (
     RULES,
     Incident,
     IncidentStatus,
+    Notice,
     Release,
     Report,
     Verb,
@@ -24,6 +25,7 @@ from exporter.run.people import People
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
 from exporter.state.incidents import incident_list, incident_of, reports_of
+from exporter.state.notices import notices
 from exporter.state.questions import questions_of
 
 MAX_RELEASES = 50_000
@@ -41,6 +43,10 @@ class Operations:
         """The newest first, with their reports."""
         found = await incident_list(self._state, status, limit)
         return [IncidentRecord(incident, await reports_of(self._state, incident.id)) for incident in found]
+
+    async def notices(self, limit: int) -> Sequence[Notice]:
+        """What pages nobody, the newest first."""
+        return await notices(self._state, limit)
 
     async def incident(self, incident_id: str) -> IncidentRecord | None:
         """One incident with its reports and how far each sink is with it."""

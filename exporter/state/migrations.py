@@ -141,7 +141,15 @@ CREATE TABLE hidden (
 Step = str | Callable[[sqlite3.Connection], None]
 """SQL, or a function that changes rows through the connection; it neither begins nor ends a transaction."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE)
+NOTICES = """
+CREATE TABLE notices (
+    source TEXT NOT NULL, window INTEGER NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (source, window, service, kind)
+) STRICT, WITHOUT ROWID;
+"""
+"""What is shown and pages nobody."""
+
+MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE, NOTICES)
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

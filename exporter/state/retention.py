@@ -12,6 +12,7 @@ NEWS_KEPT = timedelta(days=30)
 TRIGGERS_KEPT = timedelta(days=7)
 MOST_TRIGGERS = 20_000
 """The newest of that time."""
+MOST_NOTICES = 10_000
 NEAR_MISSES_KEPT = 200
 """The strongest of as many days as news are kept."""
 MOST_HIDDEN = 10_000
@@ -28,6 +29,9 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
     if grouped is not None:
         await state.prune("anomalies", "reached", seconds(grouped - ANOMALIES_KEPT), only="quiet = 0")
         await state.prune("news", "at", seconds(grouped - NEWS_KEPT))
+        await state.prune("notices", "window", seconds(grouped - NEWS_KEPT))
+        newest = f"(SELECT window FROM notices ORDER BY window DESC LIMIT 1 OFFSET {MOST_NOTICES})"
+        await state.prune("notices", only=f"window <= {newest}")
         await state.prune("near_misses", "ends_at", seconds(grouped - NEWS_KEPT))
         strongest = f"(SELECT id FROM near_misses ORDER BY ratio DESC, ends_at DESC, id LIMIT {NEAR_MISSES_KEPT})"
         await state.prune("near_misses", only=f"id NOT IN {strongest}")

@@ -45,6 +45,7 @@ MAX_LISTED = 500
 """Incidents that one request to the API may ask for."""
 
 LISTED = 100
+NOTICED = 10
 """Incidents on the page, and in an answer of the API that was asked for no number."""
 
 OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/")
@@ -198,7 +199,8 @@ class _Site:
         records = await self._backend.list_incidents(status, LISTED)
         readiness = await self._backend.readiness()
         open_to_all = self._access().open_to_all
-        return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all))
+        noticed = await self._backend.notices(NOTICED)
+        return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all, noticed))
 
     async def incident(self, request: web.Request) -> web.Response:
         return _html(pages.incident_page(await self._find(request), _root(request)))

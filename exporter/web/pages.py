@@ -14,7 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from exporter.model import SimilarIncident
+from exporter.model import Notice, SimilarIncident
 from exporter.model.questions import IncidentRecord, Readiness
 from exporter.wording import words
 from exporter.wording.text import duration, link, number, percent, second, storable
@@ -29,10 +29,16 @@ MAX_URL = 20_000
 
 
 def incident_list(
-    records: Sequence[IncidentRecord], status: str, readiness: Readiness, root: str, open_to_all: bool = False
+    records: Sequence[IncidentRecord],
+    status: str,
+    readiness: Readiness,
+    root: str,
+    open_to_all: bool = False,
+    notices: Sequence[Notice] = (),
 ) -> str:
-    """The page of all incidents, the newest first."""
-    return _render("incidents.html", root, records=records, status=status, readiness=readiness, open_to_all=open_to_all)
+    """The page of all incidents, the newest first, under what pages nobody."""
+    given = {"records": records, "status": status, "readiness": readiness, "open_to_all": open_to_all}
+    return _render("incidents.html", root, notices=notices, **given)
 
 
 def incident_page(record: IncidentRecord, root: str) -> str:

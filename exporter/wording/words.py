@@ -15,6 +15,7 @@ from exporter.model import (
     Contribution,
     ContributionKind,
     Incident,
+    Notice,
     Report,
     Severity,
     SimilarIncident,
@@ -251,6 +252,19 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
 
 def _more(finding: Contribution) -> str:
     return "more" if finding.observed >= finding.expected else "fewer"
+
+
+def notice(one: Notice) -> str:
+    """What is worth knowing and pages nobody, on one line.
+
+    >>> notice(Notice("N1", "release", "", "cart", datetime(2026, 3, 1), deployed="1.4"))
+    'cart: version 1.4 was deployed'
+    """
+    service = brief(one.service, 80) or "all services"
+    if one.kind == "release":
+        return f"{service}: version {brief(one.deployed, 80)} was deployed"
+    said = "; ".join(f"{brief(finding.text, 120)}: {expectation(finding)}" for finding in one.findings)
+    return f"{service}: more requests are refused than usual ({said})"
 
 
 # --- Incidents -------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from exporter.ingest.settings import ReductionSettings
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.mining.templates import Mined
-from exporter.model import Anomaly, Reduced, SqlValue, Write
+from exporter.model import Anomaly, Notice, Reduced, SqlValue, Write
 from tests.memory_source import START, at, page
 
 MINUTE = timedelta(minutes=1)
@@ -48,6 +48,7 @@ class Bench:
         self.miner = Miner("shop", MiningSettings())
         self.detector = self._new()
         self.found: list[Anomaly] = []
+        self.noticed: list[Notice] = []
         self.verdicts: dict[str, bool] = {}
         self.scores: dict[int, pl.DataFrame] = {}
         self.twist: Twist = lambda observation: observation
@@ -92,6 +93,7 @@ class Bench:
 
     def keep(self, detection: Detection) -> None:
         self.found += detection.anomalies
+        self.noticed += detection.notices
         self.verdicts |= dict(detection.sessions.select("session", "anomalous").rows())
         self.write(detection.writes)
 

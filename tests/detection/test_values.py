@@ -18,6 +18,7 @@ from exporter.ingest.settings import ReductionSettings
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Reduced
+from exporter.wording.words import notice
 from tests.detection.bench import Bench, Row, shop
 from tests.memory_source import START, page
 
@@ -85,6 +86,23 @@ def test_words_of_fields_beside_the_message_are_counted_by_their_names() -> None
     values = seen(reduce(given, ReductionSettings())).values
     assert shares(values, WORDS) == {"outcome: paid": "1 of 2", "outcome: stranded": "1 of 2", "via: card": "1 of 1"}
     assert shares(values, WORDS) == shares(values, WORDS, SERVICE)
+
+
+def test_a_burst_of_refused_requests_is_noticed_once_and_is_no_anomaly() -> None:
+    lines = [
+        {**row, "body": f"charge answered with status {404 if minute >= 80 else 200}"}
+        if row["body"] == "card charged"
+        else row
+        for minute in range(90)
+        for row in shop(range(minute, minute + 1))
+    ]
+    bench = Bench()
+    noticed = bench.run(lines, 0, 90).noticed
+    assert [(one.kind, one.service, one.at) for one in noticed] == [
+        ("refused", "payments", START + timedelta(minutes=80))
+    ]
+    assert "status 4xx" in notice(noticed[0])
+    assert not [one for anomaly in bench.found for one in anomaly.contributions if one.kind == "status"]
 
 
 def test_a_failure_that_was_told_is_told_as_much_when_it_comes_again() -> None:

@@ -13,6 +13,7 @@ from exporter.model import (
     Evidence,
     Incident,
     IncidentStatus,
+    Notice,
     PermanentError,
     Report,
     SimilarIncident,
@@ -43,6 +44,7 @@ class MemoryBackend:
     """Holds what a test puts in, and remembers what the web side handed over. `capacity` alerts fit in its queue."""
 
     def __init__(self, *records: IncidentRecord, capacity: int = 1_000) -> None:
+        self.noticed: list[Notice] = []
         self.records = {record.incident.id: record for record in records}
         self.capacity = capacity
         self.alerts: list[AlertTrigger] = []
@@ -60,6 +62,9 @@ class MemoryBackend:
             raise self.broken
         wanted = [record for record in self.records.values() if status in (None, record.incident.status)]
         return sorted(wanted, key=lambda record: record.incident.starts_at, reverse=True)[:limit]
+
+    async def notices(self, limit: int) -> Sequence[Notice]:
+        return self.noticed[:limit]
 
     async def incident(self, incident_id: str) -> IncidentRecord | None:
         return self.records.get(incident_id)

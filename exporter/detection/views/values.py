@@ -15,12 +15,13 @@ from exporter.detection.explanation import text_of
 from exporter.detection.look import Look
 from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
+from exporter.detection.past.history import HOUR
 from exporter.detection.past.index import Bools, Ints, Placed
 from exporter.detection.past.source import Past, Settled
 from exporter.detection.scoring.calibration import MIN_P
 from exporter.detection.scoring.shares import Sums, Usual, tail
-from exporter.detection.view import Account, Opinion, Reason, Sight, View
-from exporter.model import Contribution, Severity, failure_in
+from exporter.detection.view import Account, Detection, Opinion, Reason, Sight, View
+from exporter.model import Contribution, Notice, Severity, failure_in, stable_key
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,6 +50,9 @@ MOST_PASSING = 0.05
 EXCHANGED = 0.9
 """Share of a new word from which it stands instead of the old ones, and not beside them: a release writes otherwise."""
 
+NOTABLE = 1e-5
+"""What is less likely among all services is noticed, though it is no failure."""
+
 VIEWS = 2
 """Each place is judged alone and over the last windows."""
 
@@ -69,6 +73,8 @@ class Tested:
     """Lines of the past that had it."""
     alone: Floats
     together: Floats
+    refused: Bools
+    """Requests that were refused (4xx) say something of who asks: they are noticed, and no failure."""
 
     @property
     def p(self) -> Floats:
@@ -92,9 +98,10 @@ class Values(View):
         tested = self._tested(look)
         self._last = look, tested
         opinions = {}
-        for number in np.unique(tested.service).tolist():
+        failing = ~tested.refused
+        for number in np.unique(tested.service[failing]).tolist():
             service = self.past.history.index.services[number]
-            own = np.flatnonzero(tested.service == number)
+            own = np.flatnonzero(failing & (tested.service == number))
             # Of so many tests one is as unlikely by chance (Bonferroni), and the other views look, too.
             p = 2 * VIEWS * len(own) * float(tested.p[own].min())
             still = not look.seasoned or self.past.services.windows(service) < self.past.settings.min_service_windows
@@ -114,7 +121,33 @@ class Values(View):
             rows = tested.place[p < UNLIKELY].tolist()
             if rows:
                 values = valued.flagged(values, [_group(index.keys[place]) for place in rows], flag)
+        if noticed := self._refused(look, tested):
+            values = valued.flagged(values, [_group(index.keys[tested.place[row]]) for row in noticed], valued.NOTICED)
         return replace(observation, values=values)
+
+    def take(self, look: Look, sight: Sight) -> Detection:
+        if self._last is None or self._last[0] is not look or look.settled:
+            return Detection()
+        tested = self._last[1]
+        before = [one for start, one in self.past.pending.items() if look.window - HOUR <= start < look.window]
+        told = {group for one in before for group in _groups(one.values, valued.NOTICED)}
+        index = self.past.history.index
+        fresh = [row for row in self._refused(look, tested) if _group(index.keys[tested.place[row]]) not in told]
+        return Detection(notices=tuple(self._notice(look, tested, row) for row in fresh))
+
+    def _refused(self, look: Look, tested: Tested) -> list[int]:
+        """Of whole services, shares of refused requests that are as unlikely as a failure would have to be."""
+        if not look.seasoned:
+            return []
+        whole = self.past.history.index.first[tested.place] == valued.SERVICE
+        unlikely = 2 * VIEWS * tested.p * len(look.services) < NOTABLE
+        return np.flatnonzero(tested.refused & whole & unlikely).tolist()
+
+    def _notice(self, look: Look, tested: Tested, row: int) -> Notice:
+        finding, _ = self._finding(look, tested, row, 0, "")
+        service = self.past.history.index.services[int(tested.service[row])]
+        key = stable_key(f"refused/{self.past.source}/{service}/{look.start.isoformat()}")
+        return Notice(f"N{key:016x}"[:12], "refused", self.past.source, service, look.start, (finding,))
 
     def _tested(self, look: Look) -> Tested:
         history = self.past.history
@@ -151,7 +184,8 @@ class Values(View):
         if len(exchanged):
             exchanged = exchanged[~self._failing(look, place[exchanged])]
             alone[exchanged] = together[exchanged] = 1.0
-        return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together)
+        refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
+        return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
 
     def _failing(self, look: Look, places: Ints) -> Bools:
         """Which of these words speak of a failure."""
@@ -212,7 +246,7 @@ class Values(View):
         """Which numbers mean something where they rise."""
         index = self.past.history.index
         kind, value = index.kind[places] - base.VALUED, index.second[places] & 0xFFFFFFFF
-        codes = (kind == 2 * valued.CODES + 1) & np.isin(value, (valued.NOT_ZERO, valued.BROKEN))
+        codes = (kind == 2 * valued.CODES + 1) & np.isin(value, (valued.NOT_ZERO, valued.REFUSED, valued.BROKEN))
         times = (kind == 2 * valued.TIMES + 1) & np.isin(value, range(valued.EDGES))
         edges = self._edges(total)
         far = np.any(value[:, None] == edges[index.against[places]], axis=1)
@@ -287,7 +321,7 @@ class Values(View):
             Contribution, observed=x, expected=expected, templates=(template,) if template else (), among=int(n)
         )
         if sort == valued.CODES:
-            name = "status 5xx" if value == valued.BROKEN else "code other than 0"
+            name = {valued.BROKEN: "status 5xx", valued.REFUSED: "status 4xx"}.get(value, "code other than 0")
             return lines("status", f"{name} of {text}"), int(Severity.ERROR)
         if sort == valued.TIMES:
             span = look.spans[int(tested.together[row] < tested.alone[row])]
