@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench evaluate recall servers image image-test lint provision constraints clean
+.PHONY: help test demo bench evaluate recall secrets servers image image-test lint provision constraints clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ evaluate: $(TESTABLE) ## measure detection on labelled logs, and delivery while 
 
 recall: $(TESTABLE) ## measure how past incidents are recalled (LAE_OLD_CHECKOUT=DIR measures that beside it)
 	$(BIN)/python -m tests.evaluate recall
+
+secrets: $(TESTABLE) ## plant secrets in a whole daemon, and look for them in all that leaves it
+	$(BIN)/python -m tests.evaluate secrets
 
 servers: $(TESTABLE) ## build all test servers, the slow one too (about three minutes, once)
 	$(BIN)/python -m tests.servers build $(ARGS)

@@ -264,6 +264,31 @@ def month(data: Path) -> Iterator[Figure]:
         yield Figure(f"month: rows of {table} on day 20, 30", f"{before:,}, {after:,}", "<= 1.1", False)
 
 
+def secrets(data: Path) -> Iterator[Figure]:
+    """What must not leave the process is drawn anew, planted in a whole daemon, and looked for in all that left it."""
+    from tests.secrets.makers import CLASSES
+    from tests.secrets.measure import measure, plant
+
+    seed = int(os.environ.get("LAE_SEED") or time.time())
+    yield Figure("secrets: seed (LAE_SEED repeats it)", f"{seed}")
+    plants = plant(seed)
+    for told, checkout in _checkouts():
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(seed, Path(folder), plants, checkout)
+        for of in CLASSES[:3]:
+            name, leaked = f"{told}secrets, {of}: kinds of {found.asked(of)} that leak", found.leaked(of)
+            yield Figure(name, f"{len(leaked)}") if told else figure(name, len(leaked), 0, at_most=True, form=".0f")
+            for kind in leaked if not told else ():
+                yield Figure(f"  {kind}", ", ".join(found.where(kind)))
+        share = len(found.changed) / len(found.alike)
+        name = f"{told}secrets: look-alikes of {len(found.alike)} that change"
+        value = f"{len(found.changed)} ({share:.1%})"
+        yield Figure(name, value) if told else Figure(name, value, "<= 0", not found.changed)
+        for one in found.changed if not told else ():
+            yield Figure(f"  {one.kind.name}", one.text[:100])
+        yield Figure(f"{told}  of {len(plants)} planted lines cited by no incident", f"{found.unseen}")
+
+
 VALUE_SEEDS, TUNED_ON = (13, 14), (11, 12)
 """What is told by value is reported on logs of the first seeds; tried out was it on those of the others."""
 
@@ -526,6 +551,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "fuzz": fuzz,
     "flood": flood,
     "recall": recall,
+    "secrets": secrets,
 }
 WITHOUT_DATA = (
     *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
@@ -542,6 +568,7 @@ WITHOUT_DATA = (
         "values",
         "loghub",
         "recall",
+        "secrets",
         "people",
     ),
     *("lives-shop", *(f"lives-{story}" for story in LIVES)),
