@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from exporter.model import ConfigError
 from exporter.wording.text import clean, one_line, rfc3339
+
+if TYPE_CHECKING:
+    from exporter.ingest.redaction import Redactor
 
 FORMAT = "LOG_FORMAT"
 """The variable of the environment: `text`, the default, or `json`."""
@@ -18,15 +23,27 @@ LIBRARIES = ("elastic_transport", "elasticsearch", "opentelemetry", "httpx2", "u
 """What matters of their failures is said by whoever called them, once and without addresses."""
 
 
+@lru_cache(1)
+def _redactor() -> Redactor:
+    from exporter.ingest.redaction import Redactor
+
+    return Redactor(secrets.token_bytes(16))
+
+
+def _safe(text: str) -> str:
+    """What servers answer, and what errors quote, is foreign text: our own log is redacted as everything is."""
+    return _redactor().redact(text)
+
+
 class _Inert(logging.Formatter):
     """Text in which nothing that others wrote is a command to a terminal, or looks like an entry of its own."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # logging's name
-        record.message = one_line(record.message)
+        record.message = one_line(_safe(record.message))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
-        return clean(super().formatException(ei))
+        return clean(_safe(super().formatException(ei)))
 
 
 class _Json(logging.Formatter):
@@ -37,10 +54,10 @@ class _Json(logging.Formatter):
             "timestamp": rfc3339(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _safe(record.getMessage()),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _safe(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,7 @@ from exporter.cli import early, people
 
 if TYPE_CHECKING:
     from exporter.config import Config
+    from exporter.ingest.redaction import Redactor
 
 EXIT_CODES = """
 exit codes:
@@ -603,6 +605,7 @@ def _redact(commands: Any) -> None:
     )
     parser.add_argument("file", nargs="?", default="-", metavar="FILE")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="for its `redaction` settings")
+    parser.add_argument("--explain", action="store_true", help="say instead what is hidden where, and by which rule")
 
 
 def _redact_command(options: argparse.Namespace) -> int:
@@ -613,11 +616,24 @@ def _redact_command(options: argparse.Namespace) -> int:
     settings = _load(options).redaction if options.config else RedactionSettings()
     redactor = Redactor.of(settings, b"preview, not a secret")
     terminal = sys.stdout.isatty()
+    numbers = count(1)
     for lines in streams.lines(streams.blocks(Path(options.file)), 4 * MAX_CHARS + 1):
         for line in lines:
-            text = redactor.redact(line.decode("utf-8", "replace").rstrip("\r"))
-            print(visible(text) if terminal else text)
+            number = next(numbers)
+            text = line.decode("utf-8", "replace").rstrip("\r")
+            said = _explained(redactor, number, text) if options.explain else [redactor.redact(text)]
+            for one in said:
+                print(visible(one) if terminal else one)
     return 0
+
+
+def _explained(redactor: Redactor, number: int, text: str) -> list[str]:
+    """What is hidden of a line, where, and by which rule."""
+    found = [(one, text[one.start : one.end]) for one in redactor.secrets(text)]
+    return [
+        f"{number}:{one.start + 1}: {hidden!r} -> {redactor.placeholder(one.type, hidden)} ({one.rule})"
+        for one, hidden in found
+    ]
 
 
 # --- simulate, demo -------------------------------------------------------------------------------

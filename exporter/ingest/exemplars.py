@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from exporter.ingest.settings import ReductionSettings
-from exporter.ingest.shapes import SEED, redactor, text_keys
+from exporter.ingest.shapes import SEED, beginning, redactor, safe_names, text_keys
 from exporter.model import Reduced, Severity, page_schema
 
 UInt64s = npt.NDArray[np.uint64]
@@ -31,7 +31,7 @@ MAX_CONTINUATIONS = 400
 MAX_JOINED = 30
 """Continuation lines that are joined to an exemplar."""
 
-_BEFORE_REDACTION = 8_192
+_BEFORE_REDACTION = MAX_BODY_CHARS + 1_024
 
 EXEMPLAR_SCHEMA = {
     "window": pl.Int64(),
@@ -56,9 +56,13 @@ def exemplars_of(page: pl.DataFrame, lines: pl.DataFrame, settings: ReductionSet
     if not exact:
         picked = best_of_each(picked.with_columns(pl.Series("row", rows)))
         rows = picked["row"].to_numpy()
-    bodies = page["body"].gather(rows).str.head(_BEFORE_REDACTION)
-    redacted = redactor(settings.redaction, settings.redaction_key).redact_series(bodies)
-    return _detached(picked.with_columns(redacted.alias("body")).select(*_EXEMPLAR_COLUMNS))
+    bodies = [beginning(body, _BEFORE_REDACTION) for body in page["body"].gather(rows).str.head(2 * _BEFORE_REDACTION)]
+    redacted = redactor(settings.redaction, settings.redaction_key).redact_series(pl.Series("body", bodies, pl.String))
+    safe = safe_names(settings)
+    names = [
+        pl.Series(name, safe(picked[name].to_list()), pl.String) for name in ("service", "host", "stream", "trace")
+    ]
+    return _detached(picked.with_columns(redacted.alias("body"), *names).select(*_EXEMPLAR_COLUMNS))
 
 
 def _detached(frame: pl.DataFrame) -> pl.DataFrame:

@@ -24,9 +24,11 @@ from exporter.ingest.shapes import (
     distinct_shapes,
     frame_of,
     redactor,
+    safe_names,
     text_keys,
     with_given,
 )
+from exporter.ingest.splits import without_split_secrets
 from exporter.ingest.words import bounded
 from exporter.model import Reduced, line_schema
 from exporter.reading.levels import hidden_levels
@@ -78,6 +80,7 @@ def reduce(page: pl.DataFrame, settings: ReductionSettings) -> Reduced:
     dropped = {"absent_timestamp": absent} if absent else {}
     if kept.is_empty():
         return replace(empty(), dropped=dropped)
+    kept = without_split_secrets(kept, redactor(settings.redaction, settings.redaction_key))
     kept, numbers = reduce_to_numbers(kept, settings)
     shown = ~is_part(kept)
     return replace(
@@ -118,7 +121,13 @@ def _lines(
     texts = page.select(*_TEXTS, _session(page, settings), _words(page, settings))
     hashes = texts.select(pl.all().hash(SEED))
     names: dict[int, str] = {}
-    keys = {name: text_keys(texts[name], hashes[name], names if name != "trace" else None) for name in texts.columns}
+    safe = safe_names(settings)
+    keys = {
+        name: text_keys(texts[name], hashes[name], names, safe)
+        if name not in _UNNAMED
+        else text_keys(texts[name], hashes[name], names if name == "fields" else None)
+        for name in texts.columns
+    }
     continuation = _continuation(page, found, shapes, settings)
     columns = {
         "timestamp": page["timestamp"],
@@ -133,6 +142,9 @@ def _lines(
     lines = frame_of(LINES_SCHEMA, *(columns[name] for name in LINES_SCHEMA))
     return lines, frame_of(NAMES_SCHEMA, list(names), list(names.values()))
 
+
+_UNNAMED = ("trace", "fields")
+"""Traces are nobody's name, and the words of fields have been redacted together."""
 
 _TEXTS = ("service", "host", "stream", "trace", "instance", "version", "place")
 

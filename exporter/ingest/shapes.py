@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,6 +20,9 @@ from exporter.model import stable_key
 from exporter.reading.levels import HIDDEN_LEVEL, level_in
 
 UInt64s = npt.NDArray[np.uint64]
+
+Safe = Callable[[list[Any]], list[Any]]
+"""Texts, or None, redacted."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -107,7 +111,8 @@ def distinct_shapes(texts: pl.Series, settings: ReductionSettings) -> Shapes:
     if unknown:
         if len(known) > _MAX_REMEMBERED or known.characters > _MAX_REMEMBERED_CHARS:
             known.forget()
-        for index, shape in zip(unknown, _learn(coarse.gather(first[unknown]), settings), strict=True):
+        rows = first[unknown]
+        for index, shape in zip(unknown, _learn(coarse.gather(rows), texts.gather(rows), settings), strict=True):
             shapes[index] = known[int(hashes[index])] = shape
             known.characters += len(shape.text)
     return Shapes(tuple(shape for shape in shapes if shape), inverse)
@@ -163,7 +168,8 @@ def _memory(settings: ReductionSettings) -> _Memory:
 
 def forget() -> None:
     """Forget the shapes seen so far: results stay the same, only slower once."""
-    _memory.cache_clear()
+    for memory in (_memory, _names):
+        memory.cache_clear()
 
 
 @lru_cache(64)
@@ -171,9 +177,39 @@ def redactor(settings: RedactionSettings, key: bytes) -> Redactor:
     return Redactor.of(settings, key or secrets.token_bytes(16))
 
 
-def _learn(texts: pl.Series, settings: ReductionSettings) -> list[Shape]:
-    """Redacted, for templates are made of them; the key is that of the text as it was."""
-    redacted = redactor(settings.redaction, settings.redaction_key).redact_series(texts)
+@lru_cache(64)
+def _names(redaction: RedactionSettings, key: bytes) -> dict[str, str]:
+    return {}
+
+
+# Words, numbers and ids with signs between, none as long as a token: most names are such.
+_HARMLESS = re.compile(
+    r"[a-z]{0,15}|(?=[^a-z]*[a-z])(?=.{1,32}\Z)[a-z0-9]{1,12}(?:[-._/:][a-z0-9]{1,12}){0,12}|[0-9a-f]{16,32}"
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|blk_-?\d+"
+)
+
+
+def safe_names(settings: ReductionSettings) -> Safe:
+    """Services, hosts, streams, sessions and traces, redacted; what they came to is remembered."""
+    known = _names(settings.redaction, settings.redaction_key)
+
+    def safe(texts: list[Any]) -> list[Any]:
+        unknown = [
+            text for text in dict.fromkeys(texts) if text and text not in known and not _HARMLESS.fullmatch(text)
+        ]
+        if unknown:
+            if len(known) > _MAX_REMEMBERED:
+                known.clear()
+            found = redactor(settings.redaction, settings.redaction_key).redact_all(unknown)
+            known.update(zip(unknown, found, strict=True))
+        return [known.get(text, text) if text else text for text in texts] if known else texts
+
+    return safe
+
+
+def _learn(texts: pl.Series, lines: pl.Series, settings: ReductionSettings) -> list[Shape]:
+    """Redacted, for templates are made of them; the key is that of the text as it was. `lines` have these shapes."""
+    redacted = _without_secrets(texts, lines, settings)
     hints = messages.hints(texts).rows()
     return [
         Shape(
@@ -184,18 +220,67 @@ def _learn(texts: pl.Series, settings: ReductionSettings) -> list[Shape]:
             HIDDEN_LEVEL.search(text) is not None,
             *hint,
         )
-        for text, safe, hint in zip(texts.to_list(), redacted.to_list(), hints, strict=True)
+        for text, safe, hint in zip(texts.to_list(), redacted, hints, strict=True)
     ]
 
 
-def text_keys(texts: pl.Series, hashes: pl.Series, names: dict[int, str] | None) -> UInt64s:
-    """The stable key of each text, 0 where there is none; the texts are noted in `names`."""
+# Characters that no language has: one stands for a type while a line becomes a shape.
+_PRIVATE = 0xE000
+
+_private = re.compile("[\ue000-\uf8ff]")
+
+_BEYOND = 1_024
+"""Characters after what is looked at of a line: a secret over that border is one all the same."""
+
+_OF_DIGITS = frozenset(("card", "iban", "phone", "ip", "mac"))
+"""Types that hang on digits, which a shape has not: lines of one shape would differ."""
+
+
+def _without_secrets(shapes: pl.Series, lines: pl.Series, settings: ReductionSettings) -> list[str]:
+    """The shapes, redacted. Secrets are found in lines, for their form is lost where digits are all one; a line stands
+    for all of its shape, so only what letters say counts."""
+    most = settings.max_line_chars
+    kinds: list[str] = []
+
+    def sign(kind: str, secret: str) -> str:
+        if kind in _OF_DIGITS or not any(map(str.isalpha, secret)):
+            return secret
+        if kind not in kinds:
+            kinds.append(kind)
+        return chr(_PRIVATE + kinds.index(kind))
+
+    whole = [beginning(line, most + _BEYOND) for line in lines.str.head(most + 2 * _BEYOND)]
+    plain = [_private.sub("\ufffd", line) for line in whole]
+    redacted = redactor(settings.redaction, settings.redaction_key).redact_all(plain, sign)
+    changed = [at for at, (line, safe) in enumerate(zip(plain, redacted, strict=True)) if line != safe]
+    if not changed:
+        return shapes.to_list()
+    safe = shapes_of(pl.Series(shapes.name, [redacted[at] for at in changed], dtype=pl.String), most)
+    texts = shapes.to_list()
+    for at, text in zip(changed, safe, strict=True):
+        texts[at] = _private.sub(lambda match: f"<{kinds[ord(match[0]) - _PRIVATE]}:000000>", text)
+    return texts
+
+
+def beginning(text: str, most: int) -> str:
+    """At most so much of a text, not cut inside of a word, unless it is a very long one."""
+    if len(text) <= most:
+        return text
+    cut = text.rfind(" ", most - 1_024, most)
+    return text[: cut if cut >= 0 else most]
+
+
+def text_keys(
+    texts: pl.Series, hashes: pl.Series, names: dict[int, str] | None, safe: Safe = lambda texts: texts
+) -> UInt64s:
+    """The stable key of each text, made `safe`, 0 where there is none; the texts are noted in `names`."""
     numbers = hashes.to_numpy()
     if (numbers == numbers[0]).all():
         distinct, inverse = [texts[0]], None
     else:
         _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
         distinct = texts.gather(first).to_list()
+    distinct = safe(distinct)
     keys = [stable_key(text) if text else 0 for text in distinct]
     if names is not None:
         names.update((key, text) for key, text in zip(keys, distinct, strict=True) if key)

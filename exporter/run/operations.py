@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from typing import Any, Literal
@@ -98,7 +99,18 @@ class Operations:
 
     async def take(self, alerts: Sequence[AlertTrigger]) -> list[TakenAlert]:
         """Keep alerts, durably, until their logs are analysed."""
-        return await Alerts(self.assembly).take(alerts)
+        return await Alerts(self.assembly).take([self._without_secrets(alert) for alert in alerts])
+
+    def _without_secrets(self, alert: AlertTrigger) -> AlertTrigger:
+        """Labels and annotations are foreign text, which is kept and told."""
+        labels, annotations = map(self._redacted, (alert.labels, alert.annotations))
+        return replace(alert, labels=labels, annotations=annotations)
+
+    def _redacted(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Name and value together, for a name may say what its value is."""
+        redact = self.assembly.redactor.redact_all
+        values = redact([f"{name}={value}" for name, value in texts.items()])
+        return {name: value.partition("=")[2] for name, value in zip(redact([*texts]), values, strict=True)}
 
     async def analyze_waiting(self) -> int:
         """Analyse the alerts that wait. Returns how many were done; one whose logs cannot be read yet waits on."""
@@ -111,6 +123,7 @@ class Operations:
         """
         if await release_count(self._state) >= MAX_RELEASES:
             return False
+        service, version = self.assembly.redactor.redact_all([service, version])
         await self._state.write([release_row(Release(service[:200], version[:200], at))])
         return True
 

@@ -100,6 +100,8 @@ class Polling:
 
     async def _failed(self, reason: str, now: datetime, until: datetime) -> None:
         """Remember since when, stall after `stall_after`, and give up a window that can never be read."""
+        # Servers quote queries and lines in their answers.
+        reason = self.assembly.redactor.redact(reason)
         self.detail = reason
         self.failing_since = self.failing_since or now
         self.failed += 1

@@ -7,6 +7,7 @@ import random
 import string
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from exporter.ingest.redaction import MAX_CHARS, PLACEHOLDER, TYPES, WITHHELD, RedactionSettings, Redactor
+from exporter.ingest.redaction.library import Library
+from exporter.ingest.redaction.rules import LIBRARY
 from exporter.model import ConfigError
 
 KEY = b"a key of this installation only"
@@ -65,6 +68,27 @@ SECRETS = {
     "iban DE89 3704 0044 0532 0130 00 refused": "iban <iban> refused",
     "iban GB82WEST12345698765432": "iban <iban>",
     "opaque Q7xk2Rz9LmT4vWb8NcY1hGf6JdP3sAe5uKo0": "opaque <high_entropy>",
+    "hash $2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW": "hash <password_hash>",
+    "GET /reset-password/4fT9xQ2mLk8RzW1b": "GET /reset-password/<link>",
+    "tfp kind zai 0123456789abcdef0123456789abcdef.AbCdEfGhIjKlMn12": "tfp kind zai <api_token>",
+    # Of people
+    "call +49 171 2345678 back": "call <phone> back",
+    "born on 14 March 1989": "born on <birth_date>",
+    "ssn: 123-45-6789": "ssn: <id_number>",
+    "first_name=Annelies, 7": "first_name=<name>, 7",
+    "street: 12 Abbey Road": "street: <address>",
+    "lat=48.137154 lon=11.576124": "lat=<position> lon=<position>",
+    "otp=123456 sent": "otp=<code> sent",
+    # In other languages, and as others write it
+    "\u043f\u0430\u0440\u043e\u043b\u044c: hunter2": "\u043f\u0430\u0440\u043e\u043b\u044c: <secret>",
+    "\u5bc6\u7801\uff1ahunter2": "\u5bc6\u7801\uff1a<secret>",
+    "mot de passe : hunter2": "mot de passe : <secret>",
+    "body=user%3Dbob%26password%3Dhunter2%26x%3D1": "body=user%3Dbob%26password%3D<secret>%26x%3D1",
+    "the password is hunter2!x": "the password is <secret>",
+    "CREATE USER bob IDENTIFIED BY 'hunter2'": "CREATE USER bob IDENTIFIED BY '<secret>'",
+    "INSERT INTO u (name, password) VALUES ('bob', 'x')": "INSERT INTO u (name, password) VALUES ('bob', '<secret>')",
+    "curl -u bob:hunter2 https://x": "curl -u bob:<secret> https://x",
+    "amqp://app:ab/cd@ef@mq:5672/": "amqp://<userinfo>@mq:5672/",
 }
 
 
@@ -245,4 +269,49 @@ def test_real_logs_stay_readable(shared_data: Path) -> None:
 
 
 def test_every_type_has_an_example() -> None:
-    assert {name for name in TYPES if any(f"<{name}>" in text for text in SECRETS.values())} == set(TYPES) - {"ip"}
+    shown_types = {name for name in TYPES if any(f"<{name}>" in text for text in SECRETS.values())}
+    assert shown_types == set(TYPES) - {"ip", "mac", "random", "entropy", LIBRARY}
+
+
+def test_what_only_the_library_knows_is_found_before_any_sign() -> None:
+    for sign in (" ", ",", ")", "]", "<", "&", ".", '"'):
+        text = f"key PMAT-01ARZ3NDEKTSV4RRFFQ69G5FAV{sign}x"
+        assert "01ARZ3NDEKTSV4RRFFQ69G5FAV" not in Redactor(KEY, disable=["api_token"]).redact(text)
+
+
+def test_where_the_library_fails_nothing_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object, texts: object) -> NoReturn:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Library, "find", fails)
+    redactor = Redactor(KEY)
+    assert redactor.redact("adafruit took 0a1b2c3d4e5f6g7h8i9j0k") == WITHHELD
+    assert redactor.counts == {"failed": 1}
+
+
+def test_what_has_no_form_is_replaced_on_request() -> None:
+    texts = ["opaque 9e107d9d372bb6826bd81d3542a419d6", "a1b2C3d4E5f6G7h8I9j0"]
+    for text in texts:
+        assert Redactor(KEY).redact(text) == text
+        assert Redactor(KEY, entropy=True).redact(text) != text
+
+
+def test_every_place_of_a_value_is_hidden() -> None:
+    assert shown("password=hunter2 rejected: hunter2 is wrong") == "password=<secret> rejected: <secret> is wrong"
+
+
+def test_a_hardware_address_is_replaced_only_on_request() -> None:
+    text = "port of 3c:22:fb:4d:11:0a is up"
+    assert Redactor(KEY).redact(text) == text
+    assert PLACEHOLDER.sub("<>", Redactor(KEY, ip=True).redact(text)) == "port of <> is up"
+
+
+def test_a_harmless_text_does_not_vouch_for_one_with_other_numbers() -> None:
+    redactor = Redactor(KEY)
+    for harmless, secret in (
+        ("paid by 4111111111111112", "paid by 4111111111111111"),
+        ("cvv=12", "cvv=123"),
+        ("part 000-12-3456", "part 123-12-3456"),
+    ):
+        assert redactor.redact_series(pl.Series([harmless]))[0] == harmless
+        assert redactor.redact_series(pl.Series([secret]))[0] == redactor.redact(secret) != secret
