@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporter.config import Config
 from exporter.detection import tables as detection_tables
+from exporter.ingest.redaction import fingerprint as redaction_fingerprint
 from exporter.mining.rows import TABLES as MINING_TABLES
 from exporter.mining.settings import fingerprint as mining_fingerprint
 from exporter.reading import FIRST, READING
@@ -32,6 +33,8 @@ def learnt_with(config: Config) -> dict[str, Learnt]:
         "observed": OBSERVED,
         "mining": mining_fingerprint(config.mining),
         "detection": config.detection.model_dump(mode="json"),
+        # Templates that were mined with other rules may hold what these hide.
+        "redaction": [redaction_fingerprint(), config.redaction.model_dump(mode="json")],
     }
     return {
         source.name: {name: _mark(value) for name, value in {**common, **source.learnt_with()}.items()}
@@ -40,7 +43,8 @@ def learnt_with(config: Config) -> dict[str, Learnt]:
 
 
 UNMARKED: Learnt = {
-    name: hashlib.sha256(json.dumps(FIRST).encode()).hexdigest()[:16] for name in ("reading", "observed")
+    **{name: hashlib.sha256(json.dumps(FIRST).encode()).hexdigest()[:16] for name in ("reading", "observed")},
+    "redaction": "of release 0.1",
 }
 """What sources were learnt with that release 0.1 has not marked one by one, where it is not what it is today."""
 
