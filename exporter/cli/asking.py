@@ -9,9 +9,8 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from exporter.cli.people import EVER
 from exporter.model import PermanentError, TransientError, settings_of, to_json
-from exporter.model.questions import RULES_LAST, Preview, Said
+from exporter.model.questions import EVER, RULES_LAST, Preview, Said
 from exporter.wording.text import brief, day, minute
 
 if TYPE_CHECKING:

@@ -11,9 +11,6 @@ from typing import Any
 Command = Callable[[argparse.Namespace], int]
 Add = Callable[[Any, str, str, str, Command], argparse.ArgumentParser]
 
-EVER = "ever"
-"""For which a rule lasts until it is taken back."""
-
 
 def _acts(name: str) -> Command:
     """A command of a module that is imported when it is run."""
@@ -181,6 +178,7 @@ def _moment(text: str) -> datetime:
 
 def _lasting(text: str) -> timedelta | None:
     from exporter.model import parse_duration
+    from exporter.model.questions import EVER
 
     try:
         return None if text == EVER else parse_duration(text)

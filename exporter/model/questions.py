@@ -118,6 +118,9 @@ TakenAlert = Literal["accepted", "duplicate", "overloaded"]
 """What became of an alert: kept, known already, or refused for there is no room; then it must be sent again."""
 
 
+EVER = "ever"
+"""For which a rule lasts that ends only when it is taken back."""
+
 RULES_LAST = timedelta(days=90)
 """How long a rule of people holds where nobody says otherwise."""
 

@@ -11,7 +11,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from exporter.model import ConfigError, PermanentError, Verb, parse_duration, settings_of, to_json
-from exporter.model.questions import RULES_LAST, Backend, IncidentRecord, Preview, RuleRecord, Said, UnconfirmedError
+from exporter.model.questions import (
+    EVER,
+    RULES_LAST,
+    Backend,
+    IncidentRecord,
+    Preview,
+    RuleRecord,
+    Said,
+    UnconfirmedError,
+)
 from exporter.web import auth, bodies
 from exporter.web.settings import Access
 from exporter.wording import words
@@ -24,8 +33,6 @@ TEXT_OF: Mapping[Verb, str] = {"resolve": "fix", "accept": "reason", "reject": "
 """What each verb calls that which somebody says."""
 
 MAKES_A_RULE = ("accept", "reject")
-
-EVER = "ever"
 
 
 class Acting:
