@@ -122,17 +122,13 @@ class History:
         keys = [base.moved(self.index.keys[place], moves) for place in source.tolist()]
         target = np.arange(len(self.index))
         target[source] = self.index.places(keys)
-        self._total = self._moved(self._total, source, target[source])
+        self._total = _moved(base.widened(self._total, len(self.index)), source, target[source])
         self._shares = {}
-        self._cached = {name: self._moved(sums, source, target[source]) for name, sums in self._cached.items()}
+        self._cached = {
+            name: _moved(base.widened(sums, len(self.index)), source, target[source])
+            for name, sums in self._cached.items()
+        }
         self._replace(target)
-
-    def _moved(self, sums: Ints, source: Ints, target: Ints) -> Ints:
-        sums = base.widened(sums, len(self.index))
-        values = sums[source]
-        sums[source] = 0
-        np.add.at(sums, target, values)
-        return sums
 
     def _replace(self, target: Ints) -> None:
         """Give the numbers of the windows that are held their new places."""
@@ -195,7 +191,7 @@ class History:
     def same_hour(self, window: int) -> Ints | None:
         """Sums of this hour of earlier days, of the services that were there often enough."""
         place = window % DAY // HOUR
-        hours = [hour for hour in self._blocks if hour % DAY // HOUR == place]
+        hours = self.hours_like(window)
         return self._past("hour", place, hours) if len(hours) >= MIN_DAYS else None
 
     def lately(self) -> Ints | None:
@@ -209,11 +205,7 @@ class History:
         key = (name, place)
         if key not in self._cached:
             sums = self._sums(hours)
-            index = self.index
-            often = np.zeros(len(index.services), np.bool_)
-            exposed = (index.kind == base.EXPOSURE) & (sums[:, base.WINDOWS] >= MIN_PAST_WINDOWS)
-            often[index.service[exposed]] = True
-            sums[~often[index.service]] = 0
+            sums[~_often_there(self.index, sums)] = 0
             self._cached[key] = sums
         self._cached[key] = base.widened(self._cached[key], len(self.index))
         return self._cached[key][: len(self.index)]
@@ -223,23 +215,9 @@ class History:
         0 where fewer than `least` of them had lines."""
         key = (least, *sorted(hours))
         if key not in self._shares:
-            self._shares[key] = self._level(sorted(hours), least)
+            sums = [self._sums([hour])[:, base.SUM] for hour in key[1:]] if len(hours) >= least else []
+            self._shares[key] = _median_shares(self.index, sums, least)
         return self._shares[key]
-
-    def _level(self, hours: Sequence[int], least: int) -> Floats:
-        if len(hours) < least:
-            return np.zeros(0)
-        sums = [self._sums([hour])[:, base.SUM] for hour in hours]
-        index, length = self.index, len(self.index)
-        shares = np.full((len(hours), length), np.nan)
-        for row, one in zip(shares, sums, strict=True):
-            counts: Floats = np.bincount(index.learnt[: len(one)], one, length).astype(float)
-            lines = counts[index.against]
-            row[lines > 0] = (counts[lines > 0] + 0.5) / (lines[lines > 0] + 1)
-        out = np.zeros(length)
-        known = (~np.isnan(shares)).sum(axis=0) >= least
-        out[known] = np.nanmedian(shares[:, known], axis=0)
-        return out
 
     def last_hours(self, number: int) -> list[int]:
         """The newest of the hours that are closed."""
@@ -289,18 +267,8 @@ class History:
         # A gap of the source among the last windows says nothing about its services.
         spans = [[placed], recent] if len(recent) == RECENT else [[placed]]
         lines = [(len(span), self._lines(span)[places]) for span in spans]
-        usual = np.full(len(places), np.inf)
-        far = np.zeros((len(lines), len(places)), np.bool_)
-        for past, everything in ((hour, False), (self.lately(), False), (self.total(), True)):
-            if past is None:
-                continue
-            new = (past[places, base.WINDOWS] > 0) & (usual == np.inf)
-            there = new if everything else past[places, base.WINDOWS] > 0
-            mean, found = _far_below(past[places], lines)
-            far[:, new] = found[:, new]
-            usual[there] = np.minimum(usual[there], mean[there])
-        few = np.array([seen < SHORT * number * usual for number, seen in lines])
-        short: Bools = np.any(few & far, axis=0)
+        pasts = [(past, False) for past in (hour, self.lately()) if past is not None]
+        usual, short = _shortfall([*pasts, (self.total(), True)], places, lines)
         share = np.ones(len(places)) if hour is None else hour[places, base.WINDOWS] / max(self.windows_at(window), 1)
         names = [index.services[number] for number in index.service[places].tolist()]
         rows = zip(names, usual.tolist(), share.tolist(), short.tolist(), strict=True)
@@ -323,6 +291,40 @@ class Volume:
     short: bool
 
 
+def _moved(sums: Ints, source: Ints, target: Ints) -> Ints:
+    """The sums of some places are added to those of others."""
+    values = sums[source]
+    sums[source] = 0
+    np.add.at(sums, target, values)
+    return sums
+
+
+def _often_there(index: Index, sums: Ints) -> Bools:
+    """By place, whether its service was there in enough windows."""
+    often = np.zeros(len(index.services), np.bool_)
+    exposed = (index.kind == base.EXPOSURE) & (sums[:, base.WINDOWS] >= MIN_PAST_WINDOWS)
+    often[index.service[exposed]] = True
+    return np.asarray(often[index.service])
+
+
+def _shortfall(
+    pasts: Sequence[tuple[Ints, bool]], places: Ints, lines: Sequence[tuple[int, Ints]]
+) -> tuple[Floats, Bools]:
+    """Lines that services usually have, and whether they fall short of them. A past of all that is remembered (True)
+    counts only where the others do not know a service."""
+    usual = np.full(len(places), np.inf)
+    far = np.zeros((len(lines), len(places)), np.bool_)
+    for past, everything in pasts:
+        new = (past[places, base.WINDOWS] > 0) & (usual == np.inf)
+        there = new if everything else past[places, base.WINDOWS] > 0
+        mean, found = _far_below(past[places], lines)
+        far[:, new] = found[:, new]
+        usual[there] = np.minimum(usual[there], mean[there])
+    few = np.array([seen < SHORT * number * usual for number, seen in lines])
+    short: Bools = np.any(few & far, axis=0)
+    return usual, short
+
+
 def _far_below(past: Ints, lines: Sequence[tuple[int, Ints]]) -> tuple[Floats, Bools]:
     """Mean lines a window, and whether these numbers of windows have less than that beyond chance, a row for each."""
     windows, sums, squares = (past[:, column].astype(float) for column in (base.WINDOWS, base.SUM, base.SQUARES))
@@ -339,3 +341,20 @@ def _far_below(past: Ints, lines: Sequence[tuple[int, Ints]]) -> tuple[Floats, B
 
 def _no_sums() -> Ints:
     return np.zeros((0, 4), np.int64)
+
+
+def _median_shares(index: Index, sums: Sequence[Ints], least: int) -> Floats:
+    """By place, the median over hours of the share that a value had; 0 where fewer than `least` had lines.
+
+    sums: by place, the counts of each hour; those of windows that are left out of the past count as the others.
+    """
+    length = len(index)
+    shares, out = np.full((len(sums), length), np.nan), np.zeros(length)
+    for row, one in zip(shares, sums, strict=True):
+        counts: Floats = np.bincount(index.learnt[: len(one)], one, length).astype(float)
+        lines = counts[index.against]
+        row[lines > 0] = (counts[lines > 0] + 0.5) / (lines[lines > 0] + 1)
+    known = (~np.isnan(shares)).sum(axis=0) >= least
+    if len(sums):
+        out[known] = np.nanmedian(shares[:, known], axis=0)
+    return out
