@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -149,13 +150,21 @@ _UNNAMED = ("trace", "fields")
 _TEXTS = ("service", "host", "stream", "trace", "instance", "version", "place")
 
 
+def _object(text: str) -> str | None:
+    """Words that are still such when what is secret in them is gone: what stood between two may have gone with it."""
+    try:
+        return text if isinstance(json.loads(text), dict) else None
+    except ValueError:
+        return None
+
+
 def _words(page: pl.DataFrame, settings: ReductionSettings) -> pl.Series:
     """The words of fields, redacted: each of the few combinations once."""
     words = page["fields"]
     if words.null_count() == len(words):
         return words
     distinct = words.unique().drop_nulls()
-    safe = redactor(settings.redaction, settings.redaction_key).redact_series(distinct)
+    safe = redactor(settings.redaction, settings.redaction_key).redact_series(distinct).map_elements(_object, pl.String)
     return words.replace_strict(distinct, safe, default=None, return_dtype=pl.String)
 
 

@@ -18,8 +18,8 @@ import polars as pl
 from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
 from exporter.cli import mine as mine_command
-from exporter.incidents import build, movers
-from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes
+from exporter.incidents import build, matching, movers
+from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes, splits
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory import documents, embedding
@@ -27,7 +27,7 @@ from exporter.mining import distinct, masks
 from exporter.mining import words as mining_words
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
-from exporter.model import Contribution, DigestLine, Notification, Suspect, failure_in, page_schema
+from exporter.model import Contribution, DigestLine, Match, Notification, Rule, Suspect, failure_in, page_schema
 from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
 from exporter.reading import (
@@ -400,6 +400,36 @@ def _of_parts(given: str) -> object:
 
 # --- The table -------------------------------------------------------------------------------------
 
+_REDACTION = tuple(
+    f"exporter.ingest.redaction.{name}"
+    for name in (
+        *("checks", "finder", "library", "pieces", "placeholders", "redactor"),
+        *("rule", "rules", "seen", "stems", "view", "words"),
+    )
+)
+
+
+def _split_apart(given: str) -> object:
+    """Two parts of one record, of a length at which Docker splits, in one page."""
+    parts = [f'{{"log":"{given[:16_000]}", "stream":"stdout"}}', f"2026-03-14T09:26:00Z stdout P {given}"]
+    both = pl.concat([page(part) for part in parts])
+    return splits.without_split_secrets(both.with_columns(sequence=pl.Series([1, 2])), _redactor())
+
+
+def _matched(given: str) -> object:
+    """By a text that is shown whole, by one whose end is not, and by patterns."""
+    rule = Rule("a", "expected", Match(services=("~sh.p",), texts=(f"{given[:100]}…", given, "~(a|b)+c")))
+    return matching.Matcher(rule).covered([Contribution("template", given, 1, 0)])
+
+
+def _said_beside(given: str) -> object:
+    """A document that says all of it in fields of their own."""
+    error = {"type": given, "message": given, "stack_trace": given}
+    document = {"message": given, "error": error, "status": given, "took_ms": given, "outcome": given}
+    beside.with_error(given, given, given, given, 65_536)
+    return Decoder(FileSettings(name="files", path=("x",))).page([document], ["a"])
+
+
 TABLE = (
     Row("fields of a line", ("exporter.reading.fields",), _structured),
     Row("levels", ("exporter.reading.levels",), _levels),
@@ -424,7 +454,9 @@ TABLE = (
     Row("reduce", ("exporter.ingest.reduction", "exporter.ingest.settings"), _reduced),
     Row("exemplars", ("exporter.ingest.exemplars", "exporter.mining.distinct"), _examples),
     Row("redaction", ("exporter.ingest.redaction",), lambda given: _redactor().redact(given)),
-    Row("redaction of columns", ("exporter.ingest.redaction",), lambda given: _redactor().redact_series(one(given))),
+    Row("redaction of columns", _REDACTION, lambda given: _redactor().redact_series(one(given))),
+    Row("parts of a record that a shipper has split", ("exporter.ingest.splits",), _split_apart),
+    Row("what rules of people match", ("exporter.incidents.matching",), _matched),
     Row("patterns of users", ("exporter.ingest.patterns",), _found),
     Row("masks", ("exporter.mining.masks",), _masked),
     Row("collapse", ("exporter.mining.masks",), masks.collapse),
@@ -456,6 +488,7 @@ TABLE = (
     Row("NDJSON of a file", ("integrations.file.lines", "integrations.file.content"), _file_lines("ndjson")),
     Row("what a file is", ("integrations.file.content", "integrations.file.once"), _file_head),
     Row("documents", ("integrations._documents", "integrations._forms"), _decoded),
+    Row("what is said beside a message", ("exporter.reading.beside", "integrations._beside"), _said_beside),
     Row("deep documents", ("integrations._documents", "exporter.reading.levels"), _nested),
     Row("answers of Loki", ("integrations.loki.entries",), _loki),
     Row("Slack", ("integrations.slack.message",), lambda given: slack_message.message(_notified(given))),
@@ -474,6 +507,8 @@ ELSEWHERE = {
     "exporter.delivery": "passes texts on",
     "exporter.detection": "numbers, ids and the first 300 characters of templates",
     "exporter.flow": "passes texts on",
+    "exporter.incidents.rule_settings": "the operator's own file, and what people say, which is cut before",
+    "exporter.ingest.words": "words of fields, of which reading keeps 50 of 100 characters",
     "exporter.incidents.alerts": "names of alerts, which the web side has cut",
     "exporter.incidents.threshold": "numbers",
     "exporter.mining.settings": "the operator's own file",
