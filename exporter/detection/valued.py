@@ -88,13 +88,20 @@ class _Lines:
         """Some of the lines with a value each: by family, and all of a service together."""
         place = np.zeros(len(rows), np.int64) if place is None else place
         own = self.template[rows] != SERVICE
-        part = rows[own]
-        service = np.concatenate([self.service[part], self.service[rows]])
-        family = np.concatenate([self.family[part], np.full(len(rows), SERVICE)])
-        values = np.concatenate([value[own], value])
-        template = np.concatenate([self.template[part], self.template[rows]])
-        weight, places = np.ones(len(service), np.int64), np.concatenate([place[own], place])
-        return _Counted(kind, service, family, places, values, weight, template, np.full(len(service), -1))
+        of_family = self._summed(rows[own], self.family[rows[own]], place[own], value[own])
+        of_service = self._summed(rows, np.full(len(rows), SERVICE), place, value)
+        found = pl.concat([of_family, of_service])
+        names = ("service", "family", "place", "value", "lines", "template")
+        service, family, places, values, weight, template = (found[name].to_numpy() for name in names)
+        return _Counted(kind, service, family, places, values, weight, template, np.full(len(found), -1))
+
+    def _summed(self, rows: Ints, family: Ints, place: Ints, value: Ints) -> pl.DataFrame:
+        """So many lines of each value, and the first of their templates: a window has many lines and few of these."""
+        keys = {"service": self.service[rows], "family": family, "place": place, "value": value}
+        lines = pl.DataFrame(
+            {**keys, "template": self.template[rows]}, schema=dict.fromkeys([*keys, "template"], pl.Int64)
+        )
+        return lines.group_by(*keys).agg(pl.len().cast(pl.Int64).alias("lines"), pl.col("template").min()).sort(*keys)
 
 
 class _Counted(NamedTuple):

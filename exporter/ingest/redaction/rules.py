@@ -329,5 +329,6 @@ TYPES: tuple[str, ...] = tuple(dict.fromkeys((*(rule.name for rule in RULES), LI
 @lru_cache(1)
 def fingerprint() -> str:
     """Of all rules: what was made of texts by other rules may hold what these hide."""
-    said = repr([(rule.name, rule.source, rule.needs) for rule in RULES])
+    # A set is written in another order by each process.
+    said = repr([(rule.name, rule.source, sorted(rule.needs)) for rule in RULES])
     return blake2b(said.encode(), digest_size=8).hexdigest()
