@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from exporter.model import RecordSourceSettings, nanoseconds, page_schema
+from exporter.reading.instants import EARLIEST, instant
 from exporter.reading.levels import (
     BESIDE_SYSLOG,
     TEXT_TYPES,
@@ -21,7 +22,7 @@ from exporter.reading.levels import (
     severity,
 )
 from exporter.reading.peeling import peel
-from exporter.reading.times import EARLIEST, instant, moments
+from exporter.reading.times import moments
 from exporter.reading.told import SAID, Told
 from integrations._beside import BESIDE, paths_beside, said_beside
 from integrations._forms import Form, Keys, Route, at, routes

@@ -21,7 +21,7 @@ from exporter.model import (
     TransientError,
     Unit,
 )
-from exporter.reading.times import EARLIEST
+from exporter.reading.instants import EARLIEST
 from integrations._coverage import NEWEST, coverage
 from integrations._documents import Decoder
 from integrations._elasticsearch import ConnectionSettings, explained, reason

@@ -36,16 +36,17 @@ LEVELS: Mapping[str, Severity] = {
             "debug dbug dbg fine d 调试 調試 除錯 デバッグ 디버그 отладка отл débogage depuración depuração"
         ),
         Severity.INFO: (
-            "info information informational notice note log config inf i informationen hinweis informations informação "
-            "informacion información informazioni 信息 資訊 通知 提示 情報 정보 инфо инф информация сведения bilgi"
+            "info information informational infos notice note log config inf i informationen hinweis "
+            "informations informação informacion información informazioni 信息 資訊 通知 提示 情報 정보 инфо инф "
+            "информация сведения bilgi"
         ),
         Severity.WARN: (
-            "warn warning w wrn warnung avertissement advertencia aviso avviso attenzione 警告 경고 внимание пред "
-            "предупреждение waarschuwing ostrzeżenie varning uyarı uyari"
+            "warn warning w wrn warnung avertissement advertencia aviso avviso avvertenza attenzione 警告 경고 "
+            "внимание пред предупреждение waarschuwing ostrzeżenie varning uyarı uyari"
         ),
         Severity.ERROR: (
-            "error err severe e fail failed eror fehler erreur errore erro 错误 錯誤 エラー 오류 ошибка ошиб błąd "
-            "fout hata"
+            "error err severe e fail failed eror fehler schwerwiegend grave erreur errore erro 错误 錯誤 エラー 오류 "
+            "ошибка ошиб błąd fout hata"
         ),
         Severity.FATAL: (
             "fatal panic dpanic critical crit alert emergency emerg f ftl kritisch critique crítico crítica critico "

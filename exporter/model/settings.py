@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
+from exporter.model import known
 from exporter.model.errors import ConfigError
 from exporter.model.incidents import Notification
 from exporter.model.logs import OWN_NAME
@@ -187,164 +188,32 @@ class SourceSettings(Settings):
 class FieldMap(Settings):
     """Where a document keeps what; of several paths, the first that is present."""
 
-    body: OneOrMore = (
-        "message",
-        "body.text",
-        "body_text",
-        "body",
-        "log",
-        "msg",
-        "event.original",
-        "text",
-        "MESSAGE",
-        "textPayload",
-        "jsonPayload.message",
-        "jsonPayload.msg",
-        "@message",
-        "short_message",
-        "RenderedMessage",
-        "@m",
-        "@mt",
-        "MessageTemplate",
-    )
+    body: OneOrMore = known.BODY
     """What the line says: the message, without time and level where these stand elsewhere."""
-    timestamp: OneOrMore = (
-        "@timestamp",
-        "timestamp",
-        "time",
-        "ts",
-        "datetime",
-        "date",
-        "TimeUnixNano",
-        "timeUnixNano",
-        "__REALTIME_TIMESTAMP",
-        "time_iso8601",
-        "@t",
-        "instant",
-        "t.$date",
-        "EventTime",
-        "eventTime",
-        "timeMillis",
-        "date_time",
-        "log_time",
-        "asctime",
-        "time_local",
-        "requestReceivedTimestamp",
-        "stageTimestamp",
-        "observedTimeUnixNano",
-        "winlog.time_created",
-        "TimeCreated",
-        "TimeGenerated",
-        "receiveTimestamp",
-    )
+    timestamp: OneOrMore = known.TIMESTAMP
     """When it happened."""
-    service: OneOrMore = (
-        "service.name",
-        "resource.attributes.service.name",
-        "kubernetes.labels.app",
-        "kubernetes.labels.app_kubernetes_io/name",
-        "kubernetes.labels.app.kubernetes.io/name",
-        "kubernetes.labels.app.kubernetes_io/name",
-        "attributes.service.name",
-        "kubernetes.deployment.name",
-        "kubernetes.container.name",
-        "kubernetes.container_name",
-        "container.name",
-        "resource.labels.container_name",
-        "service_name",
-        "service",
-        "app",
-        "application",
-        "process.name",
-        "program",
-        "process.program",
-        "log.syslog.appname",
-        "syslog.identifier",
-        "syslog.appname",
-        "appname",
-        "app_name",
-        "logger_name",
-        "CONTAINER_NAME",
-        "SYSLOG_IDENTIFIER",
-        "kubernetes.pod.name",
-        "kubernetes.pod_name",
-        "PodName",
-        "winlog.provider_name",
-        "event.provider",
-        "SourceName",
-        "@log_group",
-        "log_group",
-        "logGroup",
-        "facility",
-    )
+    service: OneOrMore = known.SERVICE
     """Which service wrote it: what is judged, and named in incidents."""
-    severity: OneOrMore = (
-        "log.level",
-        "severity_number",
-        "severity_text",
-        "level",
-        "severity",
-        "lvl",
-        "loglevel",
-        "log_level",
-        "levelname",
-        "severityNumber",
-        "severityText",
-        "error_severity",
-        "@l",
-        "s",
-        "log.syslog.severity.name",
-        "log.syslog.severity.code",
-        "syslog.severity_label",
-        "severity_label",
-        "event.severity",
-        "PRIORITY",
-        "syslog.priority",
-        "detected_level",
-    )
+    severity: OneOrMore = known.SEVERITY
     """How bad its writer finds it, in a word or number: syslog's in `PRIORITY`, pino's in `level`, else OTel's. What
     the line says itself counts more than what syslog or journald carried beside it."""
-    trace: OneOrMore = (
-        "trace.id",
-        "trace_id",
-        "traceId",
-        "TraceId",
-        "traceID",
-        "TraceID",
-        "traceid",
-        "dd.trace_id",
-        "@tr",
-    )
+    trace: OneOrMore = known.TRACE
     """The trace that it belongs to: services that share one are of one incident."""
     session: OneOrMore | None = None
     """Set through `sessions.field`."""
-    host: OneOrMore = (
-        *("kubernetes.pod.name", "kubernetes.pod_name", "host.name", "host.hostname"),
-        *("resource.attributes.k8s.pod.name", "resource.attributes.host.name", "hostname", "host", "_HOSTNAME"),
-        *("log.syslog.hostname", "resource.labels.pod_name", "MachineName", "winlog.computer_name"),
-        *("computer_name",),
-    )
+    host: OneOrMore = known.HOST
     """Where it was written: a pod or a machine."""
-    stream: OneOrMore = (
-        *("kubernetes.pod.uid", "container.id", "kubernetes.pod.name", "kubernetes.pod_name", "log.file.path"),
-        *("file",),
-    )
+    stream: OneOrMore = known.STREAM
     """Which file, pod or container it comes from: only within one stream does a line follow another."""
-    sequence: OneOrMore = ("log.offset", "event.sequence", "offset")
+    sequence: OneOrMore = known.SEQUENCE
     """Its place in the stream, for lines of the same moment."""
-    ingested_at: OneOrMore = ("event.ingested",)
+    ingested_at: OneOrMore = known.INGESTED_AT
     """When the log store took it in: tells how late lines are."""
-    instance: OneOrMore = (
-        *("service.instance.id", "service.node.name", "resource.attributes.service.instance.id"),
-        *("service_instance_id", "kubernetes.pod.name", "kubernetes.pod_name", "container.id", "container_id"),
-    )
+    instance: OneOrMore = known.INSTANCE
     """Which process of the service wrote it."""
-    version: OneOrMore = (
-        *("service.version", "resource.attributes.service.version", "service_version", "app_version", "appVersion"),
-        *("kubernetes.labels.app_kubernetes_io/version", "kubernetes.labels.version", "release", "version"),
-    )
+    version: OneOrMore = known.VERSION
     """The version of the service."""
-    template: OneOrMore = ("log.record.template", "attributes.log.record.template")
+    template: OneOrMore = known.TEMPLATE
     """The template that whoever wrote the line says it has."""
 
     @field_validator("*")

@@ -3,5 +3,5 @@
 FIRST = 1
 """What reading meant up to release 0.1, which marked no source with it."""
 
-READING = 3
+READING = 4
 """Raised when the same record is read as something else: then every source is learnt anew."""

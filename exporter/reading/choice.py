@@ -14,8 +14,9 @@ import polars as pl
 
 from exporter.model import nanoseconds
 from exporter.reading.beside import chosen_beside
+from exporter.reading.instants import EARLIEST, MAX_TIME_CHARS, instant
 from exporter.reading.levels import severity
-from exporter.reading.times import EARLIEST, instant, moments
+from exporter.reading.times import moments
 
 SAMPLE = 2_000
 """Records by which is chosen."""
@@ -24,7 +25,10 @@ MOST_KINDS = 64
 """Sets of top-level keys for which is chosen."""
 
 FEWEST = 5
-"""Records of a kind; of fewer nothing is chosen."""
+"""Records of a kind by whose values alone is chosen; of fewer, only what names say, too."""
+
+FEWEST_FIGURES = 6
+"""Of a time: those of a clock."""
 
 MOST_LEAVES = 200
 DEEPEST = 8
@@ -32,7 +36,7 @@ DEEPEST = 8
 _NAMES = {
     "timestamp": "timestamp @timestamp time ts datetime date_time eventtime event_time log_time logtime created_at",
     "severity": "level severity loglevel log_level severity_text severitytext lvl levelname",
-    "body": "message msg log text body short_message",
+    "body": "message msg log text body short_message displaymessage logmessage event_message rawmessage event",
     "service": "service service_name servicename app application app_name appname container_name containername",
     "host": "hostname host_name pod_name podname",
     "trace": "trace_id traceid",
@@ -60,11 +64,10 @@ def chosen(documents: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[
         kinds.setdefault(frozenset(document), []).append(document)
     found: dict[str, dict[str, None]] = {}
     for alike in sorted(kinds.values(), key=len, reverse=True)[:MOST_KINDS]:
-        if len(alike) >= FEWEST:
-            values = _leaves(alike)
-            for column, paths in known.items():
-                if column in _NAMES and (path := _place(column, values, len(alike), paths)):
-                    found.setdefault(column, {})[path] = None
+        values = _leaves(alike)
+        for column, paths in known.items():
+            if column in _NAMES and (path := _place(column, values, len(alike), paths)):
+                found.setdefault(column, {})[path] = None
     places = {column: tuple(paths) for column, paths in found.items()}
     taken = {path for paths in (*known.values(), *places.values()) for path in paths}
     beside = chosen_beside(_leaves(documents[:SAMPLE]), taken) if len(documents) >= FEWEST else {}
@@ -120,24 +123,44 @@ def _by_name(column: str, values: Values, height: int) -> str | None:
 
 def _by_value(column: str, values: Values, height: int) -> str | None:
     if column == "timestamp":
-        return next((path for path, found in _named_first(values) if _are_times(found, height)), None)
+        named = _named_first(values) if height >= FEWEST else filter(_is_named_time, values.items())
+        return next((path for path, found in named if _are_times(found, height)), None)
     if column == "severity":
+        if height < FEWEST:
+            return None
         return next((path for path, found in values.items() if _are_levels(found, height)), None)
     if column == "service":
         # As bunyan and pino write it, whose records have all of these.
-        return "name" if {"name", "hostname", "pid", "level"} <= values.keys() else None
-    return _message(values, height) if column == "body" else None
+        return next((f"{above}name" for above in _above(values) if _is_of_node(values, above)), None)
+    return _message(values, height) if column == "body" and height >= FEWEST else None
+
+
+def _above(values: Values) -> Iterator[str]:
+    """What may stand in front of names: nothing, or the key of an object with its dot."""
+    yield ""
+    yield from sorted({f"{path.rpartition('.')[0]}." for path in values if "." in path})
+
+
+def _is_of_node(values: Values, above: str) -> bool:
+    return all(f"{above}{name}" in values for name in ("name", "hostname", "pid", "level"))
 
 
 def _named_first(values: Values) -> list[tuple[str, Sequence[Any]]]:
-    return sorted(values.items(), key=lambda item: not _TIME_NAMED.search(item[0]))
+    return sorted(values.items(), key=lambda item: not _is_named_time(item))
+
+
+def _is_named_time(item: tuple[str, Sequence[Any]]) -> bool:
+    return _TIME_NAMED.search(item[0]) is not None
 
 
 def _are_times(found: Sequence[Any], height: int) -> bool:
     """Whether nearly all records have a plausible time there, and each is hardly ever before the last."""
     if 10 * _filled(found) < 9 * height or any(isinstance(value, (bool, list)) for value in found):
         return False
-    if all(isinstance(value, str) for value in found if value is not None):
+    texts = [value for value in found if isinstance(value, str)]
+    if len(texts) == _filled(found):
+        if 10 * sum(may_be_time(text) for text in texts) < 9 * len(texts):
+            return False
         times = moments(pl.Series(found, dtype=pl.String).str.head(64)).to_list()
     else:
         times = [instant(value) for value in found]
@@ -148,18 +171,28 @@ def _are_times(found: Sequence[Any], height: int) -> bool:
     return bool(later * 10 >= (len(plausible) - 1) * 8)
 
 
+def may_be_time(text: str) -> bool:
+    """Whether a text has as many figures as a time; to try all forms takes a thousand times as long."""
+    return len(text) <= MAX_TIME_CHARS and sum(map(str.isdecimal, text)) >= FEWEST_FIGURES
+
+
 def _are_levels(found: Sequence[Any], height: int) -> bool:
     """Whether nearly all records have one of a few words of levels there."""
     words = Counter(value for value in found if isinstance(value, str))
     if 10 * words.total() < 9 * height or not 1 <= len(words) <= 12 or any(word.isdigit() for word in words):
         return False
     meant = {severity(word) for word in words}
-    return 0 not in meant and (len(meant) > 1 or len(next(iter(words))) > 1)
+    # One that is always the same may be anything, such as the v1 of an interface: then it has to be a whole word.
+    return 0 not in meant and (len(meant) > 1 or (len(word := next(iter(words))) > 3 and word.isalpha()))
 
 
 def _message(values: Values, height: int) -> str | None:
     """The text that is most of what a record says, of several words and not always the same."""
-    texts = {path: [value for value in found if isinstance(value, str)] for path, found in values.items()}
+    texts = {
+        path: [value for value in found if isinstance(value, str)]
+        for path, found in values.items()
+        if not _are_times(found, height)
+    }
     sizes = {path: sum(map(len, found)) for path, found in texts.items() if found}
     if not sizes:
         return None

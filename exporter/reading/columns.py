@@ -6,9 +6,13 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import polars as pl
+
+from exporter.reading.choice import may_be_time
+from exporter.reading.times import moments
 
 SAMPLE = 200
 """Lines by which it is told whether a file has columns."""
@@ -16,13 +20,16 @@ SAMPLE = 200
 MOST_COLUMNS = 512
 """Of a row; what has more is no row of ours."""
 
+MOST_TIMED = 32
+"""Columns among which one with times is looked for."""
+
 MOST_LINES = 500
 """Lines that a quoted text may span: with more, a quote is missing, and each line is a row by itself."""
 
 LONGEST = 1_000_000
 """Characters of a row that are parted into columns."""
 
-_FIELDS = "#Fields:"
+_FIELDS = re.compile(r"(?i)#fields:?\s")
 _NAME = re.compile(r"[A-Za-z_@][\w .@/()-]{0,63}")
 _TELLING = re.compile(
     r"(?i)@?timestamp|time|date|datetime|ts|message|msg|log|level|severity|body|text|event|description|eventtime"
@@ -64,15 +71,20 @@ def columns_of(lines: pl.Series) -> Columns | None:
     if not head or max(map(len, head)) > LONGEST:
         return None
     if head[0].startswith("#"):
-        named = next((line for line in head if line.startswith(_FIELDS)), None)
-        return _w3c(named) if named else None
+        named = next((line for line in head if _FIELDS.match(line)), None)
+        return _w3c(named, [line for line in head if not line.startswith("#")]) if named else None
     return _csvlog(head) or _with_header(head)
 
 
-def _w3c(line: str) -> Columns | None:
-    names = line.removeprefix(_FIELDS).split()
-    delimiter = "\t" if "\t" in line else " "
-    return Columns("w3c", tuple(names), delimiter) if 1 < len(names) <= MOST_COLUMNS else None
+def _w3c(line: str, rows: Sequence[str]) -> Columns | None:
+    """IIS parts values with blanks, CloudFront with tabs, whatever stands between the names; Exchange with commas."""
+    names = line[len("#fields") :].lstrip(":").strip()
+    for delimiter in "\t, ":
+        parted = tuple(filter(None, names.split(delimiter))) if delimiter in names else tuple(names.split())
+        wide = next((len(row) for row in _parted(rows[:1], delimiter)), len(parted))
+        if 1 < len(parted) <= MOST_COLUMNS and wide == len(parted):
+            return Columns("w3c", parted, delimiter)
+    return None
 
 
 def _csvlog(head: Sequence[str]) -> Columns | None:
@@ -85,17 +97,27 @@ def _csvlog(head: Sequence[str]) -> Columns | None:
 
 
 def _with_header(head: Sequence[str]) -> Columns | None:
-    for delimiter in ",;\t|":
+    for delimiter in ",;\t| ":
         names = next(_parted(head[:1], delimiter), [])
-        if not 2 < len(names) <= MOST_COLUMNS or len(set(names)) < len(names):
-            continue
-        if not all(map(_NAME.fullmatch, names)) or not any(map(_TELLING.fullmatch, names)):
+        if not 2 < len(names) <= MOST_COLUMNS or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
             continue
         rows = list(_parted(head[1:], delimiter))
         # The last may be cut.
-        if rows and sum(len(row) == len(names) for row in rows[:-1] or rows) * 10 >= len(rows[:-1] or rows) * 8:
+        whole = [row for row in rows[:-1] or rows if len(row) == len(names)]
+        if not whole or len(whole) * 10 < len(rows[:-1] or rows) * 8:
+            continue
+        # Words of another language name columns where one of these holds times; so do those that blanks part.
+        if (delimiter != " " and any(map(_TELLING.fullmatch, names))) or _has_times(whole):
             return Columns("csv", tuple(name.strip() for name in names), delimiter, head[0])
     return None
+
+
+def _has_times(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column of some rows holds times."""
+    return any(
+        all(map(may_be_time, column)) and len(moments(pl.Series(column)).drop_nulls()) * 10 >= len(rows) * 9
+        for column in islice(zip(*rows, strict=True), MOST_TIMED)
+    )
 
 
 def _parted(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:

@@ -18,6 +18,8 @@ AMBIGUOUS = ("IST", "CST", "BST", "AST", "ADT", "AMT", "ECT", "GST", "SST", "WST
 _LETTERS = "|".join(sorted({*ZONES, *AMBIGUOUS}, key=len, reverse=True))
 # Any word in capitals that could be a zone: which of them are is asked of the few that there are, which is faster.
 _ZONE = r"(?: ?([A-Z]{1,5}\b|[+-][0-9]{2}:?[0-9]{2}\b|[+-][0-9]{2}(?:[^\w:.]|$)))?"
+# As PHP writes it.
+_ZONE_OR_PLACE = _ZONE.replace("(?: ?(", "(?: ?([A-Z][a-z]+/[A-Z][A-Za-z_/]+|", 1)
 _CLOCK = r"\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"
 MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 WEEKDAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -65,10 +67,12 @@ class Form:
 FORMS: tuple[Form, ...] = (
     Form("iso", rf"(\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}){_ZONE}", "%Y-%m-%dT%H:%M:%S%.f", zoned=True),
     Form("spaced", rf"(\d{{4}}-\d{{2}}-\d{{2}} {_CLOCK}){_ZONE}", "%Y-%m-%d %H:%M:%S%.f", zoned=True),
+    Form("hour of one digit", r"(\d{4}-\d{2}-\d{2} [ \d]\d:\d{2}:\d{2})", "%Y-%m-%d %k:%M:%S"),
     Form("slashed", rf"(\d{{4}}/\d{{2}}/\d{{2}} {_CLOCK}){_ZONE}", "%Y/%m/%d %H:%M:%S%.f", zoned=True),
     Form("syslog with a year", rf"({MONTH} [ \d]?\d \d{{4}} {_CLOCK}){_ZONE}", "%b %e %Y %H:%M:%S%.f", zoned=True),
     Form("syslog", rf"({MONTH} [ \d]?\d {_CLOCK})", "%Y %b %e %H:%M:%S%.f", yearless=True),
     Form("common", rf"(\d{{2}}/{MONTH}/\d{{4}}:{_CLOCK}){_ZONE}", "%d/%b/%Y:%H:%M:%S%.f", zoned=True),
+    Form("common, with a blank", rf"(\d{{2}}/{MONTH}/\d{{4}} {_CLOCK}){_ZONE}", "%d/%b/%Y %H:%M:%S%.f", zoned=True),
     Form("ctime", rf"({WEEKDAY} {MONTH} [ \d]\d {_CLOCK} \d{{4}})", "%a %b %e %H:%M:%S%.f %Y"),
     Form(
         "date", rf"({WEEKDAY} {MONTH} [ \d]\d {_CLOCK} (?:{_LETTERS}|[+-]\d{{4}}) \d{{4}})", "%a %b %e %H:%M:%S%.f %Y"
@@ -78,6 +82,7 @@ FORMS: tuple[Form, ...] = (
     Form("audit", r"\bmsg=audit\(([12]\d{9}\.\d{3}):\d+\)", ""),
     Form("klog", r"^[IWEF](\d{4} \d{2}:\d{2}:\d{2}\.\d+)", "%Y %m%d %H:%M:%S%.f", yearless=True),
     Form("android", rf"^(\d{{2}}-\d{{2}} {_CLOCK})", "%Y %m-%d %H:%M:%S%.f", yearless=True),
+    Form("cockroach", rf"^[IWEF](\d{{6}} {_CLOCK})", "%y%m%d %H:%M:%S%.f"),
     Form("hadoop", r"^(\d{6} \d{6}) ", "%y%m%d %H%M%S"),
     Form("mysql", r"^(\d{6} [ \d]?\d:\d{2}:\d{2})\b", "%y%m%d %k:%M:%S"),
     Form("spark", rf"^(\d{{2}}/\d{{2}}/\d{{2}} {_CLOCK})", "%y/%m/%d %H:%M:%S%.f"),
@@ -85,8 +90,23 @@ FORMS: tuple[Form, ...] = (
     Form("dashed", r"^(\d{8}-\d{1,2}:\d{1,2}:\d{1,2})", "%Y%m%d-%H:%M:%S"),
     Form("compact", rf"^\[?(\d{{8}} {_CLOCK})", "%Y%m%d %H:%M:%S%.f"),
     Form("dotted", r"(\d{4}-\d{2}-\d{2}[-_]\d{2}[.:]\d{2}[.:]\d{2}(?:\.\d{1,9})?)", "%Y %m %d %H %M %S%.f"),
+    Form("of dots", rf"(\d{{4}}\.\d{{2}}\.\d{{2}} {_CLOCK})", "%Y.%m.%d %H:%M:%S%.f"),
+    Form("in keys", rf"\bdate=\"?(\d{{4}}-\d{{2}}-\d{{2}}\"? time=\"?{_CLOCK})", "%Y-%m-%d %H:%M:%S%.f"),
+    Form("forge", rf"^\[(\d{{2}}{MONTH}\d{{4}} {_CLOCK})", "%d%b%Y %H:%M:%S%.f"),
+    Form(
+        "websphere",
+        rf"^\[(\d{{1,2}}/\d{{1,2}}/\d{{2}} \d{{1,2}}:\d{{2}}:\d{{2}}:\d{{3}}){_ZONE}",
+        "%m/%d/%y %H:%M:%S%.f",
+        zoned=True,
+    ),
+    Form("snort", rf"^(\d{{2}}/\d{{2}}-{_CLOCK})", "%Y %m/%d-%H:%M:%S%.f", yearless=True),
     Form("day first", rf"(\d{{2}} {MONTH} \d{{4}} {_CLOCK}){_ZONE}", "%d %b %Y %H:%M:%S%.f", zoned=True),
-    Form("tomcat", rf"(\d{{2}}-{MONTH}-\d{{4}} {_CLOCK}){_ZONE}", "%d-%b-%Y %H:%M:%S%.f", zoned=True),
+    Form(
+        "tomcat",
+        rf"(\d{{2}}-{MONTH}-\d{{4}} {_CLOCK}){_ZONE_OR_PLACE}",
+        "%d-%b-%Y %H:%M:%S%.f",
+        zoned=True,
+    ),
     Form("redis", rf"(\d{{2}} {MONTH} {_CLOCK})", "%Y %d %b %H:%M:%S%.f", yearless=True),
     Form("java", rf"({MONTH} \d{{1,2}}, \d{{4}} \d{{1,2}}:\d{{2}}:\d{{2}} [AP]M)", "%b %d, %Y %I:%M:%S %p"),
     Form("german", rf"(\d{{2}}\.\d{{2}}\.\d{{4}} {_CLOCK})", "%d.%m.%Y %H:%M:%S%.f"),
@@ -95,7 +115,7 @@ FORMS: tuple[Form, ...] = (
     Form("british", rf"(\d{{2}}/\d{{2}}/\d{{4}},? {_CLOCK})", "%d/%m/%Y %H:%M:%S%.f"),
     Form(
         "day first, in another language",
-        rf"(?i)\b(\d{{1,2}}\.? (?:{_LOCAL_MONTH})\.? \d{{4}},? {_CLOCK}){_ZONE}",
+        rf"(?i)\b(\d{{1,2}}\.?[ -](?:{_LOCAL_MONTH})\.?[ -]\d{{4}},? {_CLOCK}){_ZONE}",
         "%d %b %Y %H:%M:%S%.f",
         zoned=True,
         rare=True,

@@ -16,6 +16,13 @@ from exporter.model import LEVELS, SYSLOG
 _NODE = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 
 # How the names of fields end that count as syslog does, and as these loggers do.
+# What monolog writes.
+_MONOLOG = {100: 5, 200: 9, 250: 9, 300: 13, 400: 17, 500: 21, 550: 21, 600: 21}
+
+# What Windows writes into its events, from the worst; 0 is what is always logged.
+_WINDOWS = (9, 21, 17, 13, 9, 5)
+_WINDOWS_FIELD = re.compile(r"(?i)\bsystem\.level$")
+
 _SYSLOG_FIELD = re.compile(r"(?i)(?:^|\.)(?:priority|syslog\.severity\.code|event\.severity|syslog_severity)$")
 _NODE_FIELD = re.compile(r"(?i)(?:^|\.)level$")
 _OTEL_FIELD = re.compile(r"(?i)(?:^|\.)severity_?number$")
@@ -59,12 +66,16 @@ _HEADER = re.compile(
     # In a field of its own.
     rf"|(?<![^\W\d_])(?i:level|lvl|severity)\"?[=:]\s?\"?(\w+)|(?:^|\s)at=(?i:({_WORD}))(?=\s|$)"
     # In capitals, after anything that is no letter.
-    rf"|(?<![^\W\d])({_WORD.upper()})(?=[\s\])|\":>,/-]|$)|(?:^|\s)(LOG):  "
+    rf"|(?<![^\W\d])({_WORD.upper()})(?=[\s\])|\":>,/\[-]|$)|(?:^|\s)(LOG):  "
     r"|\bPHP (Fatal|Warning|Notice)\b"
     # At the very beginning, before a colon.
     rf"|^\W{{0,3}}(?i:({_WORD}))\s?:"
-    # One letter between the time and what follows.
-    r"|^[\[(]?0[\W0TZ]*\s([VDIWEF])[\s/]"
+    # One letter between the time and what follows, or before it.
+    r"|^[\[(]?0[\W0TZ]*\s([VDIWEF])[\s/]|^([VDIWEF]) \[0/"
+    # In small letters right behind the time, as a column; behind a colon or a bracket, before a colon.
+    rf"|^[\[(]?0[\W0TZ]*[\s\])]\s?(?i:({_WORD}))(?:\s?:\s|\t|\s+[\w.-]+\[0\])|[:\])]\s(?i:({_WORD})):\s"
+    # Redis's signs.
+    r"|^0:[A-Z] 0 [A-Z][a-z]{2} 0 0:0:0\.0 ([.*#-])\s"
 )
 
 _LOOKED_AT = 160
@@ -87,7 +98,7 @@ def level_in(shape: str) -> int:
 # klog, syslog and Cisco write the level as a part of a number, which no shape shows.
 HIDDEN_LEVEL = re.compile(r"^(?:<0>|0 0:0:0\.0 )|%[A-Z][A-Z0-9_]*-0-[A-Z0-9]")
 
-_HIDDEN = r"^(?:([IWEF])[0-9]{4} |<([0-9]{1,3})>)|%[A-Z][A-Z0-9_]*-([0-7])-[A-Z0-9]"
+_HIDDEN = r"^(?:([IWEF])[0-9]{4,6} |<([0-9]{1,3})>)|%[A-Z][A-Z0-9_]*-([0-7])-[A-Z0-9]"
 
 
 def hidden_levels(texts: pl.Series) -> list[int]:
@@ -149,8 +160,14 @@ def _spelt(text: str, field: str, syslog: bool) -> int:
         return _number(int(word), field, syslog)
     if _LETTER_FIELD.search(field) and not re.fullmatch(r"[fewid][1-5]?", word):
         return 0
-    # OpenTelemetry writes INFO2 for the second number of a range, MongoDB D1 for more of debugging.
-    return int(LEVELS.get(word) or LEVELS.get(word.rstrip("12345")) or 0)
+    return int(LEVELS.get(word) or LEVELS.get(_NUMBERED.sub("", word)) or _SIGNS.get(word) or 0)
+
+
+# OpenTelemetry's INFO2, MongoDB's D1, INFO+2 of Go.
+_NUMBERED = re.compile(r"[+-]?[1-9]$")
+
+# How Redis marks what it writes, and what Kubernetes calls an event that is no warning.
+_SIGNS = {".": 5, "-": 5, "*": 9, "#": 13, "normal": 9}
 
 
 def _number(number: int, field: str, syslog: bool) -> int:
@@ -159,6 +176,10 @@ def _number(number: int, field: str, syslog: bool) -> int:
         return int(SYSLOG[number % 8]) if number >= 0 else 0
     if _LETTER_FIELD.search(field):
         return 0
+    if _WINDOWS_FIELD.search(field):
+        return _WINDOWS[number] if 0 <= number < len(_WINDOWS) else 0
+    if number in _MONOLOG and _NODE_FIELD.search(field):
+        return _MONOLOG[number]
     if number in _NODE and (number > 24 or _NODE_FIELD.search(field)):
         return _NODE[number]
     return number if 1 <= number <= 24 else 0
@@ -172,7 +193,8 @@ def levels_of(values: list[Any], field: str, syslog: bool = False) -> list[Any]:
         return values
     if set(map(type, values)) <= TEXT_TYPES and not any(map(str.isdecimal, filter(None, values))):
         return values
-    return [severity(value, field, syslog) if _is_number(first_value(value)) else value for value in values]
+    # A number that is none of a level says nothing: another field may.
+    return [severity(value, field, syslog) or None if _is_number(first_value(value)) else value for value in values]
 
 
 def _is_number(value: Any) -> bool:

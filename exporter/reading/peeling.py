@@ -1,7 +1,7 @@
 """Take off what runtimes, collectors and terminals wrote around a line, and keep what it says: service, host, time.
 
-Colours, the count of octets and the priority of syslog, RFC 5424's header, the names that compose, stern and kubectl
-put in front, the times of `docker logs -t` and `kubectl logs --timestamps`, CRI's `stdout F`.
+Colours, the count of octets and the priority of syslog, RFC 5424's header, the names that compose, stern, kubectl, pm2
+and foreman put in front, the times of `docker logs -t` and `kubectl logs --timestamps`, CRI's `stdout F`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ _OUTER: Mapping[str, str] = {
     "kubectl": r"^\[pod/(?P<host>[a-z0-9.-]+)/(?P<container>[a-z0-9-]+)\] ?",
     "stern": rf"^(?:{_NAME} )?(?P<host>{_POD}) (?:› )?(?P<container>{_NAME}) (?:[|│] )?",
     "swarm": rf"^(?P<service>{_WORD}+?)\.[0-9]+\.[a-z0-9]{{8,25}}@(?P<host>{_WORD}+) +\| ?",
+    "pm2": rf"^[0-9]{{1,3}}\|(?P<service>[A-Za-z]{_WORD}*?) +\| ?",
+    "foreman": rf"^(?P<kept>[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}} )(?P<service>[A-Za-z]{_WORD}*?)\.[0-9]{{1,3}} +\| ?",
     "compose": rf"^(?P<host>(?P<service>[A-Za-z0-9]{_WORD}*?)[-_][0-9]{{1,4}}) +\| ?",
 }
 
 _INNER: Mapping[str, str] = {
     "cri": rf"^(?P<time>{_TIME}(?:\.[0-9]{{1,9}})?{_ZONE}) (?:stdout|stderr) [FP] ",
+    "fluentd": rf"^(?P<time>{_TIME}(?:\.[0-9]{{1,9}})?{_ZONE})\t[\w.*-]+\t(?P<kept>\{{)",
     # Nine digits of a second are a runtime's; programs write fewer.
     "runtime": rf"^(?P<time>{_TIME}\.[0-9]{{9}}{_ZONE}) ",
 }
@@ -122,7 +125,8 @@ def _without(peeled: Peeled, pattern: str) -> Peeled:
         # What is further out comes from nearer to us: what is inside knows better, but of the time.
         kept = values if part != "time" else known.gather(rows).fill_null(values)
         said[part] = known.scatter(rows, kept.fill_null(known.gather(rows)))
-    return replace(peeled, text=peeled.text.clone().scatter(rows, those.str.replace(pattern, "")), said=said)
+    bare = those.str.replace(pattern, "${kept}" if "kept" in groups.columns else "")
+    return replace(peeled, text=peeled.text.clone().scatter(rows, bare), said=said)
 
 
 def _meaning(groups: pl.DataFrame) -> dict[str, pl.Series]:

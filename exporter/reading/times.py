@@ -1,12 +1,12 @@
-"""Read times, in whatever form they were written: at the beginning of a line, or in a field."""
+"""Read columns of times, in whatever form they were written: at the beginning of lines, or in a field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -152,6 +152,8 @@ def _times(heads: pl.Series, form: Form, reference: datetime, zone: str, carry: 
         return _parsed("1970-01-01 " + text, form).cast(pl.Int64)
     if form.yearless:
         return _with_year(text, form, reference, zone)
+    if form.zoned and (places := _places(groups.field("2"))):
+        return _in_places(_parsed(text, form), groups.field("2"), places, zone)
     offsets = _offsets(groups.field("2")) if form.zoned else None
     if form.name == "date":
         offsets = _offsets(text.str.extract(_INNER_ZONE, 1))
@@ -167,10 +169,14 @@ def _normal(text: pl.Series, form: Form) -> pl.Series:
     if form.name == "dotted":
         return text.str.replace_all(r"[-_:.]", " ").str.replace(r"^(\d+ \d+ \d+ \d+ \d+ \d+) ", "$1.")
     if form.rare:
-        plain = text.str.to_lowercase().str.replace_all(r"[.,]? ", " ").str.replace(",", ".", literal=True)
+        plain = text.str.to_lowercase().str.replace_all(r"[.,]?[ -]", " ").str.replace(",", ".", literal=True)
         return plain.str.replace_many(list(MONTH_WORDS), list(MONTH_WORDS.values()), leftmost=True)
     if form.name.startswith("american") or form.name == "british":
         return text.str.replace(",", "", literal=True)
+    if form.name == "in keys":
+        return text.str.replace(r"\"? time=\"?", " ").str.replace(",", ".", literal=True)
+    if form.name == "websphere":
+        return text.str.replace(r":(\d{3})$", ".$1")
     return text if form.name == "java" else text.str.replace(",", ".", literal=True)
 
 
@@ -198,6 +204,34 @@ def _instants(local: pl.Series, offsets: pl.Series | None, zone: str, carry: int
     if offsets is None or offsets.null_count() == len(offsets):
         return plain
     return (local.cast(pl.Int64) - offsets).zip_with(offsets.is_not_null(), plain)
+
+
+MOST_PLACES = 16
+"""Names such as Europe/Berlin beside times that are told apart; more than a file of one writer has."""
+
+
+def _places(zones: pl.Series) -> list[str]:
+    """The zones that are called by a place."""
+    named = zones.filter(zones.str.contains("/", literal=True).fill_null(False)).unique().to_list()
+    return [name for name in sorted(named)[:MOST_PLACES] if is_place(name)]
+
+
+@lru_cache(maxsize=64)
+def is_place(name: str) -> bool:
+    """Whether a zone has this name."""
+    try:
+        pl.Series([None], dtype=pl.Datetime("ns")).dt.replace_time_zone(name)
+    except pl.exceptions.PolarsError:
+        return False
+    return True
+
+
+def _in_places(local: pl.Series, zones: pl.Series, places: Sequence[str], zone: str) -> pl.Series:
+    times = _instants(local, _offsets(zones), zone)
+    for place in places:
+        rows = (zones == place).arg_true()
+        times = times.scatter(rows, _instants(local.gather(rows), None, place))
+    return times
 
 
 OUT_OF_ORDER = HOUR // 2
@@ -238,6 +272,8 @@ def _offsets(zones: pl.Series) -> pl.Series:
 
 
 def _offset(name: str) -> int | None:
+    if "/" in name:
+        return None
     if name[0] not in "+-":
         hours = ZONES.get(name)
         return None if hours is None else hours * HOUR
@@ -343,86 +379,3 @@ def moments(values: pl.Series, zone: str = "UTC", reference: datetime | None = N
         return times
     stamp = recognise(values.drop_nulls(), at, zone)
     return stamp.times(values, at, zone) if stamp and not stamp.form.dateless else nothing(len(values))
-
-
-MAX_TIME_CHARS = 64
-"""Characters of a time; what is longer is none, and is not to fill the memory of those that were parsed."""
-
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-"""Before this no logs were kept: a timestamp like that is a broken clock's."""
-
-
-def instant(value: Any) -> int | None:
-    """Nanoseconds since the epoch of a time in any usual form; None when there is none, or an impossible one."""
-    if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, dict):
-        return _of_parts(value)
-    if isinstance(value, str):
-        text = value.strip()
-        if text.replace(".", "", 1).isdigit():
-            return _epoch(text)
-        return parsed_alone(text) if len(text) <= MAX_TIME_CHARS else None
-    if isinstance(value, datetime):
-        return _plausible(nanoseconds(value if value.tzinfo else value.replace(tzinfo=UTC)))
-    return _epoch(repr(value)) if isinstance(value, (int, float)) else None
-
-
-_SECONDS_AND_REST = (("epochSecond", "nanoOfSecond"), ("seconds", "nanos"), ("sec", "nsec"))
-"""How log4j2's JSON, and messages of protobuf and of the kernel, part an instant."""
-
-
-def _of_parts(value: Mapping[str, Any]) -> int | None:
-    """A time that is an object: of two whole numbers, or of MongoDB's extended JSON.
-
-    >>> _of_parts({"epochSecond": 1794895206, "nanoOfSecond": 517210000})
-    1794895206517210000
-    """
-    for whole, rest in _SECONDS_AND_REST:
-        seconds, fraction = value.get(whole), value.get(rest, 0)
-        if type(seconds) is int and type(fraction) is int and 0 <= fraction < 10**9:
-            return _plausible(seconds * 10**9 + fraction)
-    inner = next((value[key] for key in ("$date", "$numberLong") if key in value), None)
-    if isinstance(inner, dict):
-        inner = inner.get("$numberLong")
-    return instant(inner) if isinstance(inner, (str, int, float)) else None
-
-
-def _epoch(text: str) -> int | None:
-    """Seconds, milliseconds, microseconds or nanoseconds, told apart by size."""
-    try:
-        whole, _, fraction = text.partition(".")
-        number = int(whole)
-        digits = len(whole)
-        if digits <= 11:
-            return _plausible(number * 10**9 + int((fraction[:9] or "0").ljust(9, "0")))
-        scale = 10**6 if digits <= 14 else 10**3 if digits <= 17 else 1
-        return _plausible(number * scale)
-    except ValueError:
-        return None
-
-
-@lru_cache(maxsize=65_536)
-def parsed_alone(text: str) -> int | None:
-    """RFC 3339, with up to nine digits of a second."""
-    try:
-        moment = datetime.fromisoformat(text.replace(",", "."))
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        whole = nanoseconds(moment)
-    except OverflowError:
-        return None
-    digits = text.partition(".")[2]
-    count = next((i for i, character in enumerate(digits) if not character.isdigit()), len(digits))
-    rest = digits[6:count][:3]
-    return _plausible(whole + (int(rest.ljust(3, "0")) if rest else 0))
-
-
-def _plausible(value: int) -> int | None:
-    """Nanoseconds that a 64-bit integer holds and that a log can have; the future is for the caller to judge."""
-    return value if nanoseconds(EARLIEST) <= value < 2**63 else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from exporter.model import PermanentError, Telemetry, TransientError
 from exporter.reading.encodings import UTF8
-from exporter.reading.times import EARLIEST
+from exporter.reading.instants import EARLIEST
 from exporter.wording.text import one_line
 from integrations.file.content import BLOCK, Chunk, chunks, is_packed, moved, opened
 from integrations.file.identity import begins_as, inspected, whole_days

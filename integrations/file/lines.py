@@ -11,17 +11,20 @@ from typing import Any, Literal
 import orjson
 import polars as pl
 
-from exporter.model import LEVELS, nanoseconds, page_schema
+from exporter.model import nanoseconds, page_schema
 from exporter.reading.batches import BATCHES, records_of
 from exporter.reading.choice import chosen
 from exporter.reading.columns import Columns, columns_of, document_of, rows_of
 from exporter.reading.encodings import UTF8
 from exporter.reading.forms import AMBIGUOUS
+from exporter.reading.instants import EARLIEST
 from exporter.reading.levels import severities
 from exporter.reading.peeling import Peeled, bare_layers, peel
 from exporter.reading.records import whole_documents, with_own_times
-from exporter.reading.times import EARLIEST, Stamp, dated, leading, moments, nothing, recognise
+from exporter.reading.times import Stamp, dated, leading, moments, nothing, recognise
 from exporter.reading.told import FRONT, TEXT, Told
+from exporter.reading.windows import BEGINNING, event_of
+from exporter.reading.writers import PROGRAMS, are_names, in_brackets, of_spring, programs_of
 from integrations._documents import MAX_BODY_CHARS, Decoder, without_pod_suffix
 from integrations.file.content import Chunk, Kind, lines_of
 from integrations.file.parquet import column, texts
@@ -58,31 +61,6 @@ class Writer:
     """Whether what stands between two lines with a time is one record; None until enough lines were looked at."""
     begun: int | None = None
     """When the first line was written, where lines tell the time of day only."""
-
-
-_PROGRAM = (
-    r"^(?:<\d{1,3}>)?(?:\d )?[A-Z][a-z]{2} [ \d]?\d \d{2}:\d{2}:\d{2}(?:\.\d+)? (\S+) "
-    r"([A-Za-z_][\w./-]*)(?:\([\w./-]+\))?(?:\[\d+\])?:(?: |$)"
-)
-_PROGRAM_ISO = (
-    r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2}) (\S+) "
-    r"([A-Za-z_][\w./-]*)(?:\([\w./-]+\))?\[\d+\]: "
-)
-
-
-# A level in brackets, and a name without figures in the next.
-_IN_BRACKETS = (
-    rf"(?i)^[\[(]?[0-9][0-9TZ:.,/+ -]*[\])]? *\[ *(?:{'|'.join(word for word in LEVELS if len(word) > 1)}) *\] "
-    r"?\[([^\[\]\s:=/.0-9]+)\]"
-)
-_NO_SERVICES = ("main", "thread", "null", "none", "root")
-
-
-def _are_names(found: pl.Series) -> bool:
-    """Whether what stands in brackets are services: nearly all lines name one of a few."""
-    names = found.drop_nulls()
-    few = names.n_unique() * 10 <= max(len(names), 10)
-    return len(names) * 5 >= len(found) * 4 > 0 and few and not names.str.to_lowercase().is_in(_NO_SERVICES).any()
 
 
 def _decoder(settings: FileOptions, told: Told | None, chosen: tuple[tuple[str, tuple[str, ...]], ...]) -> Decoder:
@@ -162,7 +140,7 @@ class Parser:
         """Lines without what stood in front of them, and what that said of each."""
         unusable: dict[str, int] = {}
         whole = whole_documents(lines) if log.kind == "text" and not self._settings.pattern else None
-        plain, documents = self._documents(log, whole[0] if whole else lines, numbers)
+        plain, documents = self._documents(log, whole[0] if whole else lines, numbers, said.get("time"))
         if len(plain) == len(lines) and not documents.height:
             own = self._plausible(self._own_times(log, lines, carry, said.get("time")), unusable)
             times, record = self._in_records(log, lines, numbers, own, said, None)
@@ -267,18 +245,20 @@ class Parser:
     def _told(self, log: Writer, lines: pl.Series) -> dict[str, pl.Series]:
         """What lines of text say of themselves where their form says where."""
         told: dict[str, pl.Series] = {}
-        if log.stamp and log.stamp.form.name in ("syslog", "iso"):
-            pattern = _PROGRAM if log.stamp.form.name == "syslog" else _PROGRAM_ISO
-            groups = lines.str.head(256).str.extract_groups(pattern).struct
-            if groups.field("1").null_count() < len(lines):
-                told["host"] = groups.field("1").fill_null(log.host) if log.host else groups.field("1")
+        heads = lines.str.head(256)
+        if log.stamp and log.stamp.form.name in PROGRAMS:
+            hosts, programs = programs_of(heads, log.stamp.form.name)
+            if hosts.null_count() < len(lines):
+                told["host"] = hosts.fill_null(log.host) if log.host else hosts
                 if not self._settings.service:
-                    told["service"] = groups.field("2").str.split("/").list.last().fill_null(log.service)
-        if not (told or self._settings.pattern or self._settings.service or log.named_in_brackets is False):
-            names = lines.str.head(256).str.extract(_IN_BRACKETS)
-            if log.named_in_brackets is None:
-                log.named_in_brackets = _are_names(names)
-            if log.named_in_brackets:
+                    told["service"] = programs.fill_null(log.service)
+        if not (told or self._settings.pattern or self._settings.service):
+            names = None if log.named_in_brackets is False else in_brackets(heads)
+            if log.named_in_brackets is None and names is not None:
+                log.named_in_brackets = are_names(names)
+            if not log.named_in_brackets:
+                names = of_spring(heads)
+            if names is not None:
                 told["service"] = names.fill_null(log.service)
         if self._settings.pattern:
             found = lines.str.extract_groups(self._settings.pattern).struct.unnest()
@@ -291,8 +271,10 @@ class Parser:
                 told["body"] = lines.zip_with(told["body"].is_null(), told["body"])
         return told
 
-    def _documents(self, log: Writer, lines: pl.Series, numbers: pl.Series) -> tuple[pl.Series, pl.DataFrame]:
-        """Which lines are text, and the page of the others.
+    def _documents(
+        self, log: Writer, lines: pl.Series, numbers: pl.Series, outer: pl.Series | None
+    ) -> tuple[pl.Series, pl.DataFrame]:
+        """Which lines are text, and the page of the others; `outer` are times that stood in front of lines.
 
         A document without a time is one all the same, except between lines of text, which it continues.
         """
@@ -302,18 +284,21 @@ class Parser:
         documents: list[Mapping[str, Any]] = []
         found: list[int] = []
         braced = (lines.str.strip_chars_start() if log.kind == "ndjson" else lines).str.starts_with("{")
+        braced |= lines.str.starts_with(BEGINNING)
         if self._settings.format == "text" or not braced.any():
             return positions, self._finished({}, 0)
         for number, line in zip(positions.filter(braced), lines.filter(braced), strict=True):
-            try:
-                document = orjson.loads(line)
-            except orjson.JSONDecodeError:
+            document = _document(line)
+            if document is None:
                 continue
             several = records_of(document) if not BATCHES.isdisjoint(document) else None
             documents += several or [document]
             found += [number] * len(several or [document])
         order = numbers.gather(found)
         page = self._decoded(log, documents, order)
+        if outer is not None:
+            rows = numbers.search_sorted(page["sequence"])
+            page = page.with_columns(page["timestamp"].fill_null(outer.gather(rows)))
         taken = pl.Series(found, dtype=pl.Int64)
         if log.kind == "text":
             timeless = page.filter(pl.col("timestamp").is_null())["sequence"]
@@ -443,6 +428,16 @@ def _instead_of(default: str | None, own: pl.Series, said: pl.Series) -> pl.Seri
     if default is None:
         return own.fill_null(said)
     return own.set((own == default).fill_null(False), None).fill_null(said).fill_null(default)
+
+
+def _document(line: str) -> dict[str, Any] | None:
+    if line.startswith(BEGINNING):
+        return event_of(line)
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _inherited(times: pl.Series, carry: int | None) -> pl.Series:

@@ -67,7 +67,8 @@ def judged_file(case: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -
     verdict = judged(case, answers[0])
     facts = {name: _milliseconds(case, name, wrong) for name, wrong in verdict.facts.items()}
     if len(answers) > 1:
-        lines = [line["body"] for line in sorted(answers[1]["lines"], key=lambda line: line["time"])]
+        # Below the message its error may stand.
+        lines = [line["body"].partition("\n")[0] for line in sorted(answers[1]["lines"], key=lambda line: line["time"])]
         for number, message in case["facts"]["messages"].items():
             said = lines[number - 1] if number <= len(lines) else ""
             facts["messages"] = facts.get("messages") or same(message, _first_of(message, said))

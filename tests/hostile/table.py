@@ -37,11 +37,14 @@ from exporter.reading import (
     columns,
     encodings,
     fields,
+    instants,
     levels,
     owners,
     peeling,
     records,
     times,
+    windows,
+    writers,
 )
 from exporter.report import llm, rules
 from exporter.web import pages
@@ -298,7 +301,25 @@ def _when(given: str) -> object:
     stamp = times.recognise(some, NOW)
     if stamp:
         stamp.times(some, NOW)
-    return times.leading(some, NOW, "UTC"), times.moments(some), times.instant(given), times.epoch(some)
+    return times.leading(some, NOW, "UTC"), times.moments(some), times.epoch(some)
+
+
+def _at(given: str) -> object:
+    parted = {"date": given, "timezone": given}, {"date": "2026-03-14 09:26:00", "timezone": given}
+    return [instants.instant(one) for one in (given, f"/Date({given})/", f"17949168{given}", *parted)]
+
+
+def _written(given: str) -> object:
+    some = pl.Series(
+        [given, f"2026-03-14 09:26:00 {given}", f"2026-03-14 09:26:00 [info] [{given}]", f"a INFO 1 --- {given}"]
+    )
+    found = [writers.programs_of(some, form) for form in writers.PROGRAMS]
+    return found, writers.are_names(writers.in_brackets(some)), writers.of_spring(some)
+
+
+def _event(given: str) -> object:
+    head = "<Event x><System><Provider Name='a'/><TimeCreated SystemTime='2026-03-14T09:26:00Z'/>"
+    return windows.event_of(given), windows.event_of(f"{head}<Message>{given}"), windows.event_of(f"<Event {given}")
 
 
 def _levels(given: str) -> object:
@@ -434,6 +455,9 @@ TABLE = (
     Row("fields of a line", ("exporter.reading.fields",), _structured),
     Row("levels", ("exporter.reading.levels",), _levels),
     Row("times", ("exporter.reading.times",), _when),
+    Row("one time", ("exporter.reading.instants",), _at),
+    Row("who wrote a line", ("exporter.reading.writers",), _written),
+    Row("events of Windows", ("exporter.reading.windows",), _event),
     Row("what stands in front of a line", ("exporter.reading.peeling",), _peeled),
     Row(
         "labels of an alert",

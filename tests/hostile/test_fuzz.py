@@ -41,7 +41,7 @@ from exporter.model import (
     loads,
     to_json,
 )
-from exporter.reading import fields, levels, times
+from exporter.reading import fields, instants, levels, times, windows
 from exporter.report import llm
 from exporter.state.bodies import pack
 from exporter.web import webhooks
@@ -120,11 +120,12 @@ def test_times_and_levels(some: list[str], value: Any) -> None:
         times.leading(column, NOW, zone)
         if stamp := times.recognise(column, NOW, zone):
             times.dated(stamp.times(column, NOW, zone), None, NOW, zone)
-    times.instant(value)
+    instants.instant(value)
     levels.severity(value, "priority")
     for text in some:
         fields.decode(text)
         levels.level_in(text)
+        windows.event_of(text)
 
 
 @fuzzed

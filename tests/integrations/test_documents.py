@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.model import FieldMap, Severity, page_schema
+from exporter.reading.instants import instant, parsed_alone
 from exporter.reading.levels import severity
-from exporter.reading.times import instant, moments, parsed_alone
+from exporter.reading.times import moments
 from integrations._coverage import coverage
 from integrations._documents import Decoder
 from integrations._forms import lookup
