@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from exporter.mining.settings import MiningSettings
+    from exporter.reading.columns import Columns
 
 LINES_PER_STEP = 10_000
 """Lines of a file that are mined together: they stand for a window."""
@@ -159,6 +161,7 @@ def read_lines(path: Path, column: str | None) -> Iterator[pl.Series]:
     import polars as pl
 
     from exporter.model import ConfigError
+    from exporter.reading.columns import SAMPLE, columns_of
     from exporter.reading.paths import odd
 
     suffix = _suffix(path)
@@ -168,10 +171,19 @@ def read_lines(path: Path, column: str | None) -> Iterator[pl.Series]:
                 raise ConfigError(f"{path}: {reason}")
             yield from _rows(path, column)
             return
-        blocks = streams.blocks(path)
-        pieces = _records(path, blocks, column) if suffix == ".csv" else _texts(blocks)
-        for place, piece in enumerate(pieces):
-            yield _fields(piece, path, column, must=not place) if column and suffix != ".csv" else piece
+        blocks = streams.as_utf8(streams.blocks(path))
+        lines = (line for some in streams.lines(blocks) for line in some)
+        head = list(islice(lines, SAMPLE))
+        columns = columns_of(_decoded(head))
+        if suffix == ".csv" and (column or columns is None):
+            yield from _records(path, chain(head, lines), column)
+            return
+        for place, piece in enumerate(_pieces(chain(head, lines), whole=columns is not None)):
+            texts = _decoded(piece)
+            if columns is not None:
+                yield _of_rows(texts, columns, path, column)
+            else:
+                yield _fields(texts, path, column, must=not place) if column else texts
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except (pl.exceptions.PolarsError, csv.Error) as error:
@@ -183,33 +195,55 @@ def _suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _texts(blocks: Iterator[bytes]) -> Iterator[pl.Series]:
+def _decoded(lines: Sequence[bytes]) -> pl.Series:
     import polars as pl
 
-    for some in _pieces(line for lines in streams.lines(blocks) for line in lines):
-        texts = [line.decode("utf-8", "replace") for line in some]
-        yield pl.Series("body", texts, dtype=pl.String).str.strip_suffix("\r")
+    texts = pl.Series("body", [line.decode("utf-8", "replace") for line in lines], dtype=pl.String)
+    return texts.str.strip_prefix("\ufeff").str.strip_suffix("\r")
 
 
-def _pieces(items: Iterable[Sized]) -> Iterator[list[Any]]:
-    """So many together as are mined together, fewer where they are long."""
+def _pieces(items: Iterable[Any], whole: bool = False) -> Iterator[list[Any]]:
+    """So many together as are mined together, fewer where they are long, a few more where a quote of a row is open."""
+    from exporter.reading.columns import MOST_LINES
+
     piece: list[Any] = []
-    size = 0
+    size = more = 0
     for item in items:
         piece.append(item)
         size += len(item)
-        if len(piece) == LINES_PER_STEP or size > BYTES_PER_STEP:
+        if len(piece) >= LINES_PER_STEP or size > BYTES_PER_STEP:
+            if whole and more < MOST_LINES and sum(line.count(b'"') for line in piece) % 2:
+                more += 1
+                continue
             yield piece
-            piece, size = [], 0
+            piece, size, more = [], 0, 0
     if piece:
         yield piece
 
 
-def _records(path: Path, blocks: Iterator[bytes], column: str | None) -> Iterator[pl.Series]:
+def _of_rows(lines: pl.Series, columns: Columns, path: Path, column: str | None) -> pl.Series:
+    """The messages of rows, the whole of those that have none, and lines that are no rows, in their order."""
+    import polars as pl
+
+    from exporter.reading.columns import rows_of
+
+    wanted = column or next((name for name in columns.names if name.lower() in COLUMNS), None)
+    if wanted is not None and wanted not in columns.names:
+        _chosen(columns.names, path, column)
+    rows, others = rows_of(lines, columns)
+    if wanted is None:
+        found = {row.position: "\n".join(lines.slice(row.position, row.lines)) for row in rows}
+    else:
+        found = {row.position: row.values[wanted] for row in rows}
+    found |= dict(zip(others.to_list(), lines.gather(others).to_list(), strict=True))
+    return pl.Series("body", [found[position] for position in sorted(found)], dtype=pl.String)
+
+
+def _records(path: Path, lines: Iterable[bytes], column: str | None) -> Iterator[pl.Series]:
     """A column of CSV."""
     import polars as pl
 
-    texts = (line.decode("utf-8", "replace") + "\n" for lines in streams.lines(blocks) for line in lines)
+    texts = (line.decode("utf-8", "replace") + "\n" for line in lines)
     rows = csv.reader(texts)
     names = next(rows, [])
     at = names.index(_chosen(names, path, column))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,29 @@ def _unpacked(reader: Any, damaged: type[Exception]) -> Iterator[bytes]:
         yield from iter(lambda: reader.read(STEP), b"")
     except damaged as error:
         raise EOFError(str(error)) from error
+
+
+HEAD = 64 * 1024
+"""Bytes by which it is told what text is written in."""
+
+
+def as_utf8(content: Iterator[bytes]) -> Iterator[bytes]:
+    """The content as UTF-8, whatever its first bytes show that it is written in."""
+    from exporter.reading.encodings import UTF8, codec_of, encoding_of
+
+    head = b""
+    for block in content:
+        head += block
+        if len(head) >= HEAD:
+            break
+    if (encoding := encoding_of(head[:HEAD])) == UTF8:
+        yield head
+        yield from content
+        return
+    decoder = codecs.getincrementaldecoder(codec_of(encoding))("replace")
+    for block in chain((head,), content):
+        yield decoder.decode(block).encode("utf-8", "replace")
+    yield decoder.decode(b"", True).encode("utf-8", "replace")
 
 
 def lines(content: Iterator[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:

@@ -596,6 +596,28 @@ def test_files_of_every_form_are_read(tmp_path: Path, name: str) -> None:
     assert [line for piece in read_lines(path, column) for line in piece] == ["order 1", "order 2"]
 
 
+def mined_from(path: Path, content: str, encoding: str = "utf-8") -> list[str]:
+    from exporter.cli.mine import read_lines
+
+    path.write_bytes(content.encode(encoding))
+    return [line for piece in read_lines(path, None) for line in piece]
+
+
+def test_messages_are_mined_of_columns_that_are_named(tmp_path: Path) -> None:
+    table = "time;level;message\n" + 'x;INFO;order 7 stored\nx;ERROR;"no\nstock; at all"\n' * 9
+    assert mined_from(tmp_path / "a.log", table) == ["order 7 stored", "no\nstock; at all"] * 9
+    w3c = "#Fields: date time s-ip sc-status\n" + "2026-11-17 12:00:01 10.0.0.1 503\n" * 9
+    assert mined_from(tmp_path / "w3c.log", w3c) == ["2026-11-17 12:00:01 10.0.0.1 503"] * 9
+    with_other = table + "no row at all\n"
+    assert mined_from(tmp_path / "b.log", with_other)[-1] == "no row at all"
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("utf-16", "заказ 7 принят"), ("gb18030", "库存服务已经启动，等待订单"),
+                                                ("cp1252", "Größe geändert für Köln und Düren")])  # fmt: skip
+def test_text_is_mined_in_whatever_it_is_written(tmp_path: Path, encoding: str, text: str) -> None:
+    assert mined_from(tmp_path / "a.log", f"{text}\n" * 9, encoding) == [text] * 9
+
+
 def test_a_column_that_is_not_there_is_named_with_the_choices(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"content": ["x"], "other": ["y"]}).write_parquet(path)
