@@ -10,13 +10,11 @@ from exporter.reading.choice import chosen
 from exporter.reading.levels import level_in
 from exporter.reading.told import TEXT, Told
 from exporter.wording.text import percent
+from integrations._choosing import open_columns
 from integrations._documents import Decoder
 
 NEWEST = 200
 """Documents that are looked at."""
-
-FEW = 0.5
-"""Share of documents with a column, below which is said what would find it."""
 
 
 def coverage(settings: RecordSourceSettings, documents: Sequence[Mapping[str, Any]], zone: str = "UTC") -> list[Check]:
@@ -24,16 +22,14 @@ def coverage(settings: RecordSourceSettings, documents: Sequence[Mapping[str, An
     if not documents:
         return []
     told = Told()
-    page = Decoder(settings, zone, told=told).page(documents, [str(number) for number in range(len(documents))])
+    found = chosen(documents, open_columns(settings))
+    page = Decoder(settings, zone, found, told).page(documents, [str(number) for number in range(len(documents))])
     silent = page.filter(page["severity"] == 0)["body"]
     told.note("severity", TEXT, sum(level_in(body) > 0 for body in silent))
     checks = [Check("fields", True, f"of the newest {len(documents)} documents: {said(told)}")]
-    shares = told.shares()
-    for column, places in chosen(documents, settings.columns()).items():
-        if shares[column]["missing"] > FEW:
-            places_there = f"`fields: {{{column}: {places[0]}}}`"
-            detail = f"{column} is missing in {percent(shares[column]['missing'])}; {places_there} would find it"
-            checks.append(Check("fields", True, detail))
+    for column, places in found.items():
+        written = f"`fields: {{{column}: {places[0]}}}`"
+        checks.append(Check("fields", True, f"{column} is read by what stands there; {written} would settle it"))
     return checks
 
 

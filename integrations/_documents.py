@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from exporter.model import RecordSourceSettings, nanoseconds, page_schema
+from exporter.reading.batches import BATCHES
 from exporter.reading.instants import EARLIEST, instant
 from exporter.reading.levels import (
     BESIDE_SYSLOG,
@@ -21,11 +22,11 @@ from exporter.reading.levels import (
     severities,
     severity,
 )
-from exporter.reading.peeling import peel
+from exporter.reading.peeling import peel, service_of
 from exporter.reading.times import moments
 from exporter.reading.told import SAID, Told
 from integrations._beside import BESIDE, paths_beside, said_beside
-from integrations._forms import Form, Keys, Route, at, routes
+from integrations._forms import Form, Keys, Route, at, lookup, routes
 
 MAX_BODY_CHARS = 65_536
 """Characters of a line that are kept at all; reduction looks at far fewer."""
@@ -77,8 +78,13 @@ class Decoder:
     def paths(self) -> list[str]:
         """Every path that may be needed."""
         known = {path for name, paths in self._paths.items() if name != TEMPLATED for path in paths}
+        known |= BATCHES
         # A store is asked by exact names; shippers of Windows and .NET begin theirs with a capital.
         return sorted(known | {path.capitalize() for path in known if path.isalpha() and path.islower()})
+
+    def has_body(self, document: Mapping[str, Any]) -> bool:
+        """Whether a document has something in a place of a message."""
+        return any(lookup(document, path) is not None for path in self._columns["body"])
 
     def page(
         self,
@@ -112,6 +118,12 @@ class Decoder:
             for column, routes in plan.items()
             if column not in (SYSLOG, TEMPLATED) and not column.startswith(BESIDE)
         }
+        if _of_pods(plan):
+            # All containers of some pods are called app: then their service is what the pod is of.
+            found["service"] = [
+                service_of(host, name) if type(host) is type(name) is str else name
+                for host, name in zip(found["host"], found["service"], strict=True)
+            ]
         if templated:
             found["body"] = _rendered(alike, found.get("body") or [None] * len(alike))
             found["severity"] = [value or "information" for value in found.get("severity") or [None] * len(alike)]
@@ -176,6 +188,14 @@ class Decoder:
 
 NAMES = ("stream", "service", "trace", "session", "host", "template", "instance", "version")
 """Columns that hold short texts."""
+
+
+def _of_pods(plan: Mapping[str, tuple[Route, ...]]) -> bool:
+    """Whether documents of a form say their container for a service, and their pod for a host."""
+    if "service" not in plan or "host" not in plan:
+        return False
+    service, host = (".".join(plan[name][0]).lower() for name in ("service", "host"))
+    return service in _OF_CONTAINERS and "pod" in host
 
 
 def _note(told: Told, documents: Sequence[Mapping[str, Any]], plan: Mapping[str, tuple[Route, ...]]) -> None:
@@ -262,6 +282,11 @@ def _values(
             return values
     return [None if value == "" else value for value in values] if "" in values else values
 
+
+_OF_CONTAINERS = frozenset(
+    ("container", "container_name", "k8s_container_name", "kubernetes.container.name", "kubernetes.container_name")
+)
+"""Places where a container says its name, in small letters."""
 
 _CONTAINER_ID = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{12}(?:[0-9a-f]{52})?")
 

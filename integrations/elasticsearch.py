@@ -13,6 +13,7 @@ from pydantic import Field
 from exporter.model import (
     EPOCH,
     Check,
+    Choice,
     Context,
     ExporterError,
     PermanentError,
@@ -22,10 +23,11 @@ from exporter.model import (
     Unit,
 )
 from exporter.reading.instants import EARLIEST
+from integrations._batches import ids_of, parted
+from integrations._choosing import Decoders, open_columns, short
 from integrations._coverage import NEWEST, coverage
 from integrations._documents import Decoder
 from integrations._elasticsearch import ConnectionSettings, explained, reason
-from integrations._forms import lookup
 from integrations._http import pause
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ KEEP_ALIVE = "2m"
 
 ATTEMPTS = 4
 """Tries of one request; what still fails is the caller's to try again later."""
+
+SAMPLED = 500
+"""Whole documents asked for at once."""
 
 MAX_BUCKETS = 10_000
 """Windows counted by one request; servers refuse more than 65,536 buckets."""
@@ -74,7 +79,7 @@ class ElasticsearchSource:
         self._settings = settings
         self._telemetry = context.telemetry
         self._clock = context.clock
-        self._decoder = Decoder(settings)
+        self._decoders = Decoders(settings)
         self._field = settings.fields.timestamp[0]
         self._client: AsyncElasticsearch | None = None
 
@@ -86,8 +91,10 @@ class ElasticsearchSource:
         pit = await self._open_pit()
         slices = self._settings.slices if time_range.duration > timedelta(minutes=2) else 1
 
+        decoder = self._decoders.at(time_range.start)
+
         async def read(number: int) -> None:
-            async for page in self._slice(pit, time_range, number, slices):
+            async for page in self._slice(pit, time_range, number, slices, decoder):
                 await pages.put(page)
             await pages.put(None)
 
@@ -125,17 +132,14 @@ class ElasticsearchSource:
         return getter.result()
 
     async def _slice(
-        self, pit: dict[str, str], time_range: TimeRange, number: int, slices: int
+        self, pit: dict[str, str], time_range: TimeRange, number: int, slices: int, decoder: Decoder
     ) -> AsyncIterator[pl.DataFrame]:
         body: dict[str, Any] = {
             "size": self._settings.page_size,
             "query": self._filter(time_range),
-            "sort": [
-                {self._field: {"order": "asc", "format": FORMAT, "numeric_type": "date_nanos"}},
-                {"_shard_doc": "asc"},
-            ],
+            "sort": [self._in_time(), {"_shard_doc": "asc"}],
             "track_total_hits": False,
-            "_source": self._decoder.paths(),
+            "_source": decoder.paths(),
         }
         if slices > 1:
             body["slice"] = {"id": number, "max": slices}
@@ -147,26 +151,55 @@ class ElasticsearchSource:
             hits = answer["hits"]["hits"]
             if hits and hits[-1]["sort"] == body.get("search_after"):
                 raise TransientError(f"source {self.name}: the same page came twice: is there a cache on the way?")
-            if hits and not self._readable(hits[0]) and "fields" not in body:
+            if hits and not decoder.has_body(hits[0].get("_source") or {}) and "fields" not in body:
                 # Field aliases are in no `_source`: ask for the fields themselves, from this page on.
-                body["fields"] = self._decoder.paths()
+                body["fields"] = decoder.paths()
                 continue
             if hits:
-                yield await asyncio.to_thread(self._page, hits)
+                yield await asyncio.to_thread(page_of, hits, decoder)
             if len(hits) < self._settings.page_size:
                 return
             body["search_after"] = hits[-1]["sort"]
 
-    def _readable(self, hit: Mapping[str, Any]) -> bool:
-        source = hit.get("_source") or {}
-        return any(lookup(source, path) is not None for path in self._settings.fields.body)
+    # --- Choosing ---
 
-    def _page(self, hits: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-        documents = [{**_first_values(hit["fields"]), **hit.get("_source", {})} if "fields" in hit else hit["_source"] for hit in hits]  # fmt: skip  # noqa: E501
-        ids = [f"{hit['_index']}/{hit['_id']}" for hit in hits]
-        times = pl.Series([hit["sort"][0] for hit in hits], dtype=pl.String)
-        stamps = times.str.strptime(pl.Datetime("ns", "UTC"), "%Y-%m-%dT%H:%M:%S%.fZ", strict=False).cast(pl.Int64)
-        return self._decoder.page(documents, ids, stamps)
+    def open_columns(self) -> Mapping[str, Sequence[str]]:
+        """Not for the time: by that the store is asked."""
+        return open_columns(self._settings)
+
+    def read_by(self, choices: Sequence[tuple[datetime, Choice]]) -> None:
+        """A reader of a range is given what was chosen for its start."""
+        self._decoders.read_by(choices)
+
+    async def sample(self, time_range: TimeRange, most: int) -> Sequence[Mapping[str, Any]]:
+        """In order of time and id; of those that share the last moment none, for their order does not last."""
+        hits: list[tuple[str, str, Mapping[str, Any]]] = []
+        pit = await self._open_pit()
+        try:
+            body: dict[str, Any] = {
+                "query": self._filter(time_range),
+                "sort": [self._in_time(), {"_shard_doc": "asc"}],
+                "track_total_hits": False,
+            }
+            found: list[Any] = []
+            while len(hits) < most and (not hits or len(found) == SAMPLED):
+                answer = await self._search(
+                    {**body, "size": SAMPLED, "pit": {"id": pit["id"], "keep_alive": KEEP_ALIVE}}
+                )
+                pit["id"], found = answer.get("pit_id", pit["id"]), answer["hits"]["hits"]
+                hits += [(hit["sort"][0], _id(hit), short(hit.get("_source") or {})) for hit in found]
+                if not found:
+                    break
+                body["search_after"] = found[-1]["sort"]
+        finally:
+            await self._close_pit(pit["id"])
+        whole = [hit for hit in hits if hit[0] != hits[-1][0]] if len(hits) >= most else hits
+        return [document for _, _, document in sorted(whole or hits, key=lambda hit: hit[:2])]
+
+    def _in_time(self) -> dict[str, Any]:
+        return {self._field: {"order": "asc", "format": FORMAT, "numeric_type": "date_nanos"}}
+
+    # --- Counts and checks ---
 
     async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
         """Counts by date_histogram, on the grid of the epoch."""
@@ -334,6 +367,23 @@ class ElasticsearchSource:
 
 class Restart(TransientError):
     """The point in time is gone: only reading the range from its start helps."""
+
+
+def page_of(hits: Sequence[Mapping[str, Any]], decoder: Decoder) -> pl.DataFrame:
+    """The records of what a search found."""
+    documents = [{**_first_values(hit["fields"]), **hit.get("_source", {})} if "fields" in hit else hit["_source"] for hit in hits]  # fmt: skip  # noqa: E501
+    ids = list(map(_id, hits))
+    times = pl.Series([hit["sort"][0] for hit in hits], dtype=pl.String)
+    stamps = times.str.strptime(pl.Datetime("ns", "UTC"), "%Y-%m-%dT%H:%M:%S%.fZ", strict=False).cast(pl.Int64)
+    if batches := parted(documents):
+        # Each record has the time of its document, by which the store finds it.
+        records, owners = batches
+        return decoder.page(records, ids_of(ids, owners), stamps.gather(owners), list(range(len(records))))
+    return decoder.page(documents, ids, stamps)
+
+
+def _id(hit: Mapping[str, Any]) -> str:
+    return f"{hit['_index']}/{hit['_id']}"
 
 
 def _first_values(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from exporter.flow import ahead
 from exporter.flow.brain import Brain, BrainKeeper, Judgement
+from exporter.flow.places import DAY, Places
 from exporter.flow.settings import Pace
 from exporter.flow.steps import Step, rows_of
 from exporter.flow.warmup import plan
@@ -91,6 +92,7 @@ class SourcePipeline:
         self._telemetry = telemetry or NoTelemetry()
         self._reader = WindowReader(source, settings, self._telemetry, readers, max_lines_per_window)
         self._lock = lock or asyncio.Lock()
+        self._places = Places(source, state)
         self._keeper = BrainKeeper(self.name, make_brain, state)
         self._lately = Lately()
         self._changed: Mapping[Window, tuple[int, int]] = {}
@@ -131,8 +133,9 @@ class SourcePipeline:
         """
         if await self.checkpoint() is None:
             before = checkpoints.without_decisions(self.name, "warmup")
+            chosen = await self._places.first(TimeRange(started_at, max(started_at, warm_until)))
             begun = Checkpoint(started_at, started_at, started_at, warm_until)
-            await self._state.write([before, *planned, checkpoints.checkpoint_row(self.name, begun)])
+            await self._state.write([before, *chosen, *planned, checkpoints.checkpoint_row(self.name, begun)])
 
     async def planned(self, checkpoint: Checkpoint) -> list[TimeRange]:
         """The ranges that warm-up learns from, in order."""
@@ -156,12 +159,15 @@ class SourcePipeline:
             checkpoint = await self.checkpoint()
             if checkpoint is None or checkpoint.read_through >= until:
                 break
+            await self._places.look_again(checkpoint.read_through)
             gaps = await checkpoints.gaps_from(self._state, self.name, checkpoint.read_through)
             coming, wanted = following(checkpoint, await self.planned(checkpoint), gaps, until)
             if not wanted:
                 await self._pass_over(next(coming.split(MAX_WINDOWS_PER_CHUNK * self.window)), checkpoint)
                 continue
-            lines = await self._take(next(coming.split(chunk * self.window)), checkpoint)
+            # By what is read may change between days.
+            today = TimeRange(coming.start, min(coming.end, floor(coming.start, DAY) + DAY))
+            lines = await self._take(next(today.split(chunk * self.window)), checkpoint)
             total += lines
             chunk = max(1, min(LINES_PER_CHUNK * chunk // max(lines, 1), chunk * 4, MAX_WINDOWS_PER_CHUNK))
         return total
@@ -300,6 +306,7 @@ class SourcePipeline:
     async def preview(self, time_range: TimeRange) -> list[Anomaly]:
         """What is unusual in a range, judged without learning: for an analysis on demand."""
         found: list[Anomaly] = []
+        await self._places.load()
         async for by_window in self._reader.glance(time_range):
             async with self._keeper.held() as brain:
                 for window in sorted(by_window, key=lambda one: one.start):

@@ -67,6 +67,8 @@ from exporter.model.people import (
 from exporter.model.ports import (
     LLM,
     Check,
+    Choice,
+    Choosing,
     Context,
     DigestSink,
     Documents,
@@ -80,6 +82,7 @@ from exporter.model.ports import (
 from exporter.model.rows import SqlValue, Write, dumps, from_json, loads, to_json
 from exporter.model.seldom import Seldom
 from exporter.model.settings import (
+    MAX_DOTS,
     ClientSettings,
     EmbedderSettings,
     FieldMap,
@@ -112,6 +115,7 @@ __all__ = [
     "LEVELS",
     "LINE_COLUMNS",
     "LLM",
+    "MAX_DOTS",
     "MOST_FIELDS",
     "MOST_WORDS",
     "MOST_WORD_CHARS",
@@ -130,6 +134,8 @@ __all__ = [
     "Aside",
     "Change",
     "Check",
+    "Choice",
+    "Choosing",
     "Claim",
     "ClientSettings",
     "Clock",

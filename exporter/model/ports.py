@@ -89,6 +89,24 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
+Choice = Mapping[str, tuple[str, ...]]
+"""Paths by column that were chosen by looking at records, beside those that are known."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A source whose records have fields of anybody: where they keep what is chosen once, and given to every reader."""
+
+    def open_columns(self) -> Mapping[str, Sequence[str]]:
+        """The known paths of the columns for which may be chosen."""
+
+    async def sample(self, time_range: TimeRange, most: int) -> Sequence[Mapping[str, Any]]:
+        """The first records of a range, in order of time and id."""
+
+    def read_by(self, choices: Sequence[tuple[datetime, Choice]]) -> None:
+        """What was chosen, in order, each for what is read from that moment on."""
+
+
 @runtime_checkable
 class Sink(Protocol):
     """A place where incidents are told.

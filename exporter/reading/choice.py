@@ -12,10 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from exporter.model import nanoseconds
+from exporter.model import MAX_DOTS, Choice, nanoseconds
 from exporter.reading.beside import chosen_beside
 from exporter.reading.instants import EARLIEST, MAX_TIME_CHARS, instant
-from exporter.reading.levels import severity
+from exporter.reading.levels import TRANSPORTS, severity
 from exporter.reading.times import moments
 
 SAMPLE = 2_000
@@ -30,6 +30,12 @@ FEWEST = 5
 FEWEST_FIGURES = 6
 """Of a time: those of a clock."""
 
+MOST_PATHS = 16
+"""Of a column that are chosen: each is one more place to look at in every record."""
+
+LONGEST_PATH = 256
+"""Characters of one that can be chosen."""
+
 MOST_LEAVES = 200
 DEEPEST = 8
 
@@ -37,7 +43,8 @@ _NAMES = {
     "timestamp": "timestamp @timestamp time ts datetime date_time eventtime event_time log_time logtime created_at",
     "severity": "level severity loglevel log_level severity_text severitytext lvl levelname",
     "body": "message msg log text body short_message displaymessage logmessage event_message rawmessage event",
-    "service": "service service_name servicename app application app_name appname container_name containername",
+    "service": "service service_name servicename app application app_name appname container_name containername "
+    "dienst anwendung applikation servicio aplicacion aplicação serviço servizio usługa сервис 服务 服务名 应用",
     "host": "hostname host_name pod_name podname",
     "trace": "trace_id traceid",
 }
@@ -74,6 +81,22 @@ def chosen(documents: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[
     return {**places, **beside}
 
 
+def joined(found: Choice, before: Choice) -> Choice:
+    """What was chosen now and before, the newest first."""
+    return {
+        column: tuple(dict.fromkeys((*found.get(column, ()), *before.get(column, ()))))[:MOST_PATHS]
+        for column in sorted(found.keys() | before.keys())
+    }
+
+
+def unread(documents: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[str]]) -> list[str]:
+    """The columns that fewer than half of some records have in a known place."""
+    values = _leaves(documents)
+    return [
+        column for column, paths in known.items() if documents and not _known(column, values, len(documents), paths)
+    ]
+
+
 def _leaves(documents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = {}
     for number, document in enumerate(documents):
@@ -88,18 +111,30 @@ def _leaves(documents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _flat(document: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
+        path = f"{above}{key}"
+        if len(path) > LONGEST_PATH or path.count(".") > MAX_DOTS:
+            continue
         if isinstance(value, dict):
             if depth < DEEPEST:
-                yield from _flat(value, f"{above}{key}.", depth + 1)
+                yield from _flat(value, f"{path}.", depth + 1)
         elif value is not None and value != "":
-            yield f"{above}{key}", value
+            yield path, value
 
 
 def _place(column: str, values: Values, height: int, known: Iterable[str]) -> str | None:
-    usual = {path.lower() for path in known}
-    if 2 * max((_filled(found) for path, found in values.items() if _under(path.lower(), usual)), default=0) >= height:
+    if _known(column, values, height, known):
         return None
     return _by_name(column, values, height) or _by_value(column, values, height)
+
+
+def _known(column: str, values: Values, height: int, known: Iterable[str]) -> bool:
+    """Whether half of some records have a column in a known place; who carried a line only guesses its level."""
+    usual = {path.lower() for path in known}
+    if column == "severity":
+        usual -= TRANSPORTS
+    return (
+        2 * max((_filled(found) for path, found in values.items() if _under(path.lower(), usual)), default=0) >= height
+    )
 
 
 def _under(path: str, known: set[str]) -> bool:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.model import Release, TimeRange, Write
+from exporter.model import Choice, Release, TimeRange, Write
 from exporter.model.times import moment, seconds
 from exporter.state.file import Rows
+
+CHOSEN = "fields"
+"""Decisions about where records keep what."""
+
+MOST_CHOICES = 64
+"""Of a source that are kept: one is made on a day at most, and seldom."""
 
 CLOCK = "clock"
 AHEAD = "ahead"
@@ -52,9 +59,31 @@ def checkpoint_row(source: str, reached: Checkpoint) -> Write:
 
 
 def decision_row(source: str, span: TimeRange, kind: str, detail: str, now: datetime) -> Write:
-    """Put on the record what wall time decided: `kind` is "warmup", "gap", "stalled", "clock" or "ahead"."""
+    """Put on the record what wall time decided: `kind` is "warmup", "fields", "gap", "stalled", "clock" or
+    "ahead"."""
     names = ("source", "start", "kind", "end", "at", "detail")
     return Write("decisions", names, ((source, seconds(span.start), kind, seconds(span.end), seconds(now), detail),))
+
+
+def choice_row(source: str, span: TimeRange, choice: Choice) -> Write:
+    """Put on the record where records keep what, from the start of a range on; chosen from what the range had."""
+    return decision_row(source, span, CHOSEN, json.dumps(choice, ensure_ascii=False), span.end)
+
+
+async def choices(rows: Rows, source: str) -> list[tuple[datetime, Choice]]:
+    """What was chosen of a source, in order of the moments from which on it holds."""
+    query = f"SELECT start, detail FROM decisions WHERE source = ? AND kind = '{CHOSEN}' ORDER BY start DESC LIMIT ?"
+    found = await rows.read(query, (source, MOST_CHOICES))
+    read = [(moment(start), _choice(detail)) for start, detail in reversed(found)]
+    return [(since, choice) for since, choice in read if choice]
+
+
+def _choice(detail: str) -> Choice:
+    """Empty where it cannot be read."""
+    try:
+        return {str(column): tuple(map(str, paths)) for column, paths in json.loads(detail).items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def without_decisions(source: str, kind: str) -> Write:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from exporter.model.times import seconds
+from exporter.state.checkpoints import CHOSEN, MOST_CHOICES
 from exporter.state.file import State
 
 ANOMALIES_KEPT = timedelta(days=7)
@@ -47,7 +48,10 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
         await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
     await state.prune("digests", only="id NOT IN (SELECT digest FROM deliveries WHERE digest != '')")
     await state.prune("changes", "at", kept)
-    await state.prune("decisions", "end", kept, only="kind != 'warmup'")
+    await state.prune("decisions", "end", kept, only=f"kind NOT IN ('warmup', '{CHOSEN}')")
+    newest_choices = f"(SELECT start FROM decisions AS d WHERE d.source = decisions.source AND d.kind = '{CHOSEN}'"
+    oldest = f"{newest_choices} ORDER BY start DESC LIMIT 1 OFFSET {MOST_CHOICES - 1})"
+    await state.prune("decisions", only=f"kind = '{CHOSEN}' AND start < {oldest}")
     await state.prune("triggers", "received_at", seconds(now - TRIGGERS_KEPT))
     newest = f"(SELECT received_at FROM triggers ORDER BY received_at DESC LIMIT 1 OFFSET {MOST_TRIGGERS})"
     await state.prune("triggers", only=f"done = 1 AND received_at <= {newest}")

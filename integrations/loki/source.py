@@ -12,11 +12,24 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from exporter.model import EPOCH, Check, Context, ExporterError, TimeRange, TransientError, floor, nanoseconds
+from exporter.model import (
+    EPOCH,
+    Check,
+    Choice,
+    Context,
+    ExporterError,
+    FieldMap,
+    TimeRange,
+    TransientError,
+    floor,
+    nanoseconds,
+)
+from integrations._choosing import Decoders, open_columns, short
 from integrations._coverage import NEWEST, coverage
 from integrations._documents import Decoder
 from integrations._http import Client, Refused, Unready, join, pause
-from integrations.loki.entries import Entry, entries_of, most_telling, order_of
+from integrations.loki.batches import decoded
+from integrations.loki.entries import STREAM, Entry, entries_of, most_telling, order_of
 from integrations.loki.errors import TooLarge, TooMuch, outcome_of, remedy_for, too_much
 from integrations.loki.logql import guarded, pieces, quoted, selector_end, with_matchers
 from integrations.loki.settings import LokiOptions
@@ -77,7 +90,8 @@ class LokiSource:
         self._settings = settings
         self._telemetry = context.telemetry
         self._clock = context.clock
-        self._decoder = Decoder(settings)
+        self._decoders = Decoders(settings)
+        self._of_batches = Decoder(settings.model_copy(update={"fields": FieldMap()}))
         self._client = Client(settings, f"source {settings.name}")
         self._query = guarded(settings.query, settings.fields.service, settings.excluded)
         self._limit = settings.page_size
@@ -91,6 +105,7 @@ class LokiSource:
         """Pages in order of time. After a TransientError the whole range is to be read again."""
         start, end = nanoseconds(time_range.start), nanoseconds(time_range.end)
         seen: frozenset[str] = frozenset()
+        decoder = self._decoders.at(time_range.start)
         while start < end:
             page = await self._read(self._query, start, min(end, start + self._span), self._limit)
             reached = page.entries[-1].timestamp if page.full else page.end
@@ -98,10 +113,29 @@ class LokiSource:
                 # The page holds this nanosecond and no other: asking from it again would never get further.
                 page, reached = await self._nanosecond(start), start + 1
             if fresh := [entry for entry in page.entries if entry.id not in seen]:
-                yield await asyncio.to_thread(self._decode, fresh)
+                yield await asyncio.to_thread(decoded, fresh, decoder, self._of_batches)
             # The next page begins with the lines of its first nanosecond that this one has had already.
             seen = frozenset(entry.id for entry in page.entries if entry.timestamp == reached)
             start = reached
+
+    def open_columns(self) -> Mapping[str, Sequence[str]]:
+        return open_columns(self._settings)
+
+    def read_by(self, choices: Sequence[tuple[datetime, Choice]]) -> None:
+        """A reader of a range is given what was chosen for its start."""
+        self._decoders.read_by(choices)
+
+    async def sample(self, time_range: TimeRange, most: int) -> Sequence[Mapping[str, Any]]:
+        """In order of time, stream and id."""
+        start, end = nanoseconds(time_range.start), nanoseconds(time_range.end)
+        found: dict[str, Entry] = {}
+        while start < end and len(found) < most:
+            page = await self._read(self._query, start, min(end, start + self._span), min(self._limit, most))
+            found.update((entry.id, entry) for entry in page.entries)
+            reached = page.entries[-1].timestamp if page.full else page.end
+            start = max(reached, start + 1)
+        first = sorted(found.values(), key=order_of)[:most]
+        return [short({key: value for key, value in one.document.items() if key != STREAM}) for one in first]
 
     async def count(self, time_range: TimeRange, window: timedelta) -> Mapping[datetime, int]:
         """Counts by count_over_time, on the grid of the epoch; windows that the range cuts, one by one."""
@@ -206,12 +240,6 @@ class LokiSource:
                 chosen = frozenset(half)
                 fewer = [stream for stream in streams if stream.get(name, "") in chosen]
                 await self._divide(fewer, narrowed, instant, found)
-
-    def _decode(self, entries: Sequence[Entry]) -> pl.DataFrame:
-        times = pl.Series([entry.timestamp for entry in entries], dtype=pl.Int64)
-        # No sequence: Loki sorts by time, and in no lasting order what shares a nanosecond.
-        order = [0] * len(entries)
-        return self._decoder.page([entry.document for entry in entries], [e.id for e in entries], times, order)
 
     # --- Counts ---
 

@@ -29,7 +29,9 @@ def in_elasticsearch(documents: Sequence[Mapping[str, Any]], home: Path, read: R
         answer = read({"type": "elasticsearch", "name": "field", "hosts": [server.url], "index": "field-*"})
     finally:
         server.stop()
-    return {"lines": [{**line, "key": int(line["id"].rpartition("/")[2])} for line in answer["lines"]]}
+    return {
+        "lines": [{**line, "key": int(line["id"].rpartition("/")[2].partition("#")[0])} for line in answer["lines"]]
+    }
 
 
 def _put(url: str, document: Mapping[str, Any]) -> None:

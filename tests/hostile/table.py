@@ -51,6 +51,8 @@ from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
 from integrations import alertmanager, grafana, local_incidents, otlp, webhook
 from integrations import console as console_sink
+from integrations._batches import batch_in, parted
+from integrations._choosing import short
 from integrations._documents import Decoder
 from integrations.file import FileSettings, content, identity, lines, once
 from integrations.file import records as file_records
@@ -357,11 +359,18 @@ def _encoded(given: str) -> object:
 def _batched(given: str) -> object:
     record = {"body": {"stringValue": given}, "attributes": [{"key": given, "value": {"stringValue": given}}]}
     batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 3}]}]}
-    return batches.records_of(batch), batches.records_of({"logGroup": given, "logEvents": [{"message": given}]})
+    line = json.dumps({"logEvents": [{"message": given}]})
+    return (
+        batch_in(line),
+        parted([batch, {given: given}]),
+        batches.records_of(batch),
+        batches.records_of({"logGroup": given, "logEvents": [{"message": given}]}),
+    )
 
 
 def _chosen(given: str) -> object:
     record = {"when": "2026-03-14T12:00:00Z", given: 1, "text": given, "of": {given: {given: given}}}
+    record = short(record)
     return choice.chosen([record] * 6, {"timestamp": ("time",), "severity": (), "body": (), "service": ()})
 
 
@@ -466,8 +475,8 @@ TABLE = (
     ),
     Row("columns", ("exporter.reading.columns",), _tabular),
     Row("encodings", ("exporter.reading.encodings",), _encoded),
-    Row("batches", ("exporter.reading.batches",), _batched),
-    Row("places by value", ("exporter.reading.choice",), _chosen),
+    Row("batches", ("exporter.reading.batches", "integrations._batches"), _batched),
+    Row("places by value", ("exporter.reading.choice", "integrations._choosing"), _chosen),
     Row("templates of records", ("integrations._documents",), _templated),
     Row("messages and frames", ("exporter.ingest.messages",), _frames),
     Row("codes and durations", ("exporter.ingest.messages", "exporter.ingest.places"), _columns),

@@ -171,17 +171,18 @@ def test_times_that_do_not_fit_are_none_in_columns_too() -> None:
     assert moments(pl.Series([20_000_000_000, 1772366400])).to_list() == [None, 1772366400 * 10**9]
 
 
-def test_what_is_missing_in_documents_is_told_with_what_would_find_it() -> None:
+def test_where_documents_keep_what_is_told_with_what_would_settle_it() -> None:
     at = "2026-03-01T12:00:00Z"
     found = [{"@timestamp": at, "data": {"text": f"order {n} stored", "level": "error"}} for n in range(8)]
     settings = FileSettings(type="file", name="shop", path=("shop.ndjson",))
     first, *better = coverage(settings, found)
     assert first.detail == (
-        "of the newest 8 documents: timestamp from @timestamp (100%); without severity, service, body, trace, host"
+        "of the newest 8 documents: timestamp from @timestamp (100%); severity from data.level (100%); "
+        "body from data.text (100%); without service, trace, host"
     )
     assert {check.detail.partition("`")[2] for check in better} == {
-        "fields: {severity: data.level}` would find it",
-        "fields: {body: data.text}` would find it",
+        "fields: {severity: data.level}` would settle it",
+        "fields: {body: data.text}` would settle it",
     }
     assert coverage(settings, []) == []
 
