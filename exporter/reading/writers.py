@@ -35,6 +35,10 @@ def programs_of(heads: pl.Series, form: str) -> tuple[pl.Series, pl.Series]:
     >>> [found.item() for found in programs_of(pl.Series(["2026-11-17T12:00:00+0100 n1 sshd[12]: closed"]), "iso")]
     ['n1', 'sshd']
     """
+    if form != "syslog" and not any(heads.str.contains(sign, literal=True).any() for sign in ("]: ", " kernel: ")):
+        # Most lines with such a time name none, and to look for that sign takes a tenth of the time.
+        nobody = pl.Series([None], dtype=pl.String).new_from_index(0, len(heads))
+        return nobody, nobody
     groups = heads.str.extract_groups(_PROGRAM if form == "syslog" else _PROGRAM_ISO).struct
     hosts, programs = groups.field("1"), groups.field("2")
     if form != "syslog":
