@@ -108,10 +108,14 @@ def begins_as(path: Path, log: Log) -> bool:
     """Whether the file still is the one that it was: not another that took its name, nor cut and written anew."""
     if not log.head:
         return False
-    with opened(path, log.writer.encoding) as content:
-        if _digest(_exactly(content, log.head), log.writer.stream) != log.identity:
-            return False
-        after = _exactly(content, AFTER)
+    try:
+        with opened(path, log.writer.encoding) as content:
+            if _digest(_exactly(content, log.head), log.writer.stream) != log.identity:
+                return False
+            after = _exactly(content, AFTER)
+    except UnicodeError:
+        # Another has taken its place, in another encoding.
+        return False
     if not (after.startswith(log.after) or log.after.startswith(after)):
         return False
     log.after = max(after, log.after, key=len)
