@@ -119,4 +119,11 @@ class FileSource:
         page, _ = parser.page(replace(log.writer), Chunk(0, len(whole), 1, whole), None)
         silent = page.filter(page["severity"] == 0)["body"]
         told.note("severity", TEXT, sum(level_in(body) > 0 for body in silent))
-        return [Check("fields", True, f"of its first lines: {said(told)}")]
+        checks = [Check("fields", True, f"of its first lines: {said(told)}")]
+        if told.unzoned:
+            detail = f"the times of its first lines name no zone: they are read as {told.timezone}"
+            checks.append(Check("times", True, f"{detail}; `timezone` says another"))
+        for letters in sorted(told.zones):
+            detail = f"{letters} is the zone of several places: its times are read as {told.timezone}"
+            checks.append(Check("times", True, f"{detail}; `timezone` says another"))
+        return checks

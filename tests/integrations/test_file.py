@@ -807,6 +807,35 @@ async def test_a_check_says_how_the_newest_file_is_understood(tmp_path: Path) ->
     assert "text, times are spaced, service orders" in checks[1].detail
 
 
+async def test_a_check_says_as_what_times_without_a_zone_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("2026-03-01 12:00:01 IST started\n2026-03-01 12:00:02 IST order stored\n")
+    told = [check.detail for check in await source(tmp_path, timezone="Asia/Kolkata").check()]
+    assert "IST is the zone of several places: its times are read as Asia/Kolkata; `timezone` says another" in told
+    (tmp_path / "a.log").write_text("2026-03-01 12:00:01 started\n2026-03-01 12:00:02 order stored\n")
+    told = [check.detail for check in await source(tmp_path).check()]
+    assert told[-1].startswith("the times of its first lines name no zone: they are read as UTC")
+
+
+async def test_a_file_that_another_takes_the_place_of_is_read_by_what_that_is(tmp_path: Path) -> None:
+    """Of another encoding, of other columns, of other fields."""
+    path = tmp_path / "a.log"
+    path.write_text(text(range(3)))
+    found = source(path)
+    assert (await read(found)).height == 3
+    others = (
+        (
+            f"Größe {stamp(9)} geändert\n{stamp(10)} ERROR Köln antwortet nicht\n".encode("utf-16"),
+            "Köln antwortet nicht",
+        ),
+        (f"time;level;message\n{stamp(11)};ERROR;Kasse 7 antwortet nicht\n".encode(), "antwortet nicht"),
+        (f'{{"time": "{stamp(12)}", "msg": "Kasse 8 ist wieder da"}}\n'.encode(), "Kasse 8 ist wieder da"),
+    )
+    for content, body in others:
+        path.write_bytes(content)
+        assert body in (await read(found))["body"][-1]
+    await found.close()
+
+
 # --- One shot ---------------------------------------------------------------------------------------------
 
 
