@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import sys
-import zlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,9 +13,6 @@ from exporter.reading.paths import odd
 
 BLOCK = 1024 * 1024
 """Bytes that are read at once."""
-
-STEP = 64 * 1024
-"""Bytes that are unpacked at once."""
 
 MAX_LINE_BYTES = 4 * 65_536
 """Bytes of a line that are kept; no command looks at more."""
@@ -36,32 +32,23 @@ def blocks(path: Path) -> Iterator[bytes]:
             magic = file.read(4)
             file.seek(0)
             yield from _blocks(file, magic)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError) as error:
         # What was packed is said to be damaged by an OSError without a number.
         said = error.strerror if isinstance(error, OSError) and error.errno else None
         raise ConfigError(f"{path}: {said or f'its end is missing, or it is damaged: {error}'}") from error
 
 
 def _blocks(file: Any, magic: bytes) -> Iterator[bytes]:
-    if magic[:2] == b"\x1f\x8b":
-        import gzip
+    from exporter.reading.packing import STEP, Packed, unpacked
 
-        unpacked = gzip.GzipFile(fileobj=file)
-        return iter(lambda: unpacked.read1(STEP), b"")
-    if magic == b"\x28\xb5\x2f\xfd":
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return _unpacked(reader, zstandard.ZstdError)
-    # Of a pipe what is there, not only when it comes to a whole block.
-    return iter(lambda: file.read1(BLOCK), b"")
-
-
-def _unpacked(reader: Any, damaged: type[Exception]) -> Iterator[bytes]:
-    try:
-        yield from iter(lambda: reader.read(STEP), b"")
-    except damaged as error:
-        raise EOFError(str(error)) from error
+    content = unpacked(file, magic)
+    if not isinstance(content, Packed):
+        # Of a pipe what is there, not only when it comes to a whole block.
+        yield from iter(lambda: file.read1(BLOCK), b"")
+        return
+    yield from iter(lambda: content.read(STEP), b"")
+    if content.truncated:
+        raise EOFError(content.reason)
 
 
 HEAD = 64 * 1024

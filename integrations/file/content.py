@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import BinaryIO, Literal, cast
 
 import orjson
 import polars as pl
 
 from exporter.model import NO_MORE_FILES, PermanentError, TransientError, is_at_limit
 from exporter.reading.encodings import UTF8, codec_of, encoding_of
+from exporter.reading.packing import Content, Packed, unpacked
 from exporter.wording.text import storable
 from integrations._documents import MAX_BODY_CHARS
 
@@ -37,9 +36,6 @@ LONGEST_RECORD = 1024 * 1024
 
 LOOKED_THROUGH = 16 * 1024 * 1024
 """Bytes among which the first is looked for that is not ASCII."""
-
-STEP = 64 * 1024
-"""Bytes that are unpacked at once."""
 
 Kind = Literal["text", "ndjson", "parquet", "binary"]
 
@@ -105,12 +101,6 @@ class Chunk:
     data: bytes
 
 
-class Content(Protocol):
-    """What can be read from its beginning to its end."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 @contextmanager
 def opened(path: Path, encoding: str | None = None) -> Iterator[Content]:
     """The content of a file as UTF-8, whatever it is packed in and written in; `encoding` where that is known.
@@ -138,38 +128,6 @@ def opened(path: Path, encoding: str | None = None) -> Iterator[Content]:
 def moved(path: object) -> TransientError:
     """What to say of a file that was there a moment ago."""
     return TransientError(f"{path}: it has just been moved or removed; it is looked for again")
-
-
-def unpacked(file: BinaryIO, magic: bytes) -> Content:
-    """The content of a file or pipe that begins with these bytes, and stands at its beginning."""
-    if magic[:2] == b"\x1f\x8b":
-        return Packed(gzip.GzipFile(fileobj=file))
-    if magic == b"\x28\xb5\x2f\xfd":
-        import zstandard
-
-        return Packed(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
-    return file
-
-
-class Packed:
-    """Packed content that may have been cut off: what can be had is read, and `truncated` says so."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.truncated = False
-
-    def read(self, size: int, /) -> bytes:
-        import zstandard
-
-        parts, left = [], size
-        try:
-            # In small steps: a step that meets the end that is missing gives nothing at all.
-            while left and (data := self._inner.read1(min(left, STEP))):
-                parts.append(data)
-                left -= len(data)
-        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
-            self.truncated = True
-        return b"".join(parts)
 
 
 def as_utf8(content: Content, encoding: str) -> Content:

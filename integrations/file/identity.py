@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from exporter.model import nanoseconds
+from exporter.reading.packing import Content
 from exporter.wording.text import storable
 from integrations.file.content import (
     HEAD,
     Chunk,
-    Content,
     chunks,
     encoding_in,
     head_of,

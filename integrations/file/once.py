@@ -21,11 +21,11 @@ import polars as pl
 
 from exporter.model import ConfigError, PermanentError
 from exporter.reading.encodings import UTF8, encoding_of
+from exporter.reading.packing import Content, unpacked
 from exporter.reading.told import Told
 from exporter.wording.text import one_line, storable
 from integrations.file.content import (
     BLOCK,
-    Content,
     Kind,
     as_utf8,
     chunks,
@@ -34,7 +34,6 @@ from integrations.file.content import (
     kind_of,
     opened,
     owner_of,
-    unpacked,
 )
 from integrations.file.identity import begun, identifying
 from integrations.file.lines import Parser, Writer
