@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -47,3 +50,20 @@ def test_masks_and_mining_have_the_fingerprints_that_82d5d22_wrote() -> None:
 @pytest.mark.parametrize(("raw", "written"), [(SHORTEST, "bdbd5a7e2bb1b686"), (SETTLED, "7be3250c15ae5e56")])
 def test_configurations_have_the_fingerprints_that_82d5d22_wrote(raw: dict[str, Any], written: str) -> None:
     assert fingerprint(parse(raw)) == written
+
+
+def test_what_marks_derived_rows_is_the_same_in_every_process() -> None:
+    code = (
+        f"from exporter.config import parse; from exporter.run.learning import marks; c = parse({SETTLED!r}); print(fingerprint(c), learnt_with(c))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(said) == 1

@@ -330,5 +330,5 @@ TYPES: tuple[str, ...] = tuple(dict.fromkeys((*(rule.name for rule in RULES), LI
 def fingerprint() -> str:
     """Of all rules: what was made of texts by other rules may hold what these hide."""
     # A set is written in another order by each process.
-    said = repr([(rule.name, rule.source, sorted(rule.needs)) for rule in RULES])
+    said = repr([(rule.name, rule.source, sorted(rule.needs or ())) for rule in RULES])
     return blake2b(said.encode(), digest_size=8).hexdigest()
