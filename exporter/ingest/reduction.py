@@ -104,9 +104,9 @@ def reduce_to_numbers(page: pl.DataFrame, settings: ReductionSettings) -> tuple[
 
 
 def _with_fields(page: pl.DataFrame, found: Messages) -> pl.DataFrame:
-    """Service and trace of structured lines where the source gives none."""
-    for name in ("service", "trace"):
-        values = [getattr(fields, name) for fields in found.fields]
+    """Service, trace and words of structured lines where the source gives none."""
+    for name, said in (("service", "service"), ("trace", "trace"), ("fields", "words")):
+        values = [getattr(fields, said) for fields in found.fields]
         if any(values) and page[name].null_count():
             own = pl.repeat(None, page.height, dtype=pl.String, eager=True).scatter(list(found.rows), values)
             page = page.with_columns(pl.col(name).fill_null(own.alias(name)))

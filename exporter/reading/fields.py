@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from exporter.model import MOST_FIELDS
+from exporter.reading.beside import word_of, words_as_text
 from exporter.reading.levels import severity
 
 _PAIR = r'[A-Za-z_@][A-Za-z0-9_.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
@@ -74,6 +76,9 @@ _PASSED_OVER = frozenset(
     ("time", "ts", "timestamp", "@timestamp", "datetime", "date", "time_iso8601", "EventTime", "@t", *_LEVEL_KEYS)
 )
 
+_TOLD = _PASSED_OVER.union(_MESSAGE_KEYS, _SERVICE_KEYS, _TRACE_KEYS, _CODE_KEYS, _DURATION_KEYS)
+"""What is told of a line already, or by others, is none of its words."""
+
 _MAX_NESTING = 3
 
 
@@ -87,6 +92,8 @@ class Structured:
     trace: str | None = None
     code: int | None = None
     duration: float | None = None
+    words: str | None = None
+    """The words of its other fields, as `Reduced.names` has them."""
     record: bool = True
     """Whether it is a record by itself; a runtime's wrapper around plain text is not."""
 
@@ -147,7 +154,18 @@ def _structured(fields: Mapping[str, Any], depth: int) -> Structured:
         trace=_first(fields, _TRACE_KEYS),
         code=_code(_first(fields, _CODE_KEYS)),
         duration=_duration(fields),
+        words=_words(fields) if message is not None else None,
     )
+
+
+def _words(fields: Mapping[str, Any]) -> str | None:
+    """What stands beside the message in a word without digits: one with digits names what the line is about."""
+    words = {key: word for key in sorted(fields.keys() - _TOLD) if (word := word_of(fields[key])) and _plain(word)}
+    return words_as_text(dict(list(words.items())[:MOST_FIELDS]))
+
+
+def _plain(word: str) -> bool:
+    return word[0].isalpha() and not any(character.isdigit() or character in "/\\@" for character in word)
 
 
 def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

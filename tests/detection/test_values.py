@@ -88,6 +88,18 @@ def test_words_of_fields_beside_the_message_are_counted_by_their_names() -> None
     assert shares(values, WORDS) == shares(values, WORDS, SERVICE)
 
 
+def test_words_beside_the_message_of_a_line_of_logfmt_are_counted_and_names_of_things_are_not() -> None:
+    bodies = [
+        f'level=info msg="bill closed" order=A{number} result={word} took=3ms'
+        for number, word in enumerate(("ok", "ok", "stranded"))
+    ]
+    rows: list[Row] = [
+        {"timestamp": FIRST * 10**9 + at, "service": "till", "body": one} for at, one in enumerate(bodies)
+    ]
+    values = seen(reduce(page(rows), ReductionSettings())).values
+    assert shares(values, WORDS) == {"result: ok": "2 of 3", "result: stranded": "1 of 3"}
+
+
 def test_a_burst_of_refused_requests_is_noticed_once_and_is_no_anomaly() -> None:
     lines = [
         {**row, "body": f"charge answered with status {404 if minute >= 80 else 200}"}
