@@ -54,7 +54,7 @@ def test_configurations_have_the_fingerprints_that_82d5d22_wrote(raw: dict[str, 
 
 def test_what_marks_derived_rows_is_the_same_in_every_process() -> None:
     code = (
-        f"from exporter.config import parse; from exporter.run.learning import fingerprint, learnt_with; "
+        "from exporter.config import parse; from exporter.run.learning import fingerprint, learnt_with; "
         f"c = parse({SETTLED!r}); print(fingerprint(c), learnt_with(c))"
     )
     said = {

@@ -97,7 +97,7 @@ def pairs_of(text: str, told_apart: Iterable[str]) -> Iterator[Word]:
     """The words that stand as the value of a key, but for keys whose values make templates.
 
     >>> [word.said for word in pairs_of("pay result=failed took=0ms id=0 by='a b'", ())]
-    ['result: failed', 'took: 0ms', "by: a b"]
+    ['result: failed', 'took: 0ms', 'by: a b']
     """
     kept = set(told_apart)
     for number, match in enumerate(_PAIR.finditer(text)):

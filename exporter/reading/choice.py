@@ -64,7 +64,7 @@ def chosen(documents: Sequence[Mapping[str, Any]], known: Mapping[str, Sequence[
 
     >>> found = [{"wann": f"2026-11-17 06:00:0{n}", "was": "order stored in the cellar"} for n in range(5)]
     >>> chosen(found, {"timestamp": ("time",)})
-    {'timestamp': ('wann',)}
+    {'timestamp': ('wann',), 'words': ('was',)}
     """
     kinds: dict[frozenset[str], list[Mapping[str, Any]]] = {}
     for document in documents[:SAMPLE]:

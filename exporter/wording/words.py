@@ -257,6 +257,7 @@ def _more(finding: Contribution) -> str:
 def notice(one: Notice) -> str:
     """What is worth knowing and pages nobody, on one line.
 
+    >>> from datetime import datetime
     >>> notice(Notice("N1", "release", "", "cart", datetime(2026, 3, 1), deployed="1.4"))
     'cart: version 1.4 was deployed'
     """

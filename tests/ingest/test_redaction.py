@@ -315,3 +315,12 @@ def test_a_harmless_text_does_not_vouch_for_one_with_other_numbers() -> None:
     ):
         assert redactor.redact_series(pl.Series([harmless]))[0] == harmless
         assert redactor.redact_series(pl.Series([secret]))[0] == redactor.redact(secret) != secret
+
+
+def test_a_number_is_looked_at_although_a_line_like_it_was_known_to_hold_none() -> None:
+    redactor = Redactor.of(RedactionSettings(), b"0" * 16)
+    harmless = ["charged 17 ok", "call 1 back", "from 12 to 13"]
+    assert redactor.redact_series(pl.Series(harmless)).to_list() == harmless
+    told = redactor.redact_series(pl.Series(["charged 4111111111111111 ok", "from GB82WEST12345698765432 to 13"]))
+    assert "4111111111111111" not in told[0]
+    assert "WEST12345698765432" not in told[1]
