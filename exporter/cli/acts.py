@@ -8,6 +8,17 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.asking import (
+    ask,
+    confirmed,
+    described,
+    ndjson,
+    rows_of,
+    said_by,
+    until_of,
+    who,
+)
+from exporter.cli.options import load_config
 from exporter.model import PermanentError
 from exporter.model.questions import Said
 from exporter.wording.text import one_line
@@ -16,18 +27,6 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.model import Verb
     from exporter.run.operations import Operations
-
-from exporter.cli.asking import (
-    ask,
-    confirmed,
-    described,
-    load_config,
-    ndjson,
-    rows_of,
-    said_by,
-    until_of,
-    who,
-)
 
 
 def accept(options: argparse.Namespace) -> int:

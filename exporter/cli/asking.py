@@ -36,12 +36,6 @@ def said_by(options: argparse.Namespace, text: str, confirmed: bool = False) -> 
     return Said(who(options), text, until, lasting, confirmed)
 
 
-def load_config(options: argparse.Namespace) -> Config:
-    from exporter.config import load
-
-    return load(options.config)
-
-
 def confirmed(preview: Preview, yes: bool) -> None:
     print_preview(preview)
     if not preview.is_grave or yes:

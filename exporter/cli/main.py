@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from exporter.cli import early, people
+from exporter.cli.options import config_option, duration, instant, load_config
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -120,28 +120,6 @@ def _helpless(parser: argparse.ArgumentParser) -> int:
     return 2
 
 
-def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
-
-
-def _instant(text: str) -> datetime:
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is not an RFC 3339 time, such as 2026-01-31T09:00:00Z"
-        raise argparse.ArgumentTypeError(message) from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _duration(text: str) -> Any:
-    from exporter.model import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
     def convert(text: str) -> float:
         with contextlib.suppress(ValueError):
@@ -150,12 +128,6 @@ def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
     return convert
-
-
-def _load(options: argparse.Namespace) -> Config:
-    from exporter.config import load
-
-    return load(options.config)
 
 
 def _progress(label: str) -> Callable[[str, float], None]:
@@ -189,7 +161,7 @@ def _run(commands: Any) -> None:
         "At first start it learns from history (`warmup`) before it may alarm; /-/warm says how far it is.",
         _run_command,
     )
-    _config_option(parser)
+    config_option(parser)
     parser.add_argument("--once", action="store_true", help="every job once, then stop: for cron, or to try it")
 
 
@@ -200,7 +172,7 @@ def _run_command(options: argparse.Namespace) -> int:
     # Only the main thread may; whoever runs a command in another one decides what signals do.
     if threading.current_thread() is threading.main_thread():
         _heed_signals(options.once)
-    code = asyncio.run(_daemon(partial(_load, options), options.once))
+    code = asyncio.run(_daemon(partial(load_config, options), options.once))
     return _left(code)
 
 
@@ -297,7 +269,7 @@ def _analyze(commands: Any) -> None:
     parser.add_argument("--encoding", metavar="NAME", help="what text is written in; found out where it is no UTF-8")
     parser.add_argument("--session", metavar="PATTERN", help="a regular expression whose group is the session's key")
     parser.add_argument("--session-field", metavar="FIELD", help="the field that holds the session's key")
-    parser.add_argument("--window", type=_duration, help="length of a window, such as 60s; chosen by itself if absent")
+    parser.add_argument("--window", type=duration, help="length of a window, such as 60s; chosen by itself if absent")
     parser.add_argument("--top", type=int, default=10, help="findings to print (10)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--fail-on-anomaly", action="store_true", help="exit with 3 when something is unusual")
@@ -321,11 +293,11 @@ def _backtest(commands: Any) -> None:
         "first. With --labels, says how much of what was wrong was found, how fast, and how falsely.",
         _backtest_command,
     )
-    _config_option(parser)
-    parser.add_argument("--start", type=_instant, metavar="TIME", help="RFC 3339; default: the first line there is")
-    parser.add_argument("--end", type=_instant, metavar="TIME", help="RFC 3339, exclusive; default: after the last")
+    config_option(parser)
+    parser.add_argument("--start", type=instant, metavar="TIME", help="RFC 3339; default: the first line there is")
+    parser.add_argument("--end", type=instant, metavar="TIME", help="RFC 3339, exclusive; default: after the last")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV, NDJSON or parquet of what was really wrong")
-    parser.add_argument("--tolerance", type=_duration, default="2m", help="widens labelled intervals (2m)")
+    parser.add_argument("--tolerance", type=duration, default="2m", help="widens labelled intervals (2m)")
     parser.add_argument("--sessions", action="store_true", help="print the verdict of every session too")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -335,7 +307,7 @@ def _backtest_command(options: argparse.Namespace) -> int:
     from exporter.run.backtest import backtest
     from exporter.run.evaluation import load_labels
 
-    config = _load(options)
+    config = load_config(options)
     labels = load_labels(options.labels) if options.labels else None
     progress = _progress("replaying")
     result = asyncio.run(backtest(config, options.start, options.end, labels, options.tolerance, progress))
@@ -359,7 +331,7 @@ def _check(commands: Any) -> None:
         "with the rights that are needed, and say what is missing and how to grant it.",
         _check_command,
     )
-    _config_option(parser)
+    config_option(parser)
     parser.add_argument("--connect", action="store_true", help="try every source, sink, memory and model")
 
 
@@ -477,7 +449,7 @@ def _incidents(commands: Any) -> None:
     for verb in (show, resolve, explain):
         verb.add_argument("id", help="as `incidents list` prints it")
     for verb in (listing, show, resolve, explain, noticed, near):
-        _config_option(verb)
+        config_option(verb)
     for verb in (listing, show, explain, near):
         verb.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -485,38 +457,38 @@ def _incidents(commands: Any) -> None:
 def _incidents_explain(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import explain_incident
 
-    return asyncio.run(explain_incident(_load(options), options.id, options.format))
+    return asyncio.run(explain_incident(load_config(options), options.id, options.format))
 
 
 def _incidents_notices(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import list_notices
 
-    return asyncio.run(list_notices(_load(options), options.limit, options.format))
+    return asyncio.run(list_notices(load_config(options), options.limit, options.format))
 
 
 def _incidents_near(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import near_incidents
 
-    return asyncio.run(near_incidents(_load(options), options.limit, options.format))
+    return asyncio.run(near_incidents(load_config(options), options.limit, options.format))
 
 
 def _incidents_list(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import list_incidents
 
-    return asyncio.run(list_incidents(_load(options), options.status, options.limit, options.format))
+    return asyncio.run(list_incidents(load_config(options), options.status, options.limit, options.format))
 
 
 def _incidents_show(options: argparse.Namespace) -> int:
     from exporter.cli.incidents import show_incident
 
-    return asyncio.run(show_incident(_load(options), options.id, options.format))
+    return asyncio.run(show_incident(load_config(options), options.id, options.format))
 
 
 def _incidents_resolve(options: argparse.Namespace) -> int:
     from exporter.cli.asking import who
     from exporter.cli.incidents import resolve_incident
 
-    return asyncio.run(resolve_incident(_load(options), options.id, options.fix, who(options)))
+    return asyncio.run(resolve_incident(load_config(options), options.id, options.fix, who(options)))
 
 
 # --- rules ----------------------------------------------------------------------------------------
@@ -555,25 +527,25 @@ def _state(commands: Any) -> None:
     )
     back.add_argument("file", type=Path, metavar="FILE", help="a copy of `backup`, or of a release at its start")
     for verb in (backup, check, back):
-        _config_option(verb)
+        config_option(verb)
 
 
 def _state_backup(options: argparse.Namespace) -> int:
     from exporter.cli.state import back_up_state
 
-    return back_up_state(_load(options), options.file)
+    return back_up_state(load_config(options), options.file)
 
 
 def _state_check(options: argparse.Namespace) -> int:
     from exporter.cli.state import check_state
 
-    return check_state(_load(options), options.format)
+    return check_state(load_config(options), options.format)
 
 
 def _state_restore(options: argparse.Namespace) -> int:
     from exporter.cli.state import restore_state
 
-    return restore_state(_load(options), options.file)
+    return restore_state(load_config(options), options.file)
 
 
 # --- templates ------------------------------------------------------------------------------------
@@ -613,7 +585,7 @@ def _redact_command(options: argparse.Namespace) -> int:
     from exporter.ingest.redaction import MAX_CHARS, RedactionSettings, Redactor
     from exporter.wording.text import visible
 
-    settings = _load(options).redaction if options.config else RedactionSettings()
+    settings = load_config(options).redaction if options.config else RedactionSettings()
     redactor = Redactor.of(settings, b"preview, not a secret")
     terminal = sys.stdout.isatty()
     numbers = count(1)
@@ -654,7 +626,7 @@ def _simulate(commands: Any) -> None:
     parser.add_argument(
         "--rate", type=_above_zero(float), metavar="LINES", help="lines a second of all services together"
     )
-    parser.add_argument("--history", type=_duration, default="3d", help="how much of the past to write first (3d)")
+    parser.add_argument("--history", type=duration, default="3d", help="how much of the past to write first (3d)")
     parser.add_argument("--follow", action="store_true", help="then go on in real time until stopped")
     parser.add_argument("--seed", type=int, default=0)
 

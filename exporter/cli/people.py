@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
+
+from exporter.cli.options import config_option, duration, instant
 
 Command = Callable[[argparse.Namespace], int]
 Add = Callable[[Any, str, str, str, Command], argparse.ArgumentParser]
@@ -156,31 +157,15 @@ def by_whom(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", default="", help="who says so (default: the user)")
 
 
-def config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
-
-
 def ending(parser: argparse.ArgumentParser) -> None:
     until = parser.add_mutually_exclusive_group()
-    until.add_argument("--until", type=_moment, metavar="TIME", help="RFC 3339")
+    until.add_argument("--until", type=instant, metavar="TIME", help="RFC 3339")
     until.add_argument(
         "--for", dest="lasting", type=_lasting, metavar="DURATION", default="90d", help="such as 7d, or ever (90d)"
     )
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an RFC 3339 time, such as 2026-12-24T18:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _lasting(text: str) -> timedelta | None:
-    from exporter.model import parse_duration
     from exporter.model.questions import EVER
 
-    try:
-        return None if text == EVER else parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return None if text == EVER else duration(text)

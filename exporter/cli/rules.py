@@ -9,18 +9,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.model import PermanentError, settings_of, to_json
-from exporter.wording.text import brief, minute, one_line
-
-if TYPE_CHECKING:
-    from exporter.config import Config
-
 from exporter.cli.asking import (
     MOST_SHOWN,
     ask,
     confirmed,
     described,
-    load_config,
     ndjson,
     print_preview,
     rows_of,
@@ -28,6 +21,12 @@ from exporter.cli.asking import (
     said_by,
     until_of,
 )
+from exporter.cli.options import load_config
+from exporter.model import PermanentError, settings_of, to_json
+from exporter.wording.text import brief, minute, one_line
+
+if TYPE_CHECKING:
+    from exporter.config import Config
 
 
 def list_rules(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.options import config_option, load_config
 from exporter.wording.text import minute, number, one_line, second
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_verbs(parser: argparse.ArgumentParser, add: Add) -> None:
     )
     show.add_argument("id", type=int, help="as `templates list` prints it")
     for verb in (listing, show):
-        verb.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="exporter.yml")
+        config_option(verb)
         verb.add_argument("--source", metavar="NAME", help="only of this source")
         verb.add_argument("--format", choices=("text", "json"), default="text")
     mine = add(
@@ -64,26 +65,20 @@ def add_verbs(parser: argparse.ArgumentParser, add: Add) -> None:
 
 
 def _list_command(options: argparse.Namespace) -> int:
-    return asyncio.run(_list(_load(options), options))
+    return asyncio.run(_list(load_config(options), options))
 
 
 def _show_command(options: argparse.Namespace) -> int:
-    return asyncio.run(_show(_load(options), options))
+    return asyncio.run(_show(load_config(options), options))
 
 
 def _mine_command(options: argparse.Namespace) -> int:
     from exporter.cli.mine import mine_file
     from exporter.mining.settings import MiningSettings
 
-    settings = _load(options).mining if options.config else MiningSettings()
+    settings = load_config(options).mining if options.config else MiningSettings()
     print(mine_file(options.file, options.column, options.assign, settings, options.limit))
     return 0
-
-
-def _load(options: argparse.Namespace) -> Config:
-    from exporter.config import load
-
-    return load(options.config)
 
 
 # --- What was learnt -------------------------------------------------------------------------------

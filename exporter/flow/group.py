@@ -161,18 +161,19 @@ class Grouper:
                 clusters = steps[-1].after
             await self._know(said, changed(stored, clusters))
             taken = ([again.step] if again else []) + steps
+            kept = [row for item in told for row in _kept_from(said.last[item.incident.id], item.at)]
             rows = [
                 *cluster_rows(stored, clusters, said.last, {item.incident.id for item in told}),
                 *(news_row(item.incident, item.change, item.at) for item in told),
                 *hidden_rows(_hidden(one) for step in taken for one in step.hidden),
-                *hidden_rows(one for item in told for one in _kept_from(said.last[item.incident.id], item.at)),
+                *hidden_rows(kept),
                 await without_grouping_steps(self._state, horizon - self._longest),
                 *(await again_rows(self._state, again) if again else ()),
                 *(row for step in taken for row in step_rows(step)),
             ]
             await self._state.write([*rows, grouped_row(horizon)])
-        kept = [row.rule for item in told for row in _kept_from(said.last[item.incident.id], item.at)]
-        for rule in (*(one.rule for step in steps for one in step.hidden), *kept):
+        hidden = [one.rule for step in steps for one in step.hidden]
+        for rule in (*hidden, *(row.rule for row in kept)):
             self._telemetry.count("rules_hidden", rule=rule)
         for near in (miss for step in steps for miss in step.missed):
             self._telemetry.count("incidents_suppressed", reason=near.reason)
@@ -203,11 +204,11 @@ class Grouper:
     async def _say(self, step: Step, until: datetime, said: Standing, ruling: Ruling) -> list[Told]:
         """What a step has to tell, and what rules that begin or end at its end make of what is open then."""
         ruling.took(step.hidden)
-        open_then = [one for one in step.after.values() if one.incident and one.status == "firing"]
+        open_then = step.after.values() if ruling.changes_at(until) else ()
         looks = [
             Told(one.incident, "updated", until, shares=one.shares(step.services))
             for one in open_then
-            if one.incident and ruling.changes_at(until)
+            if one.incident and one.status == "firing"
         ]
         await self._know(said, (item.incident.id for item in (*step.told, *looks)))
         told = [said.tell(item) for item in step.told]

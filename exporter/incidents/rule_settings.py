@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BeforeValidator, Field, field_validator, model_validator
 
-from exporter.model import IncidentSeverity, Match, OneOrMore, Rule, RuleAction, Settings, Weekday
+from exporter.model import IncidentSeverity, Match, OneOrMore, Rule, RuleAction, Settings, Weekday, parse_moment
 from exporter.reading.patterns import matches_empty, problem
 
 MAX_RULES = 200
@@ -25,13 +25,8 @@ _HOURS = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)\s*-\s*([01]?\d|2[0-4]):([0-5]\d
 
 
 def _aware(value: object) -> object:
-    """A day or a time without a zone is UTC's."""
-    text = str(value).strip() if not isinstance(value, datetime) else value
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else text
-    except ValueError:
-        raise ValueError(f"{value!r} is not an RFC 3339 time, such as 2026-12-24T18:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # YAML has read a day or a time already, which says itself again.
+    return parse_moment(str(value).strip())
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_aware)]

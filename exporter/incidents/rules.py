@@ -94,7 +94,7 @@ class Rules:
         return min([severity, *caps], key=lambda one: RANKS[one])
 
     def _at(self, action: str, at: datetime) -> list[Matcher]:
-        return [one for one in self._of[action] if _holds(one.rule, at) and one.is_its_hour(at)]
+        return [one for one in self._of[action] if one.rule.holds_at(at) and one.is_its_hour(at)]
 
 
 def would_cover(rule: Rule, incident: Incident) -> bool:
@@ -104,10 +104,6 @@ def would_cover(rule: Rule, incident: Incident) -> bool:
         return False
     shares, threshold = (opening.shares, opening.threshold) if opening else ((), 0.0)
     return _covered([matcher], incident, shares, threshold).wholly
-
-
-def _holds(rule: Rule, at: datetime) -> bool:
-    return (rule.since is None or rule.since <= at) and (rule.ends_at is None or at < rule.ends_at)
 
 
 def _is_about(matcher: Matcher, anomaly: Anomaly) -> bool:

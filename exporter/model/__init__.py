@@ -108,6 +108,7 @@ from exporter.model.times import (
     from_nanoseconds,
     nanoseconds,
     parse_duration,
+    parse_moment,
 )
 
 __all__ = [
@@ -217,6 +218,7 @@ __all__ = [
     "nanoseconds",
     "page_schema",
     "parse_duration",
+    "parse_moment",
     "read_secret",
     "settings_of",
     "stable_key",

@@ -66,6 +66,10 @@ class Rule:
         """When it ends, or was taken back before; None where it has no end."""
         return min((at for at in (self.until, self.removed_at) if at), default=None)
 
+    def holds_at(self, at: datetime) -> bool:
+        """Whether it holds at a moment; likewise."""
+        return (self.since is None or self.since <= at) and (self.ends_at is None or at < self.ends_at)
+
     def is_within(self, since: datetime, until: datetime) -> bool:
         """Whether it holds at any time of a range; the hours of a day are another matter."""
         begins = self.since is None or self.since < until

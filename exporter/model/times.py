@@ -130,6 +130,19 @@ _UNITS = {
 }
 
 
+def parse_moment(text: str) -> datetime:
+    """Read a time as RFC 3339 writes it; one without a zone, or a day, is UTC's. Raises ValueError.
+
+    >>> parse_moment("2026-01-31T09:00:00+01:00").hour, parse_moment("2026-01-31").tzinfo
+    (9, datetime.timezone.utc)
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an RFC 3339 time, such as 2026-01-31T09:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def parse_duration(text: object) -> timedelta:
     """Read a duration as Prometheus writes it.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.model import MOST_FIELDS
-from exporter.reading.beside import word_of, words_as_text
+from exporter.reading.beside import DURATIONS, word_of, words_as_text
 from exporter.reading.levels import severity
 
 _PAIR = r'[A-Za-z_@][A-Za-z0-9_.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
@@ -50,25 +50,14 @@ _CODE_KEYS = (
 )
 
 _DURATION_KEYS = {
-    "duration": 1.0,
-    "elapsed": 1.0,
-    "latency": 1.0,
-    "took": 1.0,
-    "duration_s": 1.0,
-    "duration_ms": 1e-3,
-    "durationMs": 1e-3,
-    "elapsed_ms": 1e-3,
-    "latency_ms": 1e-3,
-    "took_ms": 1e-3,
-    "responseTime": 1e-3,
-    "response_time_ms": 1e-3,
-    "event.duration": 1e-9,
-    "request_time": 1.0,
-    "upstream_response_time": 1.0,
-    "Elapsed": 1e-3,
-    "ElapsedMilliseconds": 1e-3,
-    "time-taken": 1e-3,
-    "time_taken": 1e-3,
+    **{
+        key: DURATIONS[key]
+        for key in (
+            *("duration", "elapsed", "latency", "took", "duration_s", "duration_ms", "durationMs", "elapsed_ms"),
+            *("latency_ms", "took_ms", "responseTime", "response_time_ms", "event.duration", "request_time"),
+            *("upstream_response_time", "Elapsed", "ElapsedMilliseconds", "time-taken", "time_taken"),
+        )
+    },
     "DurationMs": 1e-3,
 }
 

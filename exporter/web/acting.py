@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from exporter.model import ConfigError, PermanentError, Verb, parse_duration, settings_of, to_json
+from exporter.model import ConfigError, PermanentError, Verb, parse_duration, parse_moment, settings_of, to_json
 from exporter.model.questions import (
     EVER,
     RULES_LAST,
@@ -161,10 +161,9 @@ def _moment(value: Any) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        return parse_moment(value)
     except (TypeError, ValueError):
         raise web.HTTPBadRequest(text="until is not an RFC 3339 time, such as 2026-12-24T18:00:00Z.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _lasting(value: Any) -> timedelta | None:
