@@ -14,6 +14,9 @@ else
 TESTABLE := $(VENV)/.installed-dev
 endif
 
+# Tests start hundreds of processes: each would compile all that it imports (four seconds, and memory with it).
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help test demo bench evaluate recall secrets servers image image-test lint provision constraints clean

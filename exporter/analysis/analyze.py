@@ -62,6 +62,9 @@ CLEARLY = 0.9999
 
 EXAMPLES = 3
 
+COMPARED = ("timestamp", "service", "shape", "severity", "code", "duration")
+"""What comparisons look at of a record; the rest of its columns is held once, not twice."""
+
 
 async def analyze(
     pages: AsyncIterator[pl.DataFrame], settings: AnalyzeSettings | None = None, told: Told | None = None
@@ -159,7 +162,8 @@ def _mine(reduced: Reduced, settings: AnalyzeSettings) -> tuple[Logs, list[Anoma
         texts.update(mined.texts)
         for reason, lines in mined.dropped.items():
             limited[reason] = limited.get(reason, 0) + lines
-        records = part.lines.filter(~pl.col("continuation")).join(mined.templates, on=["service", "shape"], how="left")
+        records = part.lines.filter(~pl.col("continuation")).select(COMPARED)
+        records = records.join(mined.templates, on=["service", "shape"], how="left")
         parts.append(records.with_columns(window=pl.lit(index, pl.Int64)))
     records = pl.concat(parts).with_columns(pl.col("template").fill_null(-1))
     moves = survivors(merged)
