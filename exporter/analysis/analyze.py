@@ -372,14 +372,9 @@ def _with_examples(finding: Finding, logs: Logs) -> Finding:
 
 def _overview(logs: Logs, reduced: Reduced, dropped: Mapping[str, int], by_position: bool) -> Overview:
     frame = (
-        logs.records.group_by("service")
-        .agg(
-            pl.len(),
-            (pl.col("severity") >= Severity.ERROR).sum().alias("errors"),
-            pl.col("severity").is_between(Severity.WARN, Severity.ERROR - 1).sum().alias("warnings"),
-            pl.col("template").n_unique().alias("templates"),
-        )
-        .sort("len", "service", descending=[True, False])
+        logs.counted.group_by("service")
+        .agg(pl.col("lines", "errors", "warnings").sum(), pl.col("template").n_unique())
+        .sort("lines", "service", descending=[True, False])
     )
     first, last = extent(reduced.lines["timestamp"])
     services = tuple(
@@ -392,7 +387,7 @@ def _overview(logs: Logs, reduced: Reduced, dropped: Mapping[str, int], by_posit
         from_nanoseconds(last),
         logs.window,
         services,
-        logs.records.select("service", "template").n_unique(),
+        logs.counted.select("service", "template").n_unique(),
         int(reduced.lines["continuation"].sum()),
         dropped,
         by_position,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -48,6 +50,28 @@ class Logs:
     starts: Ints
     """Of the windows that are compared, in seconds since the epoch: those with lines where the logs have holes."""
     window: timedelta
+
+    @cached_property
+    def counted(self) -> pl.DataFrame:
+        """By service, template and window: how many lines, failed answers, errors and warnings, and the worst level.
+
+        Each window is counted by itself, for groups over all records at once would take as much memory as they do.
+        """
+        level, lines = pl.col("severity"), self.records["window"].to_numpy()
+        edges = np.searchsorted(lines, np.arange(self.windows + 1))
+        parts = (
+            self.records.slice(int(first), int(end - first))
+            .group_by("service", "template", "window")
+            .agg(
+                pl.len().cast(pl.Int64).alias("lines"),
+                pl.col("code").is_between(500, 599).sum().cast(pl.Int64).alias("failed"),
+                (level >= Severity.ERROR).sum().cast(pl.Int64).alias("errors"),
+                level.is_between(Severity.WARN, Severity.ERROR - 1).sum().cast(pl.Int64).alias("warnings"),
+                level.max(),
+            )
+            for first, end in pairwise(edges)
+        )
+        return pl.concat(parts)
 
     @property
     def windows(self) -> int:
@@ -99,19 +123,13 @@ SUMS: Mapping[int, AnalysisKind] = {WHOLE: "volume", FAILED: "errors", ERRORS: "
 def _series(logs: Logs) -> Series:
     """Counts of each (service, template) in each window, and of all lines and all failed answers of each service."""
     found: dict[tuple[int, int], Ints] = {}
-    keyed = logs.records.select("service", "template", "window", "code", "severity")
-    failed, errors = pl.col("code").is_between(500, 599), pl.col("severity") >= Severity.ERROR
-    for rows in (
-        keyed,
-        keyed.with_columns(template=pl.lit(WHOLE, pl.Int64)),
-        keyed.filter(failed).with_columns(template=pl.lit(FAILED, pl.Int64)),
-        keyed.filter(errors).with_columns(template=pl.lit(ERRORS, pl.Int64)),
-    ):
-        counted = rows.group_by("service", "template", "window").len().sort("service", "template", "window")
-        for (service, template), part in counted.group_by(["service", "template"], maintain_order=True):
-            counts = np.zeros(logs.windows, np.int64)
-            counts[part["window"].to_numpy()] = part["len"].to_numpy()
-            found[(int(str(service)), int(str(template)))] = counts
+    for template, counts in ((None, "lines"), (WHOLE, "lines"), (FAILED, "failed"), (ERRORS, "errors")):
+        rows = logs.counted if template is None else logs.counted.with_columns(template=pl.lit(template, pl.Int64))
+        rows = rows.filter(pl.col(counts) > 0).group_by("service", "template", "window").agg(pl.col(counts).sum())
+        rows = rows.sort("service", "template", "window")
+        for (service, of), part in rows.group_by(["service", "template"], maintain_order=True):
+            found[int(str(service)), int(str(of))] = series = np.zeros(logs.windows, np.int64)
+            series[part["window"].to_numpy()] = part[counts].to_numpy()
     return found
 
 
@@ -276,7 +294,7 @@ def _new(logs: Logs, series: Series) -> Iterable[Finding]:
     border = max(int(LATER * logs.windows), 3)
     spoke = {key[0] for key, counts in series.items() if key[1] == WHOLE and counts[:border].sum() >= 20}
     later = [key for key, first in firsts.items() if first >= border and key[0] in spoke]
-    severities = severities_of(logs.records, logs.texts)
+    severities = severities_of(logs.counted, logs.texts)
     rare = sum(1 for key in firsts if severities.get(key, 0) >= Severity.WARN and series[key].sum() <= 5)
     expected = len(later) / max(logs.windows - border, 1)
     for key in later:
@@ -334,10 +352,15 @@ def rare_failures(logs: Logs, found: Sequence[Finding]) -> tuple[list[Finding], 
     """Failures that happened a few times only, whenever that was, and that are not told yet; many are a background."""
     told = {(finding.service, text) for finding in found for text in (finding.text, *finding.also)}
     rare = (
-        logs.records.group_by("service", "template")
-        .agg(pl.len(), pl.col("severity").max(), pl.col("window").min().alias("first"), pl.col("window").max())
-        .filter((pl.col("severity") >= Severity.ERROR) & (pl.col("len") <= max(3.0, min(20.0, 0.001 * logs.total))))
-        .sort("severity", "len", "service", "template", descending=[True, False, False, False])
+        logs.counted.group_by("service", "template")
+        .agg(
+            pl.col("lines").sum(),
+            pl.col("severity").max(),
+            pl.col("window").min().alias("first"),
+            pl.col("window").max(),
+        )
+        .filter((pl.col("severity") >= Severity.ERROR) & (pl.col("lines") <= max(3.0, min(20.0, 0.001 * logs.total))))
+        .sort("severity", "lines", "service", "template", descending=[True, False, False, False])
     )
     findings = [
         _finding(logs, "failure", (service, template), (first, last), 0.6, (amount, 0.0), "a failure, and a rare one")

@@ -121,9 +121,18 @@ def _unescaped(text: str) -> str:
     return _ESCAPED.sub(lambda match: " " * len(match[0]), text)
 
 
-@lru_cache(1)
+_loading = Lock()
+
+
 def library() -> Library:
     """Its rules are compiled once an installation, which takes seconds, and loaded from then on."""
+    # Threads that come here at once would each load it: 30 MB a time.
+    with _loading:
+        return _loaded()
+
+
+@lru_cache(1)
+def _loaded() -> Library:
     from kingfisher_sdk import Rules, Scanner
 
     return Library(Scanner(Rules(confidence="low", cache_dir=_cache()), base64=False))
