@@ -68,6 +68,13 @@ class AlertmanagerSettings(HttpSettings, SinkSettings):
     timeout: Duration = timedelta(seconds=10)
     """For one request; an instance that hangs holds up no other."""
 
+    @field_validator("notices")
+    @classmethod
+    def _alerts_page(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("an alert pages somebody, and a notice must not: set it at another sink")
+        return value
+
     @field_validator("urls")
     @classmethod
     def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:

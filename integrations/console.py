@@ -10,8 +10,18 @@ from typing import IO, Annotated, Literal
 
 from pydantic import Field
 
-from exporter.model import Check, Context, Digest, Notification, PermanentError, SinkSettings, TransientError, Unit
-from exporter.wording.terminal import render, render_digest
+from exporter.model import (
+    Check,
+    Context,
+    Digest,
+    NoticeTold,
+    Notification,
+    PermanentError,
+    SinkSettings,
+    TransientError,
+    Unit,
+)
+from exporter.wording.terminal import render, render_digest, render_notice
 
 
 class ConsoleSettings(SinkSettings):
@@ -65,6 +75,9 @@ class ConsoleSink:
     async def deliver_digest(self, digest: Digest) -> str | None:
         await asyncio.to_thread(self._print, render_digest(digest, self._stream) + "\n")
         return None
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        await asyncio.to_thread(self._print, render_notice(told, self._stream) + "\n")
 
     @property
     def _stream(self) -> IO[str]:

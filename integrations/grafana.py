@@ -16,6 +16,7 @@ from exporter.model import (
     Duration,
     ExporterError,
     Incident,
+    NoticeTold,
     Notification,
     PermanentError,
     SinkSettings,
@@ -88,6 +89,17 @@ def annotation(notification: Notification, extra: Sequence[str] = ()) -> dict[st
         "timeEnd": max(_milliseconds(incident.last_seen), start),
         "tags": tags(incident, extra),
         "text": text(notification),
+    }
+
+
+def notice_annotation(told: NoticeTold, extra: Sequence[str] = ()) -> dict[str, Any]:
+    """The annotation of a notice: a moment, not a region."""
+    notice = told.notice
+    own = [MARKER, identity(notice.id), _tag("service", notice.service), _tag("notice", notice.kind)]
+    return {
+        "time": max(_milliseconds(notice.at), 1),
+        "tags": list(dict.fromkeys([*own, *(_tag(*tag.partition(":")[::2]) for tag in extra[:1])])),
+        "text": _escaped(words.notice(notice), MAX_TEXT),
     }
 
 
@@ -170,6 +182,13 @@ class GrafanaSink:
         if found and await self._patch(found, body):
             return found
         return await self._create(body)
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        body = notice_annotation(told, self._settings.tags)
+        # An attempt whose answer never came may have been taken.
+        found = await self._find(told.notice.id)
+        if not (found and await self._patch(found, body)):
+            await self._create(body)
 
     async def _patch(self, annotation_id: str, body: dict[str, Any]) -> bool:
         """Whether it was still there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,22 +19,20 @@ from pydantic import Field, field_validator, model_validator
 
 from exporter.model import (
     OWN_NAME,
-    Change,
     Check,
     ConfigError,
     Context,
     Duration,
     ExporterError,
+    NoticeTold,
     Notification,
     PermanentError,
     SinkSettings,
     TransientError,
-    nanoseconds,
-    to_json,
 )
-from exporter.wording import words
-from exporter.wording.text import brief, link, shorten
+from exporter.wording.text import brief
 from integrations._http import HttpSettings, retry_after
+from integrations._otlp_events import Event, event, notice_event
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -45,22 +43,6 @@ GRACE = timedelta(seconds=1)
 """What the exporter's own deadline may be late by before we stop waiting for it."""
 
 CHECK_TIMEOUT = timedelta(seconds=3)
-
-MAX_TEXT = 2_000
-MAX_ITEM = 300
-MAX_ITEMS = 10
-
-EVENTS: Mapping[Change, str] = {
-    "opened": "log_anomaly.incident.opened",
-    "updated": "log_anomaly.incident.updated",
-    "reported": "log_anomaly.incident.updated",
-    "resolved": "log_anomaly.incident.resolved",
-    "reopened": "log_anomaly.incident.reopened",
-}
-SEVERITIES = {"info": 9, "warning": 13, "critical": 17}
-"""OpenTelemetry's SeverityNumber: INFO, WARN, ERROR."""
-
-Attribute = str | int | float | bool | tuple[str, ...]
 
 
 class OtlpSettings(HttpSettings, SinkSettings):
@@ -105,60 +87,6 @@ class OtlpSettings(HttpSettings, SinkSettings):
         return event(notification)
 
 
-@dataclass(frozen=True)
-class Event:
-    """A log record before it is OpenTelemetry's: its modules for logs are not stable, this is."""
-
-    name: str
-    timestamp: int
-    observed: int
-    severity_number: int
-    body: str
-    attributes: Mapping[str, Attribute]
-
-
-def event(notification: Notification) -> Event:
-    """The event of a change: event time, severity, a line to read, and the facts as attributes."""
-    incident, report = notification.incident, notification.report
-    firing = incident.status == "firing"
-    attributes: dict[str, Attribute | None] = {
-        "event.id": notification.event_id,
-        "log_anomaly.change": notification.change,
-        "log_anomaly.incident.id": incident.id,
-        "log_anomaly.incident.revision": incident.revision,
-        "log_anomaly.incident.status": incident.status,
-        "log_anomaly.incident.severity": incident.severity,
-        "log_anomaly.incident.score": round(incident.score, 6),
-        "log_anomaly.incident.fingerprint": incident.fingerprint,
-        "log_anomaly.incident.starts_at": to_json(incident.starts_at),
-        "log_anomaly.incident.ends_at": to_json(incident.ends_at),
-        "log_anomaly.incident.url": link(notification.url),
-        "log_anomaly.incident.services": _list(incident.services),
-        "log_anomaly.incident.sources": _list(incident.sources),
-        "log_anomaly.incident.reasons": tuple(words.reason(c, MAX_ITEM) for c in incident.contributions[:MAX_ITEMS]),
-        "log_anomaly.incident.evidence": tuple(brief(e.id, 40) for e in incident.evidence[:MAX_ITEMS]),
-        "log_anomaly.incident.people": tuple(brief(line, MAX_ITEM) for line in words.people(incident)),
-        "log_anomaly.service.name": brief(words.cause(incident), MAX_ITEM),
-        "log_anomaly.report.writer": brief(report.writer, MAX_ITEM),
-        "log_anomaly.report.summary": shorten(
-            " ".join(brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
-        ),
-        "log_anomaly.report.similar": tuple(words.similar(past, MAX_ITEM) for past in report.similar[:3]),
-    }
-    return Event(
-        name=EVENTS[notification.change],
-        timestamp=nanoseconds(incident.updated_at),
-        observed=nanoseconds(notification.now),
-        severity_number=SEVERITIES[incident.severity] if firing else SEVERITIES["info"],
-        body=words.headline(incident, report, MAX_ITEM),
-        attributes={key: value for key, value in attributes.items() if value not in (None, "", ())},
-    )
-
-
-def _list(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(brief(name, MAX_ITEM) for name in names[:MAX_ITEMS])
-
-
 def endpoint(settings: OtlpSettings) -> str:
     """The address that the exporter wants: with the signal's path over HTTP, without any over gRPC."""
     if settings.protocol == "grpc":
@@ -184,6 +112,9 @@ class OtlpSink:
     async def deliver(self, notification: Notification) -> str | None:
         await self._export([event(notification)], self._settings.timeout)
         return None
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        await self._export([notice_event(told)], self._settings.timeout)
 
     async def check(self) -> Sequence[Check]:
         subject = f"OTLP over {self._settings.protocol} at {_place(self._settings)}"

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from exporter.model import (
     ConfigError,
     Context,
     Duration,
+    NoticeTold,
     Notification,
     PermanentError,
     SinkSettings,
@@ -25,6 +26,7 @@ from exporter.model import (
     read_secret,
     to_json,
 )
+from exporter.wording import words
 from exporter.wording.text import conceal, shorten
 from integrations._http import Client, HttpSettings
 
@@ -96,6 +98,19 @@ def payload(notification: Notification) -> dict[str, Any]:
     return whole
 
 
+def notice_payload(told: NoticeTold) -> dict[str, Any]:
+    """A notice, as `incidents notices --format json` prints it, and in words."""
+    return {
+        "version": VERSION,
+        "event_id": told.event_id,
+        "change": "noticed",
+        "at": to_json(told.notice.at),
+        "url": told.url,
+        "text": words.notice(told.notice),
+        "notice": to_json(told.notice),
+    }
+
+
 def _body(value: dict[str, Any]) -> bytes:
     return dumps(value).encode("utf-8", "replace")
 
@@ -133,11 +148,17 @@ class WebhookSink:
         self._client = Client(settings, f"sink {settings.name}")
 
     async def deliver(self, notification: Notification) -> str | None:
-        body = _body(payload(notification))
+        await self._post(_body(payload(notification)), notification.event_id, notification.now)
+        return None
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        await self._post(_body(notice_payload(told)), told.event_id, told.now)
+
+    async def _post(self, body: bytes, event_id: str, now: datetime) -> None:
         url = ""
         try:
             url = self._url()
-            await self._client.request("POST", url, data=body, headers=self._headers(notification, body))
+            await self._client.request("POST", url, data=body, headers=self._headers(body, event_id, now))
         except ConfigError as error:
             # Orchestrators rotate files of secrets: the next moment it may be there again.
             raise TransientError(f"sink {self.name}: {error}") from error
@@ -145,15 +166,14 @@ class WebhookSink:
             raise TransientError(conceal(str(error), url), error.retry_after) from None
         except PermanentError as error:
             raise PermanentError(conceal(str(error), url)) from None
-        return None
 
     def _url(self) -> str:
         return read_secret(self._settings.url, self._settings.url_file) or ""
 
-    def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": notification.event_id}
+    def _headers(self, body: bytes, event_id: str, now: datetime) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": event_id}
         if secret := read_secret(self._settings.secret, self._settings.secret_file):
-            timestamp = str(int(notification.now.timestamp()))
+            timestamp = str(int(now.timestamp()))
             headers["X-Log-Anomaly-Timestamp"] = timestamp
             headers["X-Log-Anomaly-Signature"] = signature(secret, timestamp, body)
         return headers

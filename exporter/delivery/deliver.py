@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from exporter.delivery.breaker import LONGEST_WAIT, Breaker, Chance, backoff
 from exporter.delivery.digests import Digests
 from exporter.delivery.enrich import Links
+from exporter.delivery.notices import Notices
 from exporter.delivery.outages import Outages
 from exporter.delivery.settings import DigestRules
 from exporter.model import (
@@ -22,6 +23,7 @@ from exporter.model import (
     DigestSink,
     IncidentStatus,
     NoTelemetry,
+    NoticeSink,
     Notification,
     NotYetError,
     PermanentError,
@@ -67,6 +69,7 @@ class Deliverer:
         telemetry: Telemetry | None = None,
         *,
         rules: DigestRules = DigestRules(),  # noqa: B008  # frozen
+        notices: bool = False,
         chance: Chance = random.random,
     ) -> None:
         self.sink = sink
@@ -82,6 +85,7 @@ class Deliverer:
         self._breaker = Breaker(min(LONGEST_WAIT, resend / 2), chance)
         self._outages = Outages(sink, state, rules)
         self._digests = Digests(sink, state, rules, external_url) if isinstance(sink, DigestSink) else None
+        self._notices = Notices(sink, state, external_url) if notices and isinstance(sink, NoticeSink) else None
         self._seen: int | None = None
         """The number of the newest news that was looked at: a start looks at all of them."""
         self._before_us = 0
@@ -137,13 +141,17 @@ class Deliverer:
         now = self._clock.now()
         room = self._breaker.room(now, len(in_hand), self.sink.concurrency)
         chosen: list[tuple[str, Callable[[], Awaitable[int]]]] = []
+        once: list[tuple[str, Digests | Notices]] = []
         if digests := self._digests:
             for incident in await digests.settle(now, gather):
                 self._pending[incident] = None
-            for digest in digests.due(now):
-                if room > 0 and digest not in in_hand and self._is_time(digest, now):
-                    chosen.append((digest, lambda digest=digest: self._tell_digest(digests, digest)))  # type: ignore[misc]
-                    room -= 1
+            once += [(digest, digests) for digest in digests.due(now)]
+        if notices := self._notices:
+            once += [(notice, notices) for notice in await notices.due(now)]
+        for name, of in once:
+            if room > 0 and name not in in_hand and self._is_time(name, now):
+                chosen.append((name, lambda of=of, name=name: self._tell_once(of, name)))  # type: ignore[misc]
+                room -= 1
         for incident in [one for one in self._pending if one not in in_hand and self._is_time(one, now)]:
             if room <= 0:
                 break
@@ -264,7 +272,8 @@ class Deliverer:
         try:
             returned = await self._ask(lambda: self.sink.deliver(notification))
         except NotYetError as error:
-            self._wait(incident.id, error)
+            self._not_before[incident.id] = self._clock.now() + (error.retry_after or LOOK_EVERY)
+            self._pending.setdefault(incident.id)
             return None
         except StateError:
             # It is not the place that failed.
@@ -282,21 +291,20 @@ class Deliverer:
         """Whether an earlier process, which was killed perhaps, knew of the incident: of whatever revision."""
         return await oldest_number(self._state, incident) <= self._before_us
 
-    async def _tell_digest(self, digests: Digests, identity: str) -> int:
+    async def _tell_once(self, of: Digests | Notices, identity: str) -> int:
+        """A digest or a notice; 1 when it was told."""
         try:
-            told = await digests.tell(identity, self._clock.now(), self._ask)
+            return int(await of.tell(identity, self._clock.now(), self._ask))
         except NotYetError as error:
-            self._wait(identity, error)
-            return 0
+            self._not_before[identity] = self._clock.now() + (error.retry_after or LOOK_EVERY)
         except StateError:
             raise
         except Exception as error:
-            attempts = digests.failed(identity)
+            attempts = of.failed(identity)
             wait = getattr(error, "retry_after", None) or backoff(attempts, LONGEST_WAIT, self._chance)
             self._not_before[identity] = self._clock.now() + wait
             self._count(error)
-            return 0
-        return int(told)
+        return 0
 
     async def _ask(self, request: Callable[[], Awaitable[str | None]]) -> str | None:
         """One delivery, with its deadline, counted where it succeeds; what it says of the place is noted."""
@@ -322,11 +330,6 @@ class Deliverer:
             for incident in await failing(self._state, self.sink.name, self.sink.peer):
                 self._anyway.add(incident)
                 self._pending.setdefault(incident)
-
-    def _wait(self, name: str, error: NotYetError) -> None:
-        self._not_before[name] = self._clock.now() + (error.retry_after or LOOK_EVERY)
-        if not (self._digests and self._digests.knows(name)):
-            self._pending.setdefault(name)
 
     def _failed(self, before: Delivery, error: Exception) -> Delivery:
         self._count(error)

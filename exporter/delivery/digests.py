@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from exporter.delivery.settings import DigestRules
+from exporter.delivery.settings import Ask, DigestRules
 from exporter.model import Digest, DigestLine, DigestReason, DigestSink, stable_key
 from exporter.model.times import moment, seconds
 from exporter.state.deliveries import (
@@ -31,9 +31,6 @@ QUIET = timedelta(seconds=5)
 
 MAX_HEADLINE = 200
 
-Ask = Callable[[Callable[[], Awaitable[str | None]]], Awaitable[str | None]]
-"""Makes a delivery: with its deadline, counted."""
-
 
 class Digests:
     """The digests of one place. Which incidents stand in which is in rows before anything is sent."""
@@ -52,9 +49,6 @@ class Digests:
         self._missed: dict[str, None] = {}
         self.waiting: dict[str, None] = {}
         """Incidents that were never told, until it is known whether they are told one by one."""
-
-    def knows(self, identity: str) -> bool:
-        return identity in self._known
 
     def spoke(self, now: datetime) -> None:
         """An incident was told by itself for the first time."""

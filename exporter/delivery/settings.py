@@ -1,9 +1,13 @@
-"""When incidents are told as a digest instead of one by one."""
+"""When incidents are told as a digest instead of one by one, and how anything is told."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+
+Ask = Callable[[Callable[[], Awaitable[str | None]]], Awaitable[str | None]]
+"""Makes a delivery: with its deadline, counted."""
 
 
 @dataclass(frozen=True)

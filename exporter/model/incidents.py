@@ -384,6 +384,17 @@ class Notification:
     in_doubt: bool = True
 
 
+@dataclass(frozen=True)
+class NoticeTold:
+    """What a sink with `notices: true` is told of a notice. `event_id` is the same at every repetition; `now` is wall
+    time; `url` is where notices stand."""
+
+    event_id: str
+    notice: Notice
+    now: datetime
+    url: str | None = None
+
+
 DigestReason = Literal["burst", "outage"]
 """Why many incidents are told as one: they came at once, or came and went while nothing was watched."""
 

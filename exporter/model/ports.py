@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 from exporter.model.aside import Aside
-from exporter.model.incidents import Digest, IncidentDocument, Notification
+from exporter.model.incidents import Digest, IncidentDocument, NoticeTold, Notification
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -155,6 +155,14 @@ class DigestSink(Sink, Protocol):
 
     async def deliver_digest(self, digest: Digest) -> str | None:
         """As `deliver`; the receipt is that of the digest."""
+
+
+@runtime_checkable
+class NoticeSink(Sink, Protocol):
+    """A sink that can also be told what is worth knowing and pages nobody."""
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        """As `deliver`, at least once; a notice does not change, so that there is no receipt."""
 
 
 @runtime_checkable

@@ -259,6 +259,8 @@ class SinkSettings(Settings):
     """Which kind of sink it is."""
     name: str
     """Stands in metrics and in the record of what was delivered; every sink needs a name of its own."""
+    notices: bool = False
+    """Also tell it what is worth knowing and pages nobody, such as a release or a burst of refused requests."""
 
     @abstractmethod
     def build(self, context: Context) -> Sink:

@@ -306,9 +306,19 @@ class _Builder:
         config, base = self._config, self._base
         if sinks is None:
             sinks = [self._new(sink) for settings in config.sinks for sink in settings.places(self._context)]
+        noticing = {settings.name for settings in config.sinks if settings.notices}
         rules = DigestRules(config.digest_above, config.digest_after)
         return tuple(
-            Deliverer(sink, base.state, base.wall, links, config.external_url, base.telemetry, rules=rules)
+            Deliverer(
+                sink,
+                base.state,
+                base.wall,
+                links,
+                config.external_url,
+                base.telemetry,
+                rules=rules,
+                notices=sink.name in noticing,
+            )
             for sink in (MemorySink(memory), *sinks)
         )
 

@@ -149,7 +149,17 @@ CREATE TABLE notices (
 """
 """What is shown and pages nobody."""
 
-MIGRATIONS: tuple[Step, ...] = (GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE, NOTICES)
+TOLD_NOTICES = """
+CREATE TABLE told_notices (
+    sink TEXT NOT NULL, peer TEXT NOT NULL, notice TEXT NOT NULL, told_at INTEGER NOT NULL,
+    PRIMARY KEY (sink, peer, notice)
+) STRICT, WITHOUT ROWID;
+"""
+"""Of which notices a place was told, in wall time."""
+
+MIGRATIONS: tuple[Step, ...] = (
+    GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE, NOTICES, TOLD_NOTICES,
+)  # fmt: skip
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""
 

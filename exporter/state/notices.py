@@ -37,6 +37,16 @@ async def notices(rows: Rows, limit: int, span: TimeRange = EVER) -> list[Notice
     return sorted([*found, *told], key=lambda notice: (notice.at, notice.id), reverse=True)[:limit]
 
 
+async def told(rows: Rows, sink: str, peer: str) -> set[str]:
+    """The ids of the notices that a place was told of."""
+    query = "SELECT notice FROM told_notices WHERE sink = ? AND peer = ?"
+    return {notice for (notice,) in await rows.read(query, (sink, peer))}
+
+
+def told_row(sink: str, peer: str, notice: str, at: datetime) -> Write:
+    return Write("told_notices", ("sink", "peer", "notice", "told_at"), ((sink, peer, notice, seconds(at)),))
+
+
 def _of_release(service: str, version: str, at: datetime) -> Notice:
     key = stable_key(f"release/{service}/{version}/{at.isoformat()}")
     return Notice(f"N{key:016x}"[:12], "release", "", service, at, deployed=version)

@@ -47,6 +47,7 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
     for table in ("news", "reports", "deliveries", "questions"):
         await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
     await state.prune("digests", only="id NOT IN (SELECT digest FROM deliveries WHERE digest != '')")
+    await state.prune("told_notices", "told_at", seconds(now - NEWS_KEPT))
     await state.prune("changes", "at", kept)
     await state.prune("decisions", "end", kept, only=f"kind NOT IN ('warmup', '{CHOSEN}')")
     newest_choices = f"(SELECT start FROM decisions AS d WHERE d.source = decisions.source AND d.kind = '{CHOSEN}'"

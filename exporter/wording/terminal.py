@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import IO, TYPE_CHECKING
 
-from exporter.model import Claim, Digest, Incident, Report
+from exporter.model import Claim, Digest, Incident, NoticeTold, Report
 from exporter.wording import digests, words
 from exporter.wording.text import brief, day, link, listed, number, percent, span, time_of_day
 
@@ -69,6 +69,11 @@ def render_digest(digest: Digest, output: IO[str]) -> str:
     lines = tuple(line for line in digest.lines if line.changed or not digest.again)
     rows = [digests.title(digest, lines), *(f"  {digests.line(line)}" for line in lines)]
     return _printable("\n".join([*rows, *filter(None, [link(digest.url)])]), output)
+
+
+def render_notice(told: NoticeTold, output: IO[str]) -> str:
+    """A notice as text, on one line."""
+    return _printable(f"Notice: {words.notice(told.notice)} ({span(told.notice.at, None)})", output)
 
 
 def _printable(text: str, output: IO[str]) -> str:

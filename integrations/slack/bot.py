@@ -12,6 +12,7 @@ from exporter.model import (
     Context,
     Digest,
     ExporterError,
+    NoticeTold,
     Notification,
     NotYetError,
     PermanentError,
@@ -23,7 +24,17 @@ from exporter.wording.text import brief, fill
 from integrations._http import Client, join
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, GONE, Pace, SlackError, failure, hold
-from integrations.slack.message import MAX_SECTION, changes, digest_message, inert, markdown, message, plain, state
+from integrations.slack.message import (
+    MAX_SECTION,
+    changes,
+    digest_message,
+    inert,
+    markdown,
+    message,
+    notice_message,
+    plain,
+    state,
+)
 from integrations.slack.settings import SlackOptions
 
 EVENT_TYPE = "log_anomaly_incident"
@@ -165,6 +176,15 @@ class SlackBot:
         except SlackError as refused:
             raise failure(self.name, refused.error) from refused
         return write_receipt(self._where(answer, digest.now, {}))
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        hold(self.name, self._pace.wait())
+        self._pace.took()
+        said = {**notice_message(told), "metadata": _metadata(told.notice.id, told.event_id)}
+        try:
+            await self._call("chat.postMessage", {**said, "channel": self._settings.channel})
+        except SlackError as refused:
+            raise failure(self.name, refused.error) from refused
 
     def _where(self, answer: Mapping[str, Any], now: datetime, said: Mapping[str, Any]) -> Posted:
         if not answer.get("channel") or not answer.get("ts"):

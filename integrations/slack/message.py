@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.model import Digest, DigestLine, Incident, Notification
+from exporter.model import Digest, DigestLine, Incident, NoticeTold, Notification
 from exporter.wording import digests, words
 from exporter.wording.text import brief, fill, link, one_line, shorten, span, time_of_day
 
@@ -71,6 +71,19 @@ def digest_message(digest: Digest, only_changed: bool = False) -> dict[str, Any]
     return {
         "text": text,
         "blocks": [*kept, _digest_foot(links, left)],
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "parse": "none",
+    }
+
+
+def notice_message(told: NoticeTold) -> dict[str, Any]:
+    """A notice: one line."""
+    said = words.notice(told.notice)
+    link = f" <{url}|All notices>" if (url := _link(told.url or "")) else ""
+    return {
+        "text": fill(said, 300, unlinked),
+        "blocks": [markdown(f"ℹ️ {fill(said, MAX_SECTION - 100 - len(link), inert)}{link}")],
         "unfurl_links": False,
         "unfurl_media": False,
         "parse": "none",

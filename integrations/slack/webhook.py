@@ -12,6 +12,7 @@ from exporter.model import (
     ConfigError,
     Context,
     Digest,
+    NoticeTold,
     Notification,
     PermanentError,
     TransientError,
@@ -21,7 +22,7 @@ from exporter.wording.text import brief, conceal
 from integrations._http import Answer, Client, Refused
 from integrations._receipts import pack, unpack
 from integrations.slack.errors import FORMAT, Pace, SlackError, failure, hold
-from integrations.slack.message import changes, digest_message, message, plain, state
+from integrations.slack.message import changes, digest_message, message, notice_message, plain, state
 from integrations.slack.settings import SlackOptions
 
 
@@ -60,13 +61,19 @@ class SlackWebhook:
 
     async def deliver_digest(self, digest: Digest) -> str | None:
         """A message with all lines, then one for what has changed: it cannot be edited."""
+        await self._say(digest_message(digest, only_changed=digest.again))
+        return None
+
+    async def deliver_notice(self, told: NoticeTold) -> None:
+        await self._say(notice_message(told))
+
+    async def _say(self, body: Mapping[str, Any]) -> None:
         hold(self.name, self._pace.wait())
         self._pace.took()
         try:
-            await self._post(digest_message(digest, only_changed=digest.again))
+            await self._post(body)
         except SlackError as refused:
             raise failure(self.name, refused.error) from refused
-        return None
 
     async def _post_plain(self, notification: Notification) -> None:
         try:

@@ -13,7 +13,16 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
-from exporter.model import Context, Notification, PermanentError, Sink, TransientError
+from exporter.model import (
+    Context,
+    Notice,
+    NoticeSink,
+    NoticeTold,
+    Notification,
+    PermanentError,
+    Sink,
+    TransientError,
+)
 from integrations._http import retry_after
 from integrations.alertmanager import AlertmanagerSettings
 from integrations.console import ConsoleSettings
@@ -237,6 +246,26 @@ async def test_hostile_and_bare_incidents_can_be_told(
         sink = make(place[1]).build(Context(clock=samples.SteppedClock()))
         await sink.deliver(news)
         await sink.close()
+
+
+@every_sink
+async def test_a_notice_is_told_as_harmlessly_as_an_incident_or_refused_beforehand(
+    make: Make, place: tuple[Place, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, url = place
+    if make is OVER_HTTP["alertmanager"]:
+        with pytest.raises(ValidationError, match="pages somebody"):
+            make(url, notices=True)
+        return
+    for service, version in (("cart", "1.4"), (samples.HOSTILE * 50, samples.HOSTILE), ("", "")):
+        sink = make(url, notices=True).build(Context(clock=samples.SteppedClock()))
+        assert isinstance(sink, NoticeSink)
+        notice = Notice("N1", "release", "shop", service, samples.NOW, deployed=version)
+        await sink.deliver_notice(NoticeTold("N1:1", notice, samples.NOW, "https://anomalies.example.org/"))
+        await sink.close()
+    said = capsys.readouterr().out + "".join(body.decode(errors="replace") for _, _, body in server.requests)
+    assert "version 1.4 was deployed" in said
+    assert all(len(body) < 20_000 for _, _, body in server.requests)
 
 
 @over_http

@@ -13,7 +13,8 @@ from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import Change, Context, PermanentError, TransientError, nanoseconds
-from integrations.otlp import OtlpSettings, OtlpSink, endpoint, event
+from integrations._otlp_events import event
+from integrations.otlp import OtlpSettings, OtlpSink, endpoint
 from tests import samples
 from tests.fakes.serving import serving
 from tests.servers.collector import Collector
