@@ -65,7 +65,7 @@ def event(notification: Notification) -> Event:
         "log_anomaly.report.summary": shorten(
             " ".join(brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
         ),
-        "log_anomaly.report.similar": tuple(words.similar(past, MAX_ITEM) for past in report.similar[:3]),
+        "log_anomaly.report.similar": tuple(words.seen_before(report, 3, MAX_ITEM)),
     }
     return Event(
         name=EVENTS[notification.change],

@@ -213,8 +213,8 @@ def description(incident: Incident, report: Report, samples: int) -> str:
         lines += ["", f"{words.LIKELY_CAUSE}:", *(f"- {line}" for line in words.suspects(incident))]
     if incident.contributions:
         lines += ["", f"{words.WHY}:", *(f"- {words.reason(c)}" for c in incident.contributions[:4])]
-    if report.similar:
-        lines += ["", f"{words.SEEN_BEFORE}:", *(f"- {words.similar(past)}" for past in report.similar[:2])]
+    if seen := words.seen_before(report, 2):
+        lines += ["", f"{words.SEEN_BEFORE}:", *(f"- {said}" for said in seen)]
     if samples and incident.evidence:
         lines += ["", "Lines:", *(f"- {brief(e.body, 200)}" for e in incident.evidence[:samples])]
     if report.steps:

@@ -133,7 +133,7 @@ def text(notification: Notification) -> str:
         *(_escaped(line, 260) for line in words.people(incident)),
         *(f"Cause: {_escaped(line, 240)}" for line in words.suspects(incident, 1)),
         *(_escaped(words.reason(item), 260) for item in incident.contributions[:3]),
-        *(f"{words.SEEN_BEFORE}: {_escaped(words.similar(past), 320)}" for past in report.similar[:1]),
+        *(f"{words.SEEN_BEFORE}: {_escaped(said, 320)}" for said in words.seen_before(report, 1)),
     ]
     end = " · ".join(foot)
     kept = [title]

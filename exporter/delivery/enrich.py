@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.delivery.breaker import Chance, backoff
+from exporter.delivery.recalling import NOT_YET, Recalled, completed, recalled, without_memory
 from exporter.ingest.redaction import Redactor
 from exporter.memory.recall import Memory
 from exporter.model import (
@@ -20,19 +21,17 @@ from exporter.model import (
     Incident,
     NoTelemetry,
     Report,
-    SimilarIncident,
     SystemClock,
     Telemetry,
     TimeRange,
 )
 from exporter.model.times import seconds
-from exporter.report import rules as reports
 from exporter.report.llm import ModelFailedError, write_with_llm
 from exporter.state.checkpoints import gaps_within
 from exporter.state.file import State
-from exporter.state.incidents import report_row, revision_of
+from exporter.state.incidents import incident_of, report_row, reports_of, revision_of
 from exporter.state.news import news_row, unreported, unreported_news
-from exporter.state.questions import Question, question_of, question_row, to_narrate, unnarrated
+from exporter.state.questions import Question, question_of, question_row, to_narrate, unnarrated, without_recall
 from exporter.wording.words import headline
 
 log = logging.getLogger(__name__)
@@ -40,19 +39,20 @@ log = logging.getLogger(__name__)
 RECALL_AT_ONCE = timedelta(milliseconds=500)
 """What the first delivery waits for memory; what comes later follows as an update."""
 
-RECALL_LATER = timedelta(seconds=15)
-
 AT_ONCE = 20
 """Revisions that are reported on together: they wait for memory at the same time."""
 
 MOST_LATE = 100
-"""Revisions whose recall is waited for after their first report."""
+"""Revisions whose recall is waited for, or tried again, after their first report."""
 
 QUESTIONS_AT_ONCE = 4
 """To the model; its client may allow fewer."""
 
 LONGEST_WAIT = timedelta(minutes=5)
 """Before what failed is tried again."""
+
+LATER, NARRATED, COMPLETED = 1, 2, 3
+"""Parts of a revision after its first report: what memory knew later, what the model wrote, and that with memory."""
 
 Links = Callable[[Incident], tuple[tuple[str, str], ...]]
 
@@ -66,7 +66,7 @@ class Work:
     change: Change
     at: datetime
     gaps: tuple[tuple[str, TimeRange, str], ...]
-    recall: asyncio.Task[tuple[SimilarIncident, ...]]
+    recall: asyncio.Task[Recalled]
 
 
 class Enricher:
@@ -94,6 +94,8 @@ class Enricher:
         self._failing: dict[int, tuple[int, datetime]] = {}
         """News that could not be reported on: how often, and when it is tried again."""
         self._late: list[Work] = []
+        self._unasked: dict[str, tuple[int, datetime]] | None = None
+        """Incidents that were reported on without memory: how often that was tried, and when it is tried again."""
 
     async def enrich(self) -> int:
         """Report on every revision that has none. Returns how many there were; one that fails holds up no other."""
@@ -113,11 +115,14 @@ class Enricher:
             await asyncio.wait([work.recall for work in works], timeout=wait.total_seconds())
         late = [work for work in works if not work.recall.done()]
         for work in works:
-            written = await self._write(work, 0, () if work in late else work.recall.result())
+            found = Recalled(unasked=NOT_YET) if work in late else work.recall.result()
+            written = await self._write(work, found)
             if work in late and written and len(self._late) < MOST_LATE:
                 self._late.append(work)
             elif work in late:
                 work.recall.cancel()
+            if found.unasked and written and work not in self._late:
+                await self._try_again(work.incident.id)
         return not late
 
     def close(self) -> None:
@@ -132,12 +137,55 @@ class Enricher:
         written = 0
         try:
             for work in works:
-                similar = await work.recall
-                written += bool(similar) and await self._write(work, 1, similar)
+                written += await self._complete(work.incident, await work.recall)
         finally:
             for work in works:
                 work.recall.cancel()
+        return written + await self._ask_again()
+
+    async def _ask_again(self) -> int:
+        """Ask for what memory could not be asked at its time, once the wait is over. Returns how many it knew of."""
+        written, now = 0, self._clock.now()
+        for identity, (_, due) in list((await self._waiting()).items()):
+            if due > now:
+                continue
+            incident = await incident_of(self._state, identity)
+            found = await self._recall(incident) if incident else Recalled()
+            written += await self._complete(incident, found) if incident else 0
+            if found.unasked:
+                # The others would wait for the same.
+                break
         return written
+
+    async def _complete(self, incident: Incident, found: Recalled) -> bool:
+        """Say what memory knows in the reports of a revision that were written without it; whether there were any."""
+        if found.unasked:
+            await self._try_again(incident.id)
+            return False
+        (await self._waiting()).pop(incident.id, None)
+        reports = [one for one in await reports_of(self._state, incident.id) if one.revision == incident.revision]
+        links, gaps = self._links(incident), await self._gaps(incident)
+        changed = 0
+        # The rules' first, so that the model's stays the newest where there is one.
+        for report in reversed([one for one in reports if one.unasked]):
+            part = LATER if report.writer == RULES else COMPLETED
+            better = completed(report, incident, found, links, gaps)
+            await self._commit(incident, better, part, "reported", incident.updated_at)
+            changed += 1
+        return changed > 0
+
+    async def _waiting(self) -> dict[str, tuple[int, datetime]]:
+        if self._unasked is None:
+            found = await without_recall(self._state, MOST_LATE)
+            self._unasked = {identity: (0, self._clock.now()) for identity in found}
+        return self._unasked
+
+    async def _try_again(self, identity: str) -> None:
+        waiting = await self._waiting()
+        if identity in waiting or len(waiting) < MOST_LATE:
+            attempts = waiting.get(identity, (0, None))[0]
+            wait = max(backoff(attempts, LONGEST_WAIT, self._chance), timedelta(seconds=1))
+            waiting[identity] = attempts + 1, self._clock.now() + wait
 
     async def _begin(self, number: int) -> Work | None:
         found = await unreported_news(self._state, number)
@@ -148,15 +196,16 @@ class Enricher:
         gaps = tuple(await self._gaps(incident))
         return Work(number, incident, change, at, gaps, asyncio.ensure_future(self._recall(incident)))
 
-    async def _write(self, work: Work, part: int, similar: tuple[SimilarIncident, ...]) -> bool:
+    async def _write(self, work: Work, found: Recalled) -> bool:
+        """The first report of a revision."""
         try:
-            report = reports.write(work.incident, similar, self._links(work.incident), work.gaps)
+            report = recalled(work.incident, found, self._links(work.incident), work.gaps)
         except Exception:
             log.exception("incident %s: its report could not be written, it is tried again", work.incident.id)
             self._fails(work.number)
             return False
-        await self._commit(work.incident, report, part, work.change if part == 0 else "reported", work.at)
-        if part == 0 and work.change != "updated":
+        await self._commit(work.incident, report, 0, work.change, work.at)
+        if work.change != "updated":
             log.info("incident %s %s: %s", work.incident.id, work.change, headline(work.incident, report))
         return True
 
@@ -180,14 +229,13 @@ class Enricher:
                 found[last] = (source, TimeRange(found[last][1].start, span.end), gap.detail)
         return found
 
-    async def _recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
+    async def _recall(self, incident: Incident) -> Recalled:
         """Memory helps, it never stands in the way: whatever it fails of."""
-        try:
-            return await asyncio.wait_for(self._memory.recall(incident), RECALL_LATER.total_seconds())
-        except Exception as error:
-            log.warning("memory: incident %s is reported on without it: %s", incident.id, error or type(error).__name__)
+        found = await without_memory(self._memory, incident, self._redactor)
+        if found.unasked:
+            log.warning("memory: incident %s is reported on without it: %s", incident.id, found.unasked)
             self._telemetry.count("memory_requests", operation="recall", outcome="failed")
-            return ()
+        return found
 
     async def narrate(self) -> int:
         """Let the model write about the newest revision of each open incident. Returns how many it wrote about."""
@@ -212,7 +260,7 @@ class Enricher:
             return 0
         if await revision_of(self._state, incident.id) != incident.revision:
             return 0
-        await self._commit(incident, better, 2, "reported", at)
+        await self._commit(incident, better, NARRATED, "reported", at)
         return 1
 
     async def _failed(self, llm: LLM, incident: Incident, error: ModelFailedError) -> None:

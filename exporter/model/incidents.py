@@ -336,6 +336,8 @@ class Report:
     similar: tuple[SimilarIncident, ...] = ()
     dropped_claims: int = 0
     notes: tuple[str, ...] = ()
+    unasked: str = ""
+    """Why memory could not be asked; then `similar` says nothing."""
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,12 @@ def write(
     similar: Sequence[SimilarIncident] = (),
     links: Sequence[tuple[str, str]] = (),
     gaps: Sequence[tuple[str, TimeRange, str]] = (),
+    unasked: str = "",
 ) -> Report:
     """The report that needs no model; equal arguments give equal reports.
 
     similar: past incidents, the most alike first. links: names and URLs of places where its logs are.
-    gaps: stretches of its time that could not be read: source, when, why.
+    gaps: stretches of its time that could not be read: source, when, why. unasked: why memory could not be asked.
     """
     return Report(
         incident=incident.id,
@@ -53,6 +54,7 @@ def write(
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
         similar=tuple(similar),
+        unasked=unasked,
         notes=(*_unread(gaps), *_notes(incident)),
     )
 

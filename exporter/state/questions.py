@@ -76,3 +76,14 @@ async def to_narrate(rows: Rows, incident: str) -> tuple[Incident, Report, datet
         when = dated(rows, "incidents", incident, at)
         return None if told is None or written is None or when is None else (told, written, when)
     return None
+
+
+async def without_recall(rows: Rows, limit: int) -> list[str]:
+    """Incidents whose newest revision was reported on without memory, the newest first."""
+    query = (
+        "SELECT i.id FROM incidents i "
+        "JOIN reports r ON r.incident = i.id AND r.writer = ? AND r.revision = i.revision "
+        """WHERE r.body LIKE '%"unasked":"%' AND r.body NOT LIKE '%"unasked":""%' """
+        "ORDER BY i.updated_at DESC, i.id LIMIT ?"
+    )
+    return [incident for (incident,) in await rows.read(query, (RULES, limit))]

@@ -118,7 +118,7 @@ def _print_sections(console: Console, incident: Incident, report: Report) -> Non
         console.print(_section("Why so", _claims(report.causes)))
     if incident.evidence:
         console.print(_section("Evidence", _evidence(incident)))
-    if report.similar:
+    if report.similar or report.unasked:
         console.print(_section(words.SEEN_BEFORE, _similar(report)))
     if report.steps:
         console.print(_section(words.WHAT_TO_DO, _claims(report.steps, numbered=True)))
@@ -212,7 +212,7 @@ def _similar(report: Report) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    lines = []
+    lines = [Text(said)] if (said := words.unasked(report)) else []
     for past in report.similar[:MAX_SIMILAR]:
         text = Text(f"{day(past.starts_at)} · {words.alike(past)} · ", "dim")
         text.append(brief(past.headline, 160), "default")

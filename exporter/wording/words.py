@@ -367,6 +367,16 @@ def sampled(incident: Incident) -> str:
     )
 
 
+def seen_before(report: Report, most: int, limit: int = 300) -> list[str]:
+    """Past incidents that are like it, or that memory could not be asked; nothing where it knows of none."""
+    return [similar(past, limit) for past in report.similar[:most]] or [*filter(None, [unasked(report)])]
+
+
+def unasked(report: Report) -> str:
+    """That memory could not be asked, and why; else nothing."""
+    return f"memory could not be asked: {brief(report.unasked, 200)}" if report.unasked else ""
+
+
 def similar(past: SimilarIncident, limit: int = 300) -> str:
     """A past incident and what fixed it, in about `limit` characters."""
     return f"{day(past.starts_at)} {brief(past.headline, limit // 2)} ({alike(past)}; {fixed(past, limit // 2)})"

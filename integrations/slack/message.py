@@ -112,7 +112,7 @@ def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = (
         _section(words.PEOPLE, words.people(incident)),
         _section(f"*{words.state(incident)}* · {words.LIKELY_CAUSE.lower()}", words.suspects(incident)),
         _section(words.WHY, [words.reason(item) for item in incident.contributions[:4]]),
-        _section(words.SEEN_BEFORE, [words.similar(past) for past in report.similar[:2]]),
+        _section(words.SEEN_BEFORE, words.seen_before(report, 2)),
         _section(words.WHAT_TO_DO, [brief(step.text, 240) for step in report.steps[:4]]),
         _lines(incident, samples),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
@@ -19,12 +19,13 @@ from exporter.delivery.enrich import Enricher
 from exporter.ingest.redaction import Redactor
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
-from exporter.model import Incident, PermanentError, Report, SimilarIncident, TransientError, Write
+from exporter.model import Claim, Incident, PermanentError, Report, SimilarIncident, TransientError, Write
 from exporter.report import rules
 from exporter.state.file import State
 from exporter.state.incidents import incident_row, reports_of
-from exporter.state.news import incidents_with_news, news_row
+from exporter.state.news import incidents_with_news, newest_news, news_row
 from exporter.state.questions import question_of
+from exporter.wording import words
 from integrations.local_incidents import LocalIncidents
 from tests import samples
 from tests.delivery.parts import StepClock, story
@@ -159,7 +160,42 @@ async def test_whatever_memory_fails_of_the_report_is_written(state: State, erro
     await state.write([*opened("i1"), *opened("i2")])
     async with enriching(state, Recalling(state, error)) as one:
         assert await one.enrich() == 2
-    assert all([await reports(state, incident) for incident in ("i1", "i2")])
+    for incident in ("i1", "i2"):
+        [report] = await reports(state, incident)
+        assert words.unasked(report).startswith("memory could not be asked: ")
+
+
+async def test_what_memory_could_not_be_asked_is_asked_when_it_is_back_also_after_a_restart(state: State) -> None:
+    clock = StepClock()
+    await state.write(opened())
+    async with enriching(state, Recalling(state, TransientError("down")), Model(), clock) as one:
+        await one.enrich()
+        await one.narrate()
+        clock.moment += timedelta(seconds=10)
+        assert await one.late() == 0
+    async with enriching(state, clock=clock) as one:
+        assert await one.late() == 1
+        assert await one.late() == 0
+    for report in await reports(state):
+        assert (len(report.similar), report.unasked) == (1, ""), report.writer
+    told = await newest_news(state, "i1")
+    assert told is not None
+    assert (told.report.writer, len(told.report.similar)) == (MODEL, 1), "what sinks are told is the model's, completed"
+
+
+async def test_what_memory_knows_and_cannot_be_told_costs_no_report(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(similar: Sequence[SimilarIncident]) -> list[Claim]:
+        return [Claim(one.headline.no_such_thing) for one in similar]  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(rules, "known_fixes", odd)
+    await state.write(opened())
+    async with enriching(state) as one:
+        await one.enrich()
+    [report] = await reports(state)
+    assert report.similar == ()
+    assert "cannot be told" in report.unasked
 
 
 async def test_what_memory_knows_later_is_another_report_of_the_same_revision(
