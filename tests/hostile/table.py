@@ -433,7 +433,7 @@ def _of_parts(given: str) -> object:
 _REDACTION = tuple(
     f"exporter.ingest.redaction.{name}"
     for name in (
-        *("checks", "finder", "library", "pieces", "placeholders", "redactor"),
+        *("checks", "finder", "library", "pieces", "placeholders", "presence", "redactor"),
         *("rule", "rules", "seen", "stems", "view", "words"),
     )
 )

@@ -18,6 +18,9 @@ CLASSES: tuple[Class, ...] = get_args(Class)
 
 KINDS_FILE = Path(__file__).parent / "kinds.txt"
 
+APART_FILE = Path(__file__).parent / "apart.txt"
+"""Kinds that were written without a look at the rules."""
+
 _LETTERS, _DIGITS = string.ascii_letters, string.digits
 
 ALPHABETS = {
@@ -83,10 +86,10 @@ class Kind:
         return _drawn(self.look_alike, chance).replace("\\n", "\n")
 
 
-def kinds() -> list[Kind]:
-    """All lines of kinds.txt."""
+def kinds(file: Path = KINDS_FILE) -> list[Kind]:
+    """All lines of a file."""
     found = []
-    for line in KINDS_FILE.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             of, name, sample, look_alike = line.split(" | ")
             found.append(Kind(next(known for known in CLASSES if known == of), name, sample, look_alike))

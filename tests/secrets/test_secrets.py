@@ -6,23 +6,25 @@ from pathlib import Path
 from random import Random
 
 import polars as pl
+import pytest
 
 from exporter.ingest.redaction import Redactor
-from tests.secrets.makers import CLASSES, kinds
+from tests.secrets.makers import APART_FILE, CLASSES, KINDS_FILE, kinds
 from tests.secrets.measure import measure, plant
 from tests.secrets.planting import Planted, alike, planted
 
 
 def test_there_are_kinds_enough_each_with_a_sample() -> None:
-    known = kinds()
+    known = [*kinds(), *kinds(APART_FILE)]
     assert all(sum(kind.of == of for kind in known) >= 50 for of in CLASSES)
     assert len({kind.name for kind in known}) == len(known)
     assert all("«" in kind.sample for kind in known if kind.of != "alike")
 
 
-def test_no_kind_is_left_in_any_line_and_no_look_alike_is_touched() -> None:
+@pytest.mark.parametrize(("file", "most"), [(KINDS_FILE, 0), (APART_FILE, 0.02)])
+def test_hardly_a_kind_is_left_in_any_line_and_no_look_alike_is_touched(file: Path, most: float) -> None:
     chance = Random(17)
-    known = kinds()
+    known = kinds(file)
     secret = [planted(kind, chance, "line") for kind in known if kind.of != "alike" for _ in range(3)]
     harmless = [alike(kind, chance) for kind in known if kind.look_alike != "-"]
 
@@ -32,7 +34,8 @@ def test_no_kind_is_left_in_any_line_and_no_look_alike_is_touched() -> None:
     redacted = Redactor(b"0123456789abcdef").redact_series(pl.Series(map(body, [*secret, *harmless]))).to_list()
     left = [body(one) for one, safe in zip(secret, redacted, strict=False) if any(n in safe for n in one.needles)]
     touched = [body(one) for one, safe in zip(harmless, redacted[len(secret) :], strict=True) if safe != body(one)]
-    assert (left, touched) == ([], [])
+    assert len(left) <= most * len(secret), left
+    assert touched == []
 
 
 def test_nothing_that_is_planted_leaves_the_daemon(tmp_path: Path) -> None:

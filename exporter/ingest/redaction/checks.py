@@ -96,6 +96,9 @@ _NO_SECRETS = frozenset(
     string str text bytes int integer optional[str] str|none default protected encrypted hashed error errors
     mismatch disabled enabled unset absent present from file env vault basic bearer negotiate plain md5 sha256
     scram-sha-256 a an in at to of and or but be by has have does must should cannot can't could with without too
+    boş geçersiz hatalı leer fehlt ungültig falsch abgelaufen vide absent absente invalide expiré expirée vacío vacía
+    faltante inválido inválida caducada vazio vazia ausente expirado vuoto vuota mancante errata leeg ontbreekt brak
+    puste chybí mangler saknas puuttuu hiányzik lipsă yok пусто неверный отсутствует 为空 错误 空 無効 없음 null, none,
     weak strong long short blank set given used unused stored provided supplied specified needed found notfound {}
     [] () - -- ? ... … object array number boolean type prompt interactive stdin never always
     """.split()  # noqa: SIM905 - a list of so many strings is no list that is read
@@ -188,6 +191,8 @@ def is_weak(text: str) -> bool:
 def is_number_of(text: str) -> bool:
     """A number that somebody was given: at least four digits or most of it, no word alone."""
     digits = sum(map(str.isdigit, text))
+    if digits >= 2 and len(text) >= 8 and re.fullmatch(r"[A-Z0-9]+", text):
+        return True
     return digits >= 4 and digits * 5 >= len(text.replace(" ", "")) and is_secret(text)
 
 
@@ -240,7 +245,7 @@ def is_formed(text: str) -> bool:
     digits, upper, lower = (sum(map(kind, text)) for kind in (str.isdigit, str.isupper, str.islower))
     if not is_secret(text) or len(set(text)) < 8:
         return False
-    return (digits >= 2 and digits + upper >= 4) or min(upper, lower) >= 5
+    return (digits >= 2 and (digits + upper >= 4 or len(text) >= 20)) or min(upper, lower) >= 5
 
 
 def is_authorization(text: str) -> bool:
@@ -307,8 +312,20 @@ def is_named_secret(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Of a person: words with a capital, or of a script that has none."""
-    return all(part[0].isupper() or not part[0].isascii() for part in text.split()) and is_secret(text)
+    """Of a person: it begins with words that have a capital, or of a script that has none."""
+    return is_secret(text[: part_of_name(text)])
+
+
+def part_of_name(text: str) -> int:
+    """How much of a text is the words that it begins with.
+
+    >>> part_of_name("Ann Doe logged in"), part_of_name("missing")
+    (7, 0)
+    """
+    words = itertools.takewhile(
+        lambda word: word[0][0].isupper() or not word[0][0].isascii(), re.finditer(r"\S+", text)
+    )
+    return max((word.end() for word in words), default=0)
 
 
 def is_number(text: str) -> bool:

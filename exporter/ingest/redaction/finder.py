@@ -13,6 +13,7 @@ import polars as pl
 
 from exporter.ingest.redaction import library
 from exporter.ingest.redaction.placeholders import PLACEHOLDER
+from exporter.ingest.redaction.presence import Strings, is_short
 from exporter.ingest.redaction.rule import Names, OwnRule, Rule, lowered
 from exporter.ingest.redaction.stems import EDGE, stands
 from exporter.ingest.redaction.view import HIDDEN, View, view_of
@@ -36,9 +37,6 @@ class Secret:
 
 # Signs that may stand in a name, or not.
 _SQUEEZED = str.maketrans("", "", " _.-" + EDGE)
-
-_FEW, _SHORT = 10, 6_000
-"""Texts, and characters of them, in which stems are looked for one by one: to prepare a search for all takes longer."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ class Finder:
             if rule.hint or (not rule.needs and number not in self._own):
                 hinted[rule.hint].append(number)
         self._hinted = dict(hinted)
+        self._hints = [(re.compile(hint), numbers) for hint, numbers in hinted.items()]
 
     def find(self, texts: Sequence[str]) -> list[Looked]:
         """The secrets of each text."""
@@ -82,6 +81,8 @@ class Finder:
 
     def _applicable(self, texts: Sequence[str], lower: Sequence[str]) -> list[Applicable]:
         """The numbers of the rules that may find something in each text, and what it has of their stems."""
+        if is_short(texts):
+            return [self._applicable_to(text, small) for text, small in zip(texts, lower, strict=True)]
         applicable: list[Applicable] = [{} for _ in texts]
         searches = [self._stems[False].likely("text"), self._stems[True].likely("lower")]
         searches += [library.likely("lower"), *(pl.col("text").str.contains(hint) for hint in self._hinted)]
@@ -94,6 +95,16 @@ class Finder:
                 applicable[row].update((number, frozenset()) for number in numbers)
         for row in of_library:
             applicable[row][OF_LIBRARY] = frozenset()
+        return applicable
+
+    def _applicable_to(self, text: str, lower: str) -> Applicable:
+        """`_applicable` of one text, with nothing to be prepared."""
+        applicable = {**self._stems[False].of(text), **self._stems[True].of(lower)}
+        for hint, numbers in self._hints:
+            if hint.search(text):
+                applicable.update((number, frozenset()) for number in numbers)
+        if library.is_likely(lower):
+            applicable[OF_LIBRARY] = frozenset()
         return applicable
 
     def _looked(self, text: str, view: View, lower: str, applicable: Applicable) -> Looked:
@@ -139,6 +150,7 @@ class _Stems:
                 of_rule = self._rules[stem.translate(self._squeezed)]
                 of_rule[number] = of_rule.get(number, frozenset()) | {stem}
         self._all = sorted(self._rules)
+        self._strings = Strings(self._all)
         edged = "|".join(re.escape(stem[1:]) for stem in sorted(written) if stem[0] == EDGE)
         inside = "|".join(re.escape(stem) for stem in sorted(written) if stem[0] != EDGE)
         # Each by itself: together they are more than Rust's engine makes a fast search of.
@@ -150,15 +162,14 @@ class _Stems:
 
     def note(self, texts: Sequence[str], rows: Sequence[int], applicable: list[Applicable]) -> None:
         """Which rules those texts have a stem of that are likely to have one."""
-        plain = [encodable(texts[row].translate(self._squeezed)) for row in rows]
-        found = (
-            [[stem for stem in self._all if stem in text] for text in plain]
-            if len(plain) <= _FEW and sum(map(len, plain)) <= _SHORT
-            else pl.Series(plain, dtype=pl.String).str.extract_many(self._all, overlapping=True).list.unique().to_list()
-        )
+        plain = pl.Series([encodable(texts[row].translate(self._squeezed)) for row in rows], dtype=pl.String)
+        found = plain.str.extract_many(self._all, overlapping=True).list.unique().to_list()
         for row, present in zip(rows, found, strict=True):
-            for number, stems in self._having(texts[row], present).items():
-                applicable[row][number] = applicable[row].get(number, frozenset()) | stems
+            applicable[row].update(self._having(texts[row], present))
+
+    def of(self, text: str) -> Applicable:
+        """`note` of one text, whether it is likely or not."""
+        return self._having(text, self._strings.of(text.translate(self._squeezed)))
 
     def _having(self, text: str, squeezed: Iterable[str]) -> Applicable:
         """The rules that have a stem as it is written in a text."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from exporter.ingest.redaction import checks
 from exporter.ingest.redaction.pieces import LONG, RARE, START
-from exporter.ingest.redaction.rule import Rule
+from exporter.ingest.redaction.rule import LONGEST_HEAD, Rule
 from exporter.ingest.redaction.stems import stems
 
 # Prefix and body of tokens. No token is part of a word: each begins after a sign.
@@ -34,12 +35,14 @@ FORMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("CLOJARS_", _H + "{40,}+"), ("squ_|sqp_|sqa_", _H + "{30,}+"), ("sgp_", r"(?:[0-9a-fA-F]{16}_|local_)?[0-9a-fA-F]{40,}+"), (r"packagist_\w{3}_", _H + "{20,}+"), ("FLWSECK(?:_TEST)?-", r"[A-Za-z0-9]{12,}+(?:-X)?"),
         ("PMAK-", r"[0-9a-fA-F]{24}-[0-9a-fA-F]{34}"), ("PMAT-", r"[A-Z0-9]{20,}+"), ("API-", r"[A-Z0-9]{25,}+"), ("ico-", _A + r"{32}\b"), ("rnd_", _A + "{24,}+"), ("tk-us-", _W + "{40,}+"), ("SWM(?:TKN|KEY)-1-", r"[\w+/\-]{30,}+"),
         (r"K10[0-9a-f]{64}::", r"[\w:]{10,}+"), (r"sha256~", r"[\w\-]{40,}+"), (r"pnu_|pnb_", _A + "{30,}+"), ("ion_", _A + r"{40,}+"), ("aio_", _A + r"{28}\b"), ("exp_", _A + "{30,}+"), ("rpa_", _A + "{30,}+"), ("tfe_|atlas_", _A + "{30,}+"),
+        (r"v2\.", r"[a-z0-9]{20}\b"), (r"depot_\w{3,8}_", _H + "{40,}+"), (r"kubeconfig-[\w\-]{1,32}:", r"[a-z0-9]{40,}+"), (r"at_[A-Za-z0-9]{10}_", _A + "{40,}+"),
         # Clouds and hosting
         (r"do[opr]_v1_", _H + "{40,}+"), ("LTAI", _A + r"{12,24}\b"), (r"STS\.", _A + "{16,}+"), ("AKID", _A + r"{13,40}\b"), ("AQVN|YCA?J?", r"[\w\-]{35,}+"), (r"t1\.", r"[\w\-=]{20,}+\.[\w\-=]{60,}+"), (r"y[0-3]_", r"[\w\-]{50,}+"),
         (r"FlyV1 fm\d?_|fm[12]_|fo1_", r"[\w\-+/=,]{30,}+"), ("HRKU-", r"[\w\-]{30,}+"), ("nfp_|nfc_|nfo_|nfu_|nfb_", _A + "{30,}+"), (r"vc[pkcari]_", _A + "{40,}+"), ("sbp_", r"[\w\-]{36,}+"), (r"sb_(?:secret|publishable)_", r"[\w\-]{20,}+"),
         (r"pscale_(?:pw|tkn|oauth)_", r"[\w\-=.]{30,}+"), (r"dapi|dose|dkea", _H + r"{32}(?:-\d)?\b"), (r"v1\.0-", r"[0-9a-f]{24}-[0-9a-f]{100,}+"), (r"cf[uak]t_", _A + "{40,}+"), ("SCW", r"[A-Z0-9]{17}\b"), ("EXO", r"[a-z0-9A-Z]{24,30}\b"),
         (r"napi_|neon_", r"[\w\-]{40,}+"), (r"mdb_sa_\w{2}_", r"[\w\-]{20,}+"), (r"essu_|xata_|xau_|tskey-\w{3,12}-|nkey_", r"[\w\-]{20,}+=*"), ("AstraCS:", r"[\w:\-]{20,}+"), (r"CCDB1_", r"\w{30,}+"), ("4b1d", _A + r"{38}\b"), (r"ucat_|ubi_", _A + "{20,}+"),
         ("r8_", _A + r"{30,}+"), ("re_", _A + r"{6,10}_[A-Za-z0-9]{18,}+"), (r"ddp_|ddo_|ddw_", _A + r"{30,}+"), (r"rt_", _A + r"{40,}+"), (r"koyeb_|civo_|nuc_", _A + "{30,}+"), ("CPLN|kpat_|konnect_|npat_", r"[\w\-]{25,}+"),
+        (r"amzn\.mws\.", r"[0-9a-f\-]{36}\b"), (r"oc_|ocid_token_", _A + "{40,}+"),
         # Models
         (r"sk-(?:proj|svcacct|admin|None|ant-[a-z0-9]{2,12}|or-v\d|lf|api|kimi|cp|live|test|user|[a-z]{2,10})-", r"[\w\-]{20,}+"), ("sk-", r"[A-Za-z0-9]{20,}+"), ("hf_|api_org_", "[A-Za-z0-9]{30,}+"), ("gsk_", _A + "{40,}+"), ("xai-", r"[\w\-]{40,}+"),
         ("pplx-", _A + "{30,}+"), (r"lsv2_(?:pt|sk)_", r"[\w]{20,}+"), ("pcsk_", r"\w{30,}+"), (r"pk-lf-", r"[\w\-]{20,}+"), ("nvapi-", r"[\w\-]{40,}+"), ("tgp_v1_", r"[\w\-]{30,}+"), ("fw_|fpk_", _A + "{22,}+"), ("csk-", r"[a-z0-9]{40,}+"), ("pa-|al-", r"[\w\-]{43}\b"),
@@ -59,6 +62,8 @@ FORMS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"Atz[ar]\|", r"[\w+/=\-]{30,}+"), (r"1000\.", r"[0-9a-f]{32}\.[0-9a-f]{32}"), (r"p8e-", r"[A-Za-z0-9\-]{32}\b"), ("pk_", r"\d{7,9}_[A-Z0-9]{32}\b"), (r"ATTA", _A + "{60,}+"), (r"EAAG|IGQV", r"[\w\-]{60,}+"), (r"oauth:", r"[a-z0-9]{30}\b"),
         (r"[A-Za-z0-9]{6}_", r"[A-Za-z0-9]{29}_mmk\b"), (r"\d{5,10}:AA", r"[\w\-]{32,36}"), (r"[MNO][A-Za-z\d_\-]{22,27}\.[\w\-]{6}\.", r"[\w\-]{26,}+"), (r"mfa\.", r"[\w\-]{80,}+"), (r"2[A-Za-z0-9]{26}_", r"[A-Za-z0-9]{20,}+"), (r"sm_[asp]at_", _A + "{16,}+"),
         (r"(?:pat|sat)\.[\w\-]{22}\.", r"[0-9a-f]{24}\.[A-Za-z0-9]{20}"), (r"S[UANCOX][A-Z2-7]{56}", r"\b"), (r"[A-Za-z0-9_~.]{3}\dQ~", r"[\w.~\-]{31,34}"), (r"[A-Za-z0-9]{60,84}AZDO[A-Za-z0-9]{4}", r""), (r"[0-9A-Fa-f]{32}\.", r"[A-Za-z0-9]{16}\b"),
+        (r"(?:xaat|xapt|api|mob|sec|key|tok|pat|rk|sk|tk)-", r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), (r"(?:[\w*\-]{1,32}:){1,2}[\w*\-]{1,32}\.", _H + r"{40,}+"),
+        (r"(?:sk|tk|tok|token|secret|apikey|api_key|pat|auth|apitoken|access|refresh|bearer|cred|priv|signing)[_\-](?:[a-z]{2,8}[_\-]){0,2}", r"[A-Za-z0-9]{24,}+"), (r"secret-(?:live|test)-", r"[\w\-]{24,}+=?"),
         (r"hg[A-Za-z0-9]{2}_|hook_|wh_|webhook_", r"[A-Za-z0-9]{32,}+"), ("xpub|xprv|ypub|zpub|yprv|zprv", r"[A-HJ-NP-Za-km-z1-9]{100,}+"), (r"PVTkey_|secret-token:", r"[\w\-+/=]{10,}+"), (r"lcl_|lat_|lpat_|ldp_", _A + "{30,}+"),
     ),
     "password_hash": (
@@ -91,13 +96,19 @@ def forms() -> Iterator[Rule]:
         holds = checks.is_key_id if name == "aws_key" else checks.is_formed
         for prefix, body in tokens:
             of_prefix, of_all = stems(f"{START}(?:{prefix})"), stems(f"(?:{prefix}){body}")
-            source, head = f"{START}(?:{prefix}){body}", f"{START}(?:{prefix})"
+            source = f"{START}(?:{prefix}){body}"
+            head = f"{START}(?:{prefix})" if _most(prefix) <= LONGEST_HEAD else ""
             if not _is_common(of_prefix):
                 yield Rule(name, source, needs=of_prefix, head=head, holds=holds)
             elif not _is_common(of_all):
                 yield Rule(name, source, needs=of_all, holds=holds)
             else:
                 yield Rule(name, source, RARE if prefix in RARE_FORMS else LONG, holds=holds)
+
+
+def _most(pattern: str) -> int:
+    """Characters of what a pattern matches."""
+    return int(vars(re)["_parser"].parse(pattern).getwidth()[1])
 
 
 def _is_common(known: frozenset[str] | None) -> bool:

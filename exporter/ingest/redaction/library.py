@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from exporter.ingest.redaction.placeholders import PLACEHOLDER
+from exporter.ingest.redaction.presence import Strings
+from exporter.ingest.redaction.stems import EDGE, stands
 from exporter.ingest.redaction.view import HIDDEN
 
 if TYPE_CHECKING:
@@ -61,12 +63,33 @@ def likely(column: str) -> pl.Expr:
     return text.str.contains(_RUN) & pl.any_horizontal(text.str.contains(one) for one in _words())
 
 
+def is_likely(text: str) -> bool:
+    """`likely` of one text."""
+    if not _A_RUN.search(text):
+        return False
+    written, strings = _strings()
+    return any(stands(word, text) for plain in strings.of(text) for word in written[plain])
+
+
+_A_RUN = re.compile(_RUN)
+
+
 @lru_cache(1)
 def _words() -> tuple[str, ...]:
-    words = WORDS.read_text(encoding="utf-8").splitlines()
-    edged = "|".join(re.escape(word[1:]) for word in words if word[0] == "^")
-    inside = "|".join(re.escape(word) for word in words if word[0] != "^")
+    words = [word for some in _strings()[0].values() for word in some]
+    edged = "|".join(re.escape(word[1:]) for word in words if word[0] == EDGE)
+    inside = "|".join(re.escape(word) for word in words if word[0] != EDGE)
     return inside, rf"(?:^|[^A-Za-z0-9])(?:{edged})"
+
+
+@lru_cache(1)
+def _strings() -> tuple[dict[str, tuple[str, ...]], Strings]:
+    """How each word is written, by what it is without its edge."""
+    written: dict[str, tuple[str, ...]] = {}
+    for word in WORDS.read_text(encoding="utf-8").splitlines():
+        plain = word.removeprefix("^")
+        written[plain] = (*written.get(plain, ()), word.replace("^", EDGE))
+    return written, Strings(written)
 
 
 class Library:

@@ -9,10 +9,10 @@ SUFFIX = (
     r"(?:[_\-. ]?(?:values?|keys?|hash|text|string|plain|raw|old|new|current|previous|confirm(?:ation)?|confirmed|repeat"
     r"|again|data|base64|b64|enc|encoded|env|arg|str|\d{1,2}|[(\[](?:s|string|plain)[)\]]))?"
 )
-SEP = r"""(?:["'`\]]{0,2}\s{0,3}(?:=>|:=|==|->|=|:|\uff1a|\uff1d)[ \t]{0,3}[\[(]{0,2}[ \t]{0,2})"""
+SEP = r"""(?:["'`\]]{0,2}\s{0,3}(?:=>|:=|==|->|=|::?|\uff1a|\uff1d)[ \t]{0,3}[\[(]{0,2}[ \t]{0,2})"""
 """Between a name and its value."""
 
-LOOSE = r"""(?:["'`\]]{0,2}[ \t]{0,3}(?:=>|:=|->|=|:|\uff1a|\uff1d|#|-|\bno\.?|\bnr\.?|\bis\b|\u662f|\u4e3a)?[ \t]{0,3}["'`]?)"""
+LOOSE = r"""(?:["'`\]]{0,2}[ \t]{0,3}(?:=>|:=|->|=|:|>|\uff1a|\uff1d|#|-|\bno\.?|\bnr\.?|\bis\b|\u662f|\u4e3a)?[ \t]{0,3}["'`]?)"""
 """Between a name and a number, where there may also be nothing but a blank."""
 
 DELIMITERS = rf"""\s"'`,;&<>(){{}}\[\]|{HIDDEN}"""
@@ -139,7 +139,7 @@ QUOTED_OR_TAIL = rf"""(?:"(?P<s1>[^"{HIDDEN}]+)"|'(?P<s2>[^'{HIDDEN}]+)'|{TAIL})
 
 LINK = (
     r"(?:reset|verif|confirm|activat|invit|unsubscri|magic|passw|recover|token|auth|login|signin|sign-in|sso|hooks?\b|webhook"
-    r"|optout|opt-out|onetime|one-time|otp|setup-account|set-password|accept|download-link|access|callback|impersonat|receiver|secret)"
+    r"|inputs?\b|ingest|robot|send\b|optout|opt-out|onetime|one-time|otp|setup-account|set-password|accept|download-link|access|callback|impersonat|receiver|secret)"
 )
 
 INTERNATIONAL = r"\d{1,3}[ .\-/]?(?:\(0?\d{0,4}\)[ .\-/]?)?\d{1,4}(?:[ .\-/]?\d{2,5}){1,5}(?!\w)"

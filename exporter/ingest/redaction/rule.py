@@ -36,6 +36,8 @@ class Rule:
     head: str = ""
     holds: Callable[[str], bool] = lambda _: True
     spans: Callable[[re.Match[str]], Iterable[Span]] | None = None
+    part: Callable[[str], int] = len
+    """How many characters of what is found are secret."""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -59,7 +61,7 @@ class Rule:
         for match in self._matches(where, present, names) if self.head else self.pattern.finditer(where):
             for start, end in self.spans(match) if self.spans else _groups(match):
                 if start < end and self.holds(text[start:end]):
-                    yield start, end
+                    yield start, start + self.part(text[start:end])
 
     def counts(self, lower: str, names: Names) -> bool:
         """Whether a number of a text that the rule was tried on, or its length, may say that it is to be hidden."""
@@ -122,6 +124,9 @@ class OwnRule(Rule):
 
 _BEFORE, _AFTER = 40, 48
 """Characters around a stem in which the name begins that it is a part of, and ends."""
+
+LONGEST_HEAD = 40
+"""Characters of a head, so that it lies in there."""
 
 
 def _windows(text: str, stems: Collection[str]) -> list[Span]:
@@ -188,9 +193,10 @@ def named(
     rest: str,
     holds: Callable[[str], bool] = lambda _: True,
     spans: Callable[[re.Match[str]], Iterable[Span]] | None = None,
+    part: Callable[[str], int] = len,
 ) -> Rule:
     """A rule for what follows a name, in any case."""
-    return Rule(name, f"{ANY_CASE}{head}{rest}", "", stems(lowered_pattern(ANY_CASE + head)), head, holds, spans)
+    return Rule(name, f"{ANY_CASE}{head}{rest}", "", stems(lowered_pattern(ANY_CASE + head)), head, holds, spans, part)
 
 
 def each(name: str, heads: Iterable[str], rest: str, holds: Callable[[str], bool] = lambda _: True) -> Iterator[Rule]:

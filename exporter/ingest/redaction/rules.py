@@ -103,7 +103,15 @@ RULES: tuple[Rule, ...] = (
         holds=checks.is_weak,
     ),
     named("secret", rf"{words.TOKEN}", rf"{SUFFIX}{SEP}{VALUES}", holds=checks.is_token),
-    named("secret", rf"{words.BOUND}(?:auth|sig|signature|pat|jwt|salt|dsn)", rf"{SEP}{VALUES}", holds=checks.is_key),
+    # Whatever else stands in a name, what is as random as a key is one.
+    named(
+        "secret",
+        r"(?:secret|token|passw|credential|api[_\-]?key|access[_\-]?key|private[_\-]?key|sign(?:ing)?[_\-]?key)",
+        rf"(?:[_\-.]?[a-z]{{1,16}}){{1,4}}(?<!id)(?<!ids)(?<!name)(?<!ref)(?<!type)(?<!url)(?<!uri)(?<!path)(?<!file)(?<!version)(?<!arn)(?<!digest)(?<!fingerprint)(?<!serial){SEP}{VALUES}",
+        holds=checks.is_key,
+    ),
+    named("secret", rf"{words.BOUND}x-(?:[a-z0-9]{{1,20}}-){{1,3}}(?:api-?key|key{NO_SECRET_KEYS}|token|secret|auth|sign(?:ature)?|password)", rf"{SEP}{VALUES}", holds=checks.is_token),
+    named("secret", rf"{words.BOUND}(?:auth|sign?|signature|pat|jwt|salt|dsn)", rf"{SEP}{VALUES}", holds=checks.is_key),
     named("secret", rf"{words.BOUND}{words.SESSION}", rf"{SUFFIX}{SEP}{VALUES}", holds=checks.is_session),
     named("secret", rf"(?:key{NO_SECRET_KEYS}|[_\-](?:pass|pw|salt|seed|creds?|auth|secret|token|pat|sas|pin|license|licence|cert))", rf"{SUFFIX}{SEP}{VALUES}", holds=checks.is_key),
     # Blocks of YAML, what stands beside its name in XML, lists and tuples.
@@ -122,6 +130,15 @@ RULES: tuple[Rule, ...] = (
         (*SECRETS, "authorization", "cookie"), rf"{SUFFIX}[\"'](?:\s{{0,3}},\s{{0,3}}[bn]?|\s[^<>{HIDDEN}]{{0,80}}?\bvalue\s?=\s?|\s?>\s?<value>|>)(?:\"(?P<s>[^\"{HIDDEN}]++)\"|'(?P<s1>[^'{HIDDEN}]++)'|(?P<s2>(?<=>)[^<{HIDDEN}]++))",
         holds=checks.is_secret,
     ),
+    # One level further down.
+    *each(
+        "secret",
+        SECRETS,
+        rf"{SUFFIX}[\"']?\s{{0,3}}[:=]\s{{0,3}}\{{\s{{0,3}}[\"']?(?:value|text|plain|current|new|raw|data|#text|_|\$|string_?value)[\"']?{SEP}{VALUES}",
+        holds=checks.is_named_secret,
+    ),
+    # Parts of a form
+    *each("secret", SECRETS, rf"[\"']?;?(?:\r?\n[^\r\n]{{1,80}})?\r?\n\r?\n(?P<s>[^\r\n{HIDDEN}]{{3,200}})", checks.is_password),
     # In sentences: with few words between a name and its value.
     *each(
         "secret",
@@ -164,7 +181,7 @@ RULES: tuple[Rule, ...] = (
     rule("secret", rf"(?i)(?<![\w\-])-p[ =]?{QUOTED_OR_TAIL}", RARE, holds=checks.is_chosen),
     rule(
         "secret",
-        rf"(?i)(?<![\w\-])(?:-u|-U|--user|--proxy-user|--username|--auth|-a|--basic|--creds|--login)[ =]?[\"']?[\w.@\\\-]{{0,64}}[:%,](?P<s>[^\s\"'|{HIDDEN}]++)",
+        rf"(?i)(?<![\w\-])(?:-u|-U|--user|--proxy-user|--username|--auth|-a|--basic|--creds|--login)[ =]?[\"']?[\w.@\\/\-]{{0,64}}[:%,](?P<s>[^\s\"'|{HIDDEN}]++)",
         RARE,
         holds=checks.is_argument,
     ),
@@ -174,11 +191,17 @@ RULES: tuple[Rule, ...] = (
     rule("secret", rf"(?i)\b(?:community|vault login|vault unwrap|vault operator unseal|npm login|unseal key(?: \d)?:?|sudo -S <<<)[ \t]{{1,3}}{QUOTED_OR_TAIL}", holds=checks.is_chosen),
     rule("secret", rf"(?i)\becho\s+{QUOTED_OR_TAIL}\s*\|\s*(?:sudo|passwd|docker|base64|kubectl|gh|openssl|chpasswd)", holds=checks.is_secret),
     rule("secret", rf"(?i)\b(?:add_user|change_password|adduser|add-user)\s+[\w.@\-]{{1,64}}\s+{QUOTED_OR_TAIL}", holds=checks.is_chosen),
+    rule("secret", rf"(?i)\bacl\s+setuser\s[^\r\n]{{0,120}}?\s>{TAIL}"),
+    rule("secret", rf"(?i)\b(?:auth|priv)\s+(?:md5|sha\d{{0,3}}|des|3des|aes)\s+(?:\d{{3}}\s+)?{QUOTED_OR_TAIL}", needs="auth priv", holds=checks.is_argument_alone),
+    rule("secret", r"\bsend(?:_user)?\s+(?:--\s+)?[\"'](?P<s>[^\"'\s\\]{4,})(?:\s|\\[rn]|\\)*[\"']", needs="send", holds=checks.is_chosen),
+    # What mail and file servers are told
+    rule("secret", rf"\bUSER\s+\S{{1,64}}\s+PASS\s+{TAIL}|(?m:(?:^|[>:\]]\s)PASS\s(?P<s1>[^\s{HIDDEN}]{{4,}}))", needs="PASS", holds=checks.is_chosen),
+    rule("secret", r"\b[A-Za-z]{0,4}\d{1,6}\sLOGIN\s\"?[\w.@\-]{1,64}\"?\s\"?(?P<s>[^\s\"]{4,})", needs="LOGIN", holds=checks.is_password),
     # SQL
     rule(
         "secret",
         r"(?i)\b(?:identified\s{1,3}(?:with\s{1,3}['\"]?[\w$]{1,64}['\"]?\s{1,3})?(?:by|as)(?:\s{1,3}password)?|password(?:\s{1,3}for\s{1,3}\S{1,80})?\s{0,3}(?:=|:=)?\s{0,3}\(?|(?:encrypted|unencrypted|valid)\s{1,3}password|old_password\(|passphrase|replace|user_pass(?:word)?)\s{0,3}=?\s{0,3}\(?[NE]?"
-        rf"(?:'(?P<s>(?:[^'{HIDDEN}]|'')++)'|\"(?P<s1>[^\"{HIDDEN}]++)\"|(?<=by )(?P<s2>[^{DELIMITERS}]++))",
+        rf"(?:'(?P<s>(?:[^'{HIDDEN}]|'')++)'|\"(?P<s1>(?![:,\]}} ])[^\"{HIDDEN}]++)\"|(?<=[ =(])'(?P<s3>[^'\s{HIDDEN}]{{3,}}+)(?=\s|$)|(?<=by )(?P<s2>[^{DELIMITERS}]++))",
         holds=checks.is_secret,
     ),
     rule(
@@ -186,6 +209,8 @@ RULES: tuple[Rule, ...] = (
         r"(?i)\b(?:insert|replace|merge|upsert)\b[^()]{0,200}\((?P<columns>[^()]{3,2000})\)\s{0,5}(?:output\s[^()]{1,200})?(?:values|value|select|from)\s{0,5}\(?(?P<values>[^;]{1,8000})",
         spans=columns,
     ),
+    # A table whose header names it
+    rule("secret", r"(?i)(?m:^|\s)(?P<columns>[a-z_]{2,24}(?:,[a-z_]{2,24}){1,20})\r?\n(?P<values>[^\r\n]{3,2000}(?:\r?\n[^\r\n,]{1,80},[^\r\n]{1,2000}){0,50})", needs=[one for name in ("password", "passwd", "pwd", "pass", "token", "secret", "email", "ssn", "iban", "phone") for one in (f",{name}", f"{name},")], spans=columns),
     # Headers and schemes
     rule("jwt", rf"{START}(?P<s>eyJ[\w\-]{{5,}}+\.[\w\-]{{5,}}+(?:\.[\w\-]*+){{0,3}})|{START}(?P<s1>eyJ[A-Za-z0-9+/\-_]{{40,}}+={{0,2}})|{START}(?P<s2>ZXlK[A-Za-z0-9+/\-_]{{40,}}+={{0,2}})|{START}(?P<s3>v[1-4]\.(?:local|public)\.[\w\-]{{20,}}+(?:\.[\w\-]++)?)", needs="eyJ ZXlK .local. .public."),
     rule("bearer", r"(?i)\bbearer\s{1,3}[\"']?(?P<s>[A-Za-z0-9\-._~+/]{8,}+=*+)", holds=checks.is_bearer),
@@ -208,9 +233,17 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "link",
-        rf"(?i)/[\w\-.]{{0,40}}?{LINK}[\w\-.]{{0,40}}/(?:[\w\-]{{1,20}}/){{0,2}}(?P<s>[\w\-.~=+]{{16,}}+)",
+        rf"(?i)/[\w\-.]{{0,40}}?{LINK}[\w\-.]{{0,40}}/(?:[\w\-]{{1,20}}/){{0,2}}(?P<s>[\w\-.~=+]{{16,}}+(?:/[\w\-]{{16,}}+)*+)",
         holds=checks.is_linked,
     ),
+    rule(
+        "link",
+        r"(?i)(?<=[?&;#])(?:token|key|api_?key|apikey|appid|app_?key|sig|sign|signature|auth|auth_?key|access_?token|secret|ticket|hash|otp|jwt|sid)"
+        r"=(?P<s>[0-9a-f]{32,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?![\w\-])",
+        QUERY,
+    ),
+    rule("link", r"(?i)://[^/\s]{1,100}/(?:[\w\-]{1,20}/){0,2}v\d/(?P<s>[\w\-]{30,64})(?![\w/.\-])", needs="://", holds=checks.is_key),
+    rule("link", r"(?i)://(?P<s>e[no][a-z0-9]{11,16})\.(?:m\.)?pipedream\.net"),
     rule(
         "link",
         r"(?i)(?<=[?&;#])(?:token|code|key|sig|signature|hash|auth|ticket|t|k|h|otp|secret|nonce|jwt|sid|s|session|access|apikey|api_key|credential|x-amz-\w{1,20}|x-goog-\w{1,20}|id|invite|uid|c|r|ref|st|assertion|samlresponse|password|pw|pwd|pass|p|authkey|subscription-key|ocp-apim-subscription-key)"
@@ -274,16 +307,17 @@ RULES: tuple[Rule, ...] = (
     rule("iban", r"(?i)\biban[\w .:=#\"'\-]{0,12}?(?<![a-z0-9])(?P<s>[a-z]{2}\d{2}(?:[ .\-]?(?=[a-z]{0,3}\d)[a-z0-9]{1,4}){3,8})(?![a-z0-9])", holds=checks.is_number_of),
     named("code", rf"{words.BOUND}{words.CODE}", r"[\"'`\]]{0,2}(?:[ \t]{0,2}(?:code|number|no\.?|nr\.?|value|\(\w{1,12}\)))?[ \t]{0,2}(?:(?:=>|:=|[=:#\uff1a\uff1d]|(?:\b(?:is|was|ist|est|es|[eé]|to|of|jest|it)\b|[\u662f\u4e3a\u306f]|:))[ \t]{0,2}){1,2}[\[(]?[\"'`]?(?P<s>\d{3,10}|\d{3}[ \-]\d{3}|(?=[A-Z0-9\-]{0,11}\d)[A-Z0-9]{3,6}-[A-Z0-9]{3,6})(?![\w.]\w|:\d)"),
     rule("code", r"(?i)\b(?:otp|one[- ]time (?:pass)?(?:code|password|pin)|verification code|security code|cvv2?|cvc2?|pin)[ \t](?P<s>\d{3,8})(?![\w.:])"),
+    rule("code", r"(?i)(?<![\w.:\-])(?P<s>\d{4,8}|[A-Z]-\d{4,8}) (?:is|ist|est|es|[eé]) (?:your|the|ihr|dein|votre|su|tu|il tuo)\b[^\r\n]{0,40}?(?:code|pin|otp|passwor[td]|c[oó]digo|codice|kennwort)", needs=[" is ", " ist ", " est ", " es ", " e ", " é "]),
     rule("card", rf"(?:{HIDDEN}|\d{{4}})[^\r\n]{{0,24}}?(?i:\b(?:exp(?:iry|ires?|iration)?(?: date)?|valid(?: thru| until)?|mm/yy)\b)[ .:=]{{0,3}}(?P<s>\d{{1,2}}[/\-]\d{{2,4}})(?!\d)"),
     rule("phone", rf"\+(?<![\w.+/\-]\+){INTERNATIONAL}", NUMBERS, holds=checks.is_phone_alone),
     rule("phone", rf"00(?<![\w.+/:,\-]00)(?=[1-9])(?!\d{{4}} ){INTERNATIONAL}", NUMBERS, holds=checks.is_phone_abroad),
     rule("phone", r"\((?<![\w+]\()[2-9]\d\d\) ?\d{3}[ .\-]\d{4}(?!\w)", NUMBERS),
     rule("phone", r"(?i)\btel:(?P<s>\+?[\d\-().]{7,20})"),
     named("phone", rf"{words.BOUND}{words.PHONE}", rf"(?:[ _.\-]?(?:numbers?|no\.?|nr\.?|num|nummer|n[uú]mero|\u53f7\u7801?|\u756a\u53f7|\ubc88\ud638|\u043d\u043e\u043c\u0435\u0440|home|work|1|2))?{LOOSE}(?P<s>[+(]?\d[\d ().\-/]{{5,22}}\d)(?![\w:])", holds=checks.is_phone),
-    named("birth_date", rf"{words.BOUND}{words.BORN}", rf"[\"'`\]]{{0,2}}[ \t]{{0,3}}(?:=>|[:=\uff1a]|\bis\b|\bon\b|\u662f|\u4e3a)?[ \t]{{0,3}}[\"'`]?(?P<s>{DATE})"),
+    named("birth_date", rf"{words.BOUND}{words.BORN}", rf"[\"'`\]]{{0,2}}[ \t]{{0,3}}(?:=>|[:=>\uff1a]|\bis\b|\bon\b|\u662f|\u4e3a)?[ \t]{{0,3}}[\"'`]?(?P<s>{DATE})"),
     named(
         "id_number",
-        rf"{words.BOUND}{words.NUMBER_OF}", rf"(?:'?s?(?:[ _.\-]?(?:numbers?|no\.?|nr\.?|num|nummer|n[uú]mero|n[°º]|id|code|card|\u53f7\u7801?|\u756a\u53f7|\ubc88\ud638|\u043d\u043e\u043c\u0435\u0440)){{0,2}}){LOOSE}{NUMBER}",
+        rf"{words.BOUND}{words.NUMBER_OF}", rf"(?:'?s?(?:[ _.\-]?(?:numbers?|no\.?|nr\.?|num|nummer|n[uú]mero|n[°º]|id|code|card|\u53f7\u7801?|\u756a\u53f7|\ubc88\ud638|\u043d\u043e\u043c\u0435\u0440)){{0,2}})(?![^\W\d_]){LOOSE}{NUMBER}",
         holds=checks.is_number_of,
     ),
     rule("id_number", rf"{words.BOUND}{words.NUMBER_OF_IN_CAPITALS}(?![A-Za-z])(?: ?(?:No\.?|no\.?|Nr\.?|number|#))?(?=[^\w]){LOOSE}{NUMBER}", holds=checks.is_number_of),
@@ -293,8 +327,11 @@ RULES: tuple[Rule, ...] = (
           NUMBERS),
     named("id_number", rf"{words.BOUND}vin", r"[\"']?[ \t]{0,2}[:=#]?[ \t]{0,2}[\"']?(?P<s>[a-hj-npr-z0-9]{17})(?!\w)", holds=checks.is_number),
     rule("id_number", r"(?i)\brouting[\w .:#=]{0,24}\d{9}\D{1,24}(?P<s>\d{6,17})(?!\d)"),
-    named("name", rf"{words.BOUND}{words.NAME_OF}", rf"[\"'`\]]{{0,2}}[ \t]{{0,2}}(?:=>|[:=\uff1a])[ \t]{{0,2}}(?:\"(?P<s>[^\"\d{HIDDEN}]{{2,80}})\"|'(?P<s1>[^'\d{HIDDEN}]{{2,80}})'|(?P<s2>[^\W\d_]+(?: [^\W\d_]+){{0,3}}))", holds=checks.is_name),
-    named("address", rf"{words.BOUND}{words.STREET}", rf"[\"'`\]]{{0,2}}[ \t]{{0,2}}(?:=>|[:=\uff1a])[ \t]{{0,2}}(?:\"(?P<s>[^\"{HIDDEN}]{{4,160}})\"|'(?P<s1>[^'{HIDDEN}]{{4,160}})'|(?P<s2>[^\s,;\"'{HIDDEN}][^,;\"'\r\n{HIDDEN}]{{3,80}}))", holds=checks.is_address),
+    rule("id_number", rf"(?i)\bsort[ _]?code[\w .:#=\"]{{0,12}}(?:\d\d-?\d\d-?\d\d|{HIDDEN}+)\D{{1,24}}(?P<s>\d{{6,10}})(?!\d)"),
+    rule("id_number", rf"\b(?:RFC|rfc)[\"']?{LOOSE}(?P<s>[A-Z&]{{3,4}}\d{{6}}[A-Z0-9]{{2,3}})\b", needs="RFC rfc"),
+    named("id_number", rf"{words.BOUND}(?:upi|vpa)(?:[ _\-]?id)?", rf"{SEP}[\"']?(?P<s>[\w.\-]{{2,64}}@[a-z][a-z0-9]{{1,32}})(?![\w.])"),
+    named("name", rf"{words.BOUND}{words.NAME_OF}", rf"[\"'`\]]{{0,2}}[ \t]{{0,2}}(?:=>|[:=>\uff1a])[ \t]{{0,2}}(?:\"(?P<s>[^\"\d{HIDDEN}]{{2,80}})\"|'(?P<s1>[^'\d{HIDDEN}]{{2,80}})'|(?P<s2>[^\W\d_]+(?: [^\W\d_]+){{0,3}}))", holds=checks.is_name, part=checks.part_of_name),
+    named("address", rf"{words.BOUND}{words.STREET}", rf"[\"'`\]]{{0,2}}[ \t]{{0,2}}(?:=>|[:=>\uff1a])[ \t]{{0,2}}(?:\"(?P<s>[^\"{HIDDEN}]{{4,160}})\"|'(?P<s1>[^'{HIDDEN}]{{4,160}})'|(?P<s2>[^\s,;\"'{HIDDEN}][^,;\"'\r\n{HIDDEN}]{{3,80}}))", holds=checks.is_address),
     rule("position", r"(?i)\b(?:lat(?:itude)?)[\"']?\s?[:=]\s?[\"']?(?P<s>-?\d{1,2}\.\d{3,})[\"']?[,;& ]{1,3}[\"']?(?:lon|lng|long|longitude)[\"']?\s?[:=]\s?[\"']?(?P<s1>-?\d{1,3}\.\d{3,})"),
     rule(
         "ip",

@@ -15,6 +15,7 @@ from exporter.ingest.redaction import words
 from exporter.ingest.redaction.finder import Looked, Secret, frame_of
 from exporter.ingest.redaction.pieces import COUNTRIES
 from exporter.ingest.redaction.placeholders import PLACEHOLDER
+from exporter.ingest.redaction.presence import is_short
 from exporter.ingest.redaction.view import HIDDEN
 
 MAX_HARMLESS = 50_000
@@ -23,13 +24,14 @@ MAX_HARMLESS = 50_000
 MAX_FOUND = 2_000
 """Texts whose secrets are known."""
 
-# Hashes of polars hold inside one process only; a seed of its own keeps anyone from preparing collisions.
+# A seed of our own keeps anyone from preparing collisions.
 _SEED = secrets.randbits(63)
 
 # After these signs only: behind others an id may be a part of a token.
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _ID = (
-    r"(^|[ \t\r\n(\[\"'{,=])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{16})"
-    r"(?-u:\b)"
+    rf"(^|[ \t\r\n(\[\"'{{,=])(?:{_UUID}|[0-9a-f]{{32}}|[0-9a-f]{{16}})(?-u:\b)"
+    rf"|([A-Za-z]:){_UUID}(?-u:\b)"
 )
 
 _HIDDEN = re.compile(f"{PLACEHOLDER.pattern}|{HIDDEN}+")
@@ -96,7 +98,19 @@ class Seen:
         """The same for texts that differ in numbers and ids alone; None where these count."""
         if not self._forgets_numbers or not texts:
             return [None] * len(texts)
-        text = pl.col("text")
-        key = text.str.replace_all(_ID, "${1}\x03").str.replace_all("[0-9]+", "0").hash(_SEED)
         plain = [_HIDDEN.sub("\x02", text) if "<" in text or HIDDEN in text else text for text in texts]
-        return frame_of(plain).select(pl.when(~text.str.contains(_COUNTING)).then(key)).to_series().to_list()
+        if is_short(plain):
+            alike = [None if _A_COUNTING.search(text) else _alike(text) for text in plain]
+        else:
+            text = pl.col("text")
+            key = text.str.replace_all(_ID, "${1}${2}\x03").str.replace_all("[0-9]+", "0")
+            alike = frame_of(plain).select(pl.when(~text.str.contains(_COUNTING)).then(key)).to_series().to_list()
+        return [None if text is None else hash((_SEED, text)) for text in alike]
+
+
+def _alike(text: str) -> str:
+    """A text without its numbers and ids."""
+    return _NUMBER.sub("0", _AN_ID.sub("\\1\\2\x03", text))
+
+
+_AN_ID, _NUMBER, _A_COUNTING = re.compile(_ID.replace("(?-u:", "(?a:")), re.compile("[0-9]+"), re.compile(_COUNTING)

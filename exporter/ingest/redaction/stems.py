@@ -36,7 +36,7 @@ def places(stem: str, text: str) -> Iterator[int]:
     plain = stem.lstrip(EDGE)
     at = text.find(plain)
     while at >= 0:
-        if plain is stem or at == 0 or not text[at - 1].isalnum():
+        if plain is stem or at == 0 or not (text[at - 1].isascii() and text[at - 1].isalnum()):
             yield at
         at = text.find(plain, at + len(plain))
 

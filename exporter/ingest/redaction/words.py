@@ -41,7 +41,10 @@ PASSWORD = any_of(
 
 # Words that are parts of others, or mean something else as well.
 BOUND_PASSWORD = any_of("senha|geslo|sandi|parool|jelige|mdp|psw|pswd|mot passe")
-WEAK_PASSWORD = any_of("pass|pw|clave|parole|contra|sifra|pin code|pass wd")
+WEAK_PASSWORD = any_of(
+    "pass|pw|clave|parole|contra|sifra|pin code|pass wd|access code|code d'acc[eè]s|c[oó]digo de acc?es[so]o?|codice di accesso"
+    "|код доступа|kod dost[eę]pu|p[rř][ií]stupov[yý] k[oó]d|adgangskode|tilgangskode|[aå]tkomstkod|eri[sş]im kodu|tajn[eé] heslo"
+)
 
 SECRET = any_of(
     "secrets?|credentials?|api ?keys?|proxy auth|pre shared key|psk|pin block|wpa passphrase|encrypted pin"
@@ -56,11 +59,22 @@ SECRET = any_of(
     "|(?:store|key|keystore|truststore|bind|root|sudo|become|vault|smtp|mail|email|ftp|ssh|ldap|redis|user|db|admin|sasl|proxy"
     "|http|auth|login|wifi|mysql|pg|sql|my|new|old|client|server|app) pass|bind pw|root pw|user pw|db pw|admin pw|wifi key|psk key"
     "|community string|r[ow]community|snmp community"
+    "|(?:llave|clave) (?:secreta|privada|de acceso|de api|api|maestra)|cl[eé] (?:d'acc[eè]s|de chiffrement|ma[iî]tresse|d'api)"
+    "|chave (?:secreta|de acesso|api|mestra)|chiave (?:di accesso|segreta|privata|di cifratura)"
+    "|(?:api|zugriffs|zugangs|geheimer|privater|privat|sicherheits|verschl[uü]sselungs) ?schl[uü]ssel"
+    "|(?:api|toegangs|priv[eé]|geheime) ?sleutel|(?:tajny|prywatny) klucz|klucz (?:tajny|dost[eę]pu)"
+    "|(?:tajn[yýé]|soukrom[yý]|s[uú]kromn[yý]|api) kl[ií][cč]|(?:hemlig|privat|api) ?nyckel|(?:hemmelig|privat|api) ?n[oø](?:gle|kkel)"
+    "|hemlighet|hemmelighed|hemmelighet|tajemstv[ií]|tajn[aá]|titok|titkos kulcs|api kulcs|salaisuus|salainen avain|api avain"
+    "|ключ доступа|(?:закрытый|приватный) ключ|ключ шифрования|таємний ключ|ключ доступу|(?:gizli|api|eri[sş]im|[oö]zel) anahtar[ıi]?"
+    "|アクセスキー|秘密の?鍵|apiキー|(?:api|액세스|비밀|개인|접근) ?키|مفتاح (?:api|الوصول|خاص)|khóa (?:bí mật|api|riêng)|kunci (?:rahasia|api|privat)"
+    "|rahasia|(?:गुप्त|एपीआई) कुंजी|מפתח (?:סודי|api)|μυστικ[οό] κλειδ[ιί]|คีย์ลับ|cheie (?:secret[aă]|api|privat[aă])|tajni klju[cč]"
+    "|memorable (?:word|phrase|answer|date|place)|security word|pet name|wort der sicherheit|frase de recuperaci[oó]n"
     "|enable secret|secret word|passwort hash|pw hash|pass hash|auth string|auth data|connect string"
 )
 
 TOKEN = any_of(
-    "tokens?|token id|jeton|токен|トークン|令牌|토큰|x amz signature|x goog signature|x amz security|client assertion"
+    "tokens?|token id|jeton|токен|トークン|令牌|凭证|凭据|訪問憑證|토큰|رمز (?:الوصول|مميز|التوثيق)|אסימון|टोकन|โทเค็น|διακριτικ[οό]|belirte[cç]|maркер|"
+    "x amz signature|x goog signature|x amz security|client assertion"
     "|code verifier|device code|auth code|authorization code|saml ?(?:response|request)|hmac|jenkins crumb|crumb|ticket"
     "|tgt|nonce|otp ?secret|totp|auth cookie|sso|fastly key|x honeycomb team|x api key|deploy ?pat|access ?pat|github pat"
 )
@@ -75,6 +89,11 @@ CODE = any_of(
     "otp|totp|mfa|2fa|mtan|tan (?:code|nummer)|cvv2?|cvc2?|csc|cvn|cid|card verification (?:value|code)|pin|pin code|pincode|passcode|geheimzahl",
     "(?:one time|verification|security|confirmation|authentication|sms|activation|recovery|2fa|mfa|login|access|auth|reset"
     "|backup|pairing|unlock|door|pickup|otp) (?:pass)?(?:code|pin|password)",
+    "tan|itan|einmal (?:passwort|code|kennwort)|engangs(?:kode|passord|kod|adgangskode)|eenmalige? (?:code|wachtwoord)"
+    "|code (?:[aà] usage unique|sms)|c[oó]digo (?:sms|otp|[uú]nico|de un solo uso|de uso [uú]nico|de acceso temporal)|codice (?:otp|sms|temporaneo)"
+    "|kod (?:jednorazowy|sms|z sms)|jednor[aá]zov[yýé] (?:k[oó]d|heslo)|одноразовый (?:код|пароль)|код (?:проверки|из sms|авторизации)"
+    "|ワンタイムパスワード|일회용 비밀번호|一次性密码|动态码|动态口令|短信验证码|tek kullan[ıi]ml[ıi]k (?:[sş]ifre|kod)|kode (?:otp|verifikasi)|m[aã] otp"
+    "|κωδικ[οό]ς επαλήθευσης|קוד אימות|รหัส otp|bekr[aæ]ftelseskode|verifieringskod|vahvistuskoodi|ellen[oő]rz[oő] k[oó]d|cod de verificare",
     "best[aä]tigungscode|sicherheitscode|pr[uü]fziffer|code de (?:v[eé]rification|s[eé]curit[eé]|confirmation)|cryptogramme"
     "|c[oó]digo de (?:verificaci[oó]n|seguridad|confirmaci[oó]n)|c[oó]digo de (?:verifica[cç][aã]o|seguran[cç]a)"
     "|codice di (?:verifica|sicurezza)|verificatiecode|kod weryfikacyjny|код подтверждения|код из смс|пин(?: код)?|пинкод"
@@ -112,6 +131,13 @@ NUMBER_OF = any_of(
     "aadhaa?r|uidai|voter ?id|pan card|आधार|身份[证證](?:号码?|號碼?)?|社保号|统一社会信用代码|マイナンバー|個人番号|基礎年金番号|在留カード"
     "|주민등록번호|주민번호|외국인등록번호|tc ?kimlik(?: no)?|tckn|kimlik(?: no)?|vergi no|الهوية|رقم الهوية|السجل المدني|کد ملی"
     "|nric|mykad|nik ktp|ktp|cccd|cmnd|căn cước|can cuoc|philsys|sss number|תעודת זהות|ת\\.ז",
+    "ahv(?: ?nr| ?nummer)?|ahvn13|avs(?: ?n[ro])?|oasi|num[eé]ro (?:national|avs)|nationaal nummer|registre national|matricule nationale?"
+    "|isikukood|personas kods|asmens kodas|samordningsnummer|d nummer|taj ?sz[aá]m|ad[oó]azonos[ií]t[oó](?: jel)?|emso|егн|єдрпоу|іпн|иин|омс"
+    "|hkid|hong kong id|emirates id|iqama|civil id|qid|nic(?: no)|bvn|kra pin|huduma|ghana card|(?:sa|rsa|south african) id|id number|id no"
+    "|t[ií]tulo de eleitor|cart[aã]o sus|pasep|renavam|nss|clave de elector|ine|niss|nuss|cart[aã]o de cidad[aã]o|carte vitale|num[eé]ro insee"
+    "|tessera sanitaria|krankenversicherung|kvnr|rvnr|renteninformation|steuerliche id|medicaid|a number|ohip|ramq|health card|centrelink|crn|ihi|nhi"
+    "|เลขบัตรประชาชน|เลขประจำตัวประชาชน|บัตรประชาชน|teudat zehut|מספר זהות|الرقم القومي|رقم الإقامة|身分證字號|身分證|社会保障号|居留证|住民票コード|philhealth|umid|gsis"
+    "|vat (?:id|number|no|reg(?:istration)?)|ust ?id(?: ?nr)?|umsatzsteuer ?id|num[eé]ro (?:de )?tva|btw ?(?:nummer|nr)|gstin|siren|siret|clabe|cbu|ifsc|bsb",
     # Devices
     "imei(?:sv)?|imsi|iccid|meid|idfa|idfv|gaid|aaid|udid|android id|advertising id|device id|device identifier"
     "|hardware id|machine id|serial ?number|installation id|ger[aä]te id|ger[aä]tekennung",
@@ -124,7 +150,7 @@ NUMBER_OF = any_of(
 )
 
 NUMBER_OF_IN_CAPITALS = any_of(
-    "SIN|EIN|TIN|NIN|NIE|NIF|CIF|DNI|RFC|RUT|RUN|RG|PIS|NIR|NIP|PAN|EPIC|ABN|ACN|FIN|NIK|INN|VIN|EGN|CNP|AFM|UCN|UEN|PPS|DL"
+    "SIN|EIN|TIN|NIN|NIE|NIF|CIF|DNI|RUT|RUN|RG|PIS|NIR|NIP|PAN|EPIC|ABN|ACN|FIN|NIK|INN|VIN|EGN|CNP|AFM|UCN|UEN|PPS|DL"
     "|MAC|CNIC|NID|LEI|ITIN|PESEL|DOB|CURP|CUIL|CUIT"
 )
 """Short names that are words or syllables in small letters."""
@@ -138,7 +164,6 @@ FIELDS = (
         "nie",
         "nif",
         "dni",
-        "rfc",
         "rut",
         "nir",
         "nip",
@@ -156,7 +181,7 @@ NUMBER_OF_IN_FIELDS = any_of(*FIELDS)
 
 BORN = any_of(
     "dob|date of birth|birth ?dates?|birth ?days?|born(?: on)?|d\\.o\\.b\\.?|geburts ?datum|geburtstag|geboren(?: am)?|geb\\."
-    "|date de naissance|né le|née le|fecha de nacimiento|nacid[oa] el|data de nascimento|nascimento|data di nascita|nato il|nata il"
+    "|date (?:de )?naissance|né le|née le|fecha (?:de )?nac(?:imiento)?|nacid[oa] el|data (?:de )?nasc(?:imento)?|nascimento|data (?:di )?nascita|nato il|nata il"
     "|geboorte ?datum|geboren op|data urodzenia|urodzon[ya]|datum narozen[ií]|narozen[aá]?|f[oø]dselsdato|f[oö]delsedatum"
     "|født|fodt|syntym[aä]aika|születési (?:dátum|idő)|data na[sș]terii|дата рождения|родил(?:ся|ась)|дата на раждане"
     "|出生日期|出生年月日?|生日|生年月日|誕生日|생년월일|생일|تاريخ الميلاد|تاریخ تولد|(?:doğum|dogum) (?:tarihi|günü|gunu)|जन्म ?तिथि|जन्मतिथि"
@@ -166,6 +191,7 @@ BORN = any_of(
 NAME_OF = any_of(
     "first name|last name|middle name|given name|family name|full name|maiden name|sur name|surname|forename|legal name"
     "|customer name|patient name|card ?holder(?: name)?|name on card|account holder|beneficiary name|employee name"
+    "|nom (?:de )?famille|nom (?:du )?client|nom (?:de )?naissance|nombre (?:del )?cliente|nombre y apellidos|kunden ?name|patienten ?name|nome (?:do )?cliente|имя клиента|客户姓名|顧客名"
     "|vorname|nachname|familienname|geburtsname|karteninhaber|pr[eé]nom|nom de famille|nom complet|nombre completo|apellidos?"
     "|nome completo|sobrenome|apelido|cognome|voornaam|achternaam|imi[eę] i nazwisko|nazwisko|имя пользователя полное|фамилия"
     "|отчество|фио|姓名|氏名|お名前|이름|성명|الاسم الكامل|ad soyad|soyad[ıi]?|mother'?s maiden name"
