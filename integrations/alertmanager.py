@@ -243,10 +243,12 @@ def silence(notification: Notification) -> dict[str, Any]:
     """The silence of one incident, by who acknowledged it."""
     incident, taken = notification.incident, notification.incident.acknowledged
     by = brief(taken.by, MAX_LABEL) if taken else OWN_NAME
+    end = notification.now + SILENCED_FOR
+    end = min(end, taken.until) if taken and taken.until else end
     return {
         "matchers": [{"name": "incident_id", "value": incident.id, "isRegex": False, "isEqual": True}],
         "startsAt": rfc3339(notification.now),
-        "endsAt": rfc3339(notification.now + SILENCED_FOR),
+        "endsAt": rfc3339(end),
         "createdBy": by,
         "comment": f"{OWN_NAME}: " + brief("; ".join(words.people(incident)), 400),
     }

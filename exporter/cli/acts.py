@@ -67,8 +67,10 @@ async def do(config: Config, incident_id: str, verb: Verb, said: Said) -> None:
 
     names = {"resolve": "fix", "accept": "reason", "reject": "reason", "ack": "note", "note": "text"}
     body: dict[str, Any] = {"by": said.by, names[verb]: said.reason}
+    if verb in ("accept", "reject", "ack"):
+        body |= until_of(said)
     if verb in ("accept", "reject"):
-        body |= {"confirmed": said.confirmed, **until_of(said)}
+        body["confirmed"] = said.confirmed
     await ask(config, here, f"api/incidents/{incident_id}/{verb}", body)
 
 

@@ -57,8 +57,8 @@ def add_acts(verbs: Any, add: Add) -> None:
         verbs,
         "ack",
         "somebody looks after it: nothing more is told until it gets worse",
-        "Acknowledge an incident: until it is severer, or a finding of another kind or service comes, nothing more is\n"
-        "told of it but its end.",
+        "Acknowledge an incident: until it is severer, a finding of another kind or service comes, or the time given\n"
+        "is over, nothing more is told of it but its end.",
         _acts("ack"),
     )
     note = add(verbs, "note", "add a note to its story", "Add a note to the story of an incident.", _acts("note"))
@@ -68,6 +68,7 @@ def add_acts(verbs: Any, add: Add) -> None:
         verb.add_argument("--reason", metavar="TEXT", default="", help="why")
         ending(verb)
         verb.add_argument("--yes", action="store_true", help="also where that would have hidden much")
+    ending(ack, "ever")
     ack.add_argument("--note", metavar="TEXT", default="", help="what is being done")
     for verb in (accept, reject, ack):
         verb.add_argument("id", help="as `incidents list` prints it")
@@ -157,11 +158,16 @@ def by_whom(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", default="", help="who says so (default: the user)")
 
 
-def ending(parser: argparse.ArgumentParser) -> None:
+def ending(parser: argparse.ArgumentParser, default: str = "90d") -> None:
     until = parser.add_mutually_exclusive_group()
     until.add_argument("--until", type=instant, metavar="TIME", help="RFC 3339")
     until.add_argument(
-        "--for", dest="lasting", type=_lasting, metavar="DURATION", default="90d", help="such as 7d, or ever (90d)"
+        "--for",
+        dest="lasting",
+        type=_lasting,
+        metavar="DURATION",
+        default=default,
+        help=f"such as 7d, or ever ({default})",
     )
 
 

@@ -70,8 +70,8 @@ class Ruling:
             change: Change = "reopened" if before and before.closed else "opened"
             return replace(news, incident=incident, change=change), incident
         if incident.acknowledged and before and before.acknowledged == incident.acknowledged:
-            kept = _exceeds(incident, incident.acknowledged)
-            incident = replace(incident, acknowledged=None) if kept else replace(incident, withheld="acknowledged")
+            over = _is_over(incident, incident.acknowledged, news.at)
+            incident = replace(incident, acknowledged=None) if over else replace(incident, withheld="acknowledged")
         return replace(news, incident=incident), incident
 
     def _closed(self, news: Told, silent: Incident, name: str) -> tuple[Told, Incident]:
@@ -82,14 +82,19 @@ class Ruling:
         return replace(news, incident=ended, change="resolved"), replace(silent, closed=closing)
 
 
-def acknowledgement(incident: Incident, by: str, at: datetime, note: str) -> Acknowledgement:
+def acknowledgement(
+    incident: Incident, by: str, at: datetime, note: str, until: datetime | None = None
+) -> Acknowledgement:
     """Of an incident as it stands."""
     findings = sorted({(finding.service, str(finding.kind)) for finding in incident.contributions})
-    return Acknowledgement(by, at, incident.severity, tuple(findings), note)
+    return Acknowledgement(by, at, incident.severity, tuple(findings), note, until)
 
 
-def _exceeds(incident: Incident, known: Acknowledgement) -> bool:
-    """Whether there is more to it than when somebody took it on: severer, or of another kind or service."""
+def _is_over(incident: Incident, known: Acknowledgement, at: datetime) -> bool:
+    """Whether its time is over, or there is more to it than when somebody took it on: severer, or of another kind or
+    service."""
+    if known.until and at >= known.until:
+        return True
     findings = {(finding.service, str(finding.kind)) for finding in incident.contributions}
     return RANKS[incident.severity] > RANKS[known.severity] or not findings <= set(known.findings)
 

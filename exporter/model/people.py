@@ -91,13 +91,17 @@ class Closing:
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """Somebody looks after an incident: how severe it was by then, and its findings, as (service, kind)."""
+    """Somebody looks after an incident: how severe it was by then, and its findings, as (service, kind).
+
+    `until` is event time; None where it holds as long as the incident does.
+    """
 
     by: str
     at: datetime
     severity: IncidentSeverity
     findings: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    until: datetime | None = None
 
 
 Verb = Literal["resolve", "accept", "reject", "ack", "note", "add", "remove"]

@@ -59,8 +59,9 @@ class People:
             incident = await incident_of(self._state, incident_id)
             if incident is None:
                 return False
-            rule = await self._rule_from(incident, verb, said)
             now = self._assembly.clock.now()
+            _refuse_past(said.until, now)
+            rule = await self._rule_from(incident, verb, said)
             act = Act(verb, said.by, now, said.reason, incident.id, rule.name if rule else "")
             rows = [act_row(act), *([rule_row(rule)] if rule else [])]
             await tell(self._assembly, _told(incident, verb, said, now), *rows)
@@ -97,8 +98,7 @@ class People:
         by, reason = self._text(read.by, MAX_NAME), self._text(read.reason, MAX_TEXT)
         rule = replace(read.rule(now), by=by or said.by, reason=reason or said.reason)
         rule = replace(rule, until=rule.until or said.ends_at(now))
-        if rule.until and rule.until <= now:
-            raise PermanentError(f"until: {rule.until.isoformat()} is over already")
+        _refuse_past(rule.until, now)
         async with self._assembly.lock:
             standing = await rules_of(self._state)
             if any(one.name == rule.name for one in standing):
@@ -183,6 +183,11 @@ def rule_from(incident: Incident, verb: Verb, by: str, reason: str) -> RuleSetti
     )
 
 
+def _refuse_past(until: datetime | None, now: datetime) -> None:
+    if until and until <= now:
+        raise PermanentError(f"until: {until.isoformat()} is over already")
+
+
 def _each_once(texts: Iterable[str]) -> tuple[str, ...] | None:
     # What logs say is no pattern, whatever it begins with.
     return tuple(dict.fromkeys(f"{LITERAL}{text}" if text[0] in SIGNS else text for text in texts if text)) or None
@@ -190,7 +195,7 @@ def _each_once(texts: Iterable[str]) -> tuple[str, ...] | None:
 
 def _told(incident: Incident, verb: Verb, said: Said, now: datetime) -> Told:
     if verb == "ack":
-        known = acknowledgement(incident, said.by, now, said.reason)
+        known = acknowledgement(incident, said.by, now, said.reason, said.ends_at(now))
         return noted(replace(incident, acknowledged=known, withheld=""), f"acknowledged by {said.by}", said.reason, now)
     if verb == "note":
         return noted(incident, f"note by {said.by}", said.reason, now)

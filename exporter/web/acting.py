@@ -58,6 +58,9 @@ class Acting:
         verb = cast(Verb, request.match_info["verb"])
         name = TEXT_OF[verb]
         known = (name, "by", *(("until", "for", "confirmed") if verb in MAKES_A_RULE else ()))
+        if verb == "ack":
+            known = (*known, "until", "for")
+            body = {"for": EVER, **body} if "until" not in body else body
         if verb != "resolve":
             # A release that only resolved took whatever stood beside.
             _only(body, known)

@@ -315,7 +315,8 @@ def people(incident: Incident, limit: int = 300) -> list[str]:
     if closed := incident.closed:
         lines.append(_by(CLOSED[closed.verdict], closed.by, closed.reason, limit))
     if taken := incident.acknowledged:
-        lines.append(_by("Acknowledged by", taken.by, taken.note, limit, f", {minute(taken.at)}"))
+        when = f", {minute(taken.at)}" + (f", until {minute(taken.until)}" if taken.until else "")
+        lines.append(_by("Acknowledged by", taken.by, taken.note, limit, when))
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 
 from exporter.detection import DetectionSettings, Detector, tables
 from exporter.detection.observation import COUNTS, SERVICES, SESSIONS, TRANSITIONS, Observation
+from exporter.detection.valued import values_of
 from exporter.ingest import reduction
 from exporter.mining.templates import TEMPLATES_SCHEMA, Mined
 from exporter.model import Write
@@ -21,11 +23,21 @@ HOURS = 1
 START = int(datetime(2025, 3, 3, tzinfo=UTC).timestamp())
 
 
-def measure(services: int, templates: int, days: int) -> tuple[float, float]:
-    """Bytes of detection's rows after so many days, and seconds of processor time that a window takes to judge."""
+SHOWN = 10
+"""Windows that are drawn, and come again and again: drawing lines takes longer than judging them."""
+
+
+def measure(services: int, templates: int, days: int, values: bool = True) -> tuple[float, float]:
+    """Bytes of detection's rows after so many days, and seconds of processor time that a window takes to judge.
+
+    values: lines have codes and durations, as those of a third of the templates each do.
+    """
     chance = np.random.default_rng(0)
-    names = [f"service-{number}" for number in range(services)]
+    names = [f"service-{number:04}" for number in range(services)]
     rates = chance.gamma(0.7, 4.0, (services, templates))
+    drawn = [_observation(0, names, chance.poisson(rates)) for _ in range(SHOWN)]
+    if values:
+        drawn = [replace(one, values=_values(one.counts, templates, chance)) for one in drawn]
     rows = sqlite3.connect(":memory:")
     rows.executescript(tables())
     detector = Detector("many", DetectionSettings(), WINDOW, LATE)
@@ -34,7 +46,7 @@ def measure(services: int, templates: int, days: int) -> tuple[float, float]:
     windows = HOURS * 60 + int(LATE / WINDOW)
     for number in range(windows):
         window = START + number * 60
-        seen = _observation(window, names, chance.poisson(rates))
+        seen = _at(drawn[number % SHOWN], window)
         for found in (
             detector.judge(seen, mined, reduction.empty().exemplars),
             detector.settle(window - 15 * 60),
@@ -65,6 +77,31 @@ def _observation(window: int, names: list[str], counts: np.ndarray) -> Observati
     )
     empty = pl.DataFrame(schema=TRANSITIONS), pl.DataFrame(schema=SESSIONS)
     return Observation("many", window, WINDOW, services.filter(pl.col("lines") > 0), of, *empty)
+
+
+def _at(seen: Observation, window: int) -> Observation:
+    """The same lines in another window."""
+    return replace(seen, window=window, counts=seen.counts.with_columns(pl.lit(window * 10**9).alias("first")))
+
+
+def _values(counts: pl.DataFrame, templates: int, chance: np.random.Generator) -> pl.DataFrame:
+    """What its lines say beside their text: of a third of the templates a status, of a third how long it took."""
+    lines = counts.select("service", "template", pl.col("count").cast(pl.UInt32)).select(
+        pl.col("service", "template").repeat_by("count").explode()
+    )
+    third = (lines["template"].to_numpy() - 1) % templates % 3
+    status = chance.choice([200, 302, 404, 500], len(lines), p=[0.95, 0.02, 0.025, 0.005])
+    seconds = np.exp(chance.normal(-3, 1, len(lines)))
+    keys = {name: number for number, name in enumerate(lines["service"].unique().sort())}
+    named = lines.with_columns(
+        pl.col("service").replace_strict(keys, return_dtype=pl.UInt64).alias("key"),
+        pl.Series("code", np.where(third == 0, status, 0), pl.Int16).replace(0, None),
+        pl.Series("duration", np.where(third == 1, seconds, np.nan), pl.Float32).fill_nan(None),
+        pl.lit(0, pl.UInt64).alias("fields"),
+        pl.lit(1 << 40, pl.UInt64).alias("place"),
+    )
+    names = pl.DataFrame(schema={"key": pl.UInt64, "text": pl.String})
+    return values_of(named, names, Mined(pl.DataFrame(schema=TEMPLATES_SCHEMA)))
 
 
 def _statement(write: Write) -> str:

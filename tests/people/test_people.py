@@ -92,6 +92,18 @@ async def test_of_what_is_acknowledged_nothing_is_told_until_it_gets_worse(lived
     assert await wrong(world, places) == []
 
 
+async def test_an_acknowledgement_may_have_an_end_after_which_all_is_told(lived: Lived) -> None:
+    world, places = lived
+    incident = await opened(world)
+    await world.operations.act(incident.id, "ack", Said("anna", "after lunch", lasting=HOUR))
+    await world.hour(failure("orders", "pool exhausted", world.clock.moment, 40, Severity.ERROR))
+    told = len(places.webhook.requests)
+    await world.hour(failure("orders", "pool exhausted", world.clock.moment, 10, Severity.ERROR))
+    assert "reopened" in {request.json()["change"] for request in places.webhook.requests[told:]}
+    with pytest.raises(PermanentError, match="over already"):
+        await world.operations.act(incident.id, "ack", Said("anna", until=START))
+
+
 async def test_a_note_stands_in_the_story(lived: Lived) -> None:
     world, _ = lived
     incident = await opened(world)

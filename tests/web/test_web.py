@@ -469,6 +469,7 @@ async def test_an_incident_is_accepted_rejected_acknowledged_and_noted_by_who_sa
         assert (await site.post(f"/api/incidents/{ID}/accept", said, BEARER))[0] == 200
         assert (await site.post(f"/api/incidents/{ID}/reject", {"for": "ever"}, BEARER))[0] == 200
         assert (await site.post(f"/api/incidents/{ID}/ack", {"by": "ben", "note": "on it"}, BEARER))[0] == 200
+        assert (await site.post(f"/api/incidents/{ID}/ack", {"for": "4h"}, BEARER))[0] == 200
         assert (await site.post(f"/api/incidents/{ID}/note", {"text": "the pool is small"}, BEARER))[0] == 200
         for verb in ("accept", "reject", "ack", "note"):
             assert (await site.post(f"/api/incidents/{ID}/{verb}", {"text": "x"}))[0] == 401
@@ -478,7 +479,8 @@ async def test_an_incident_is_accepted_rejected_acknowledged_and_noted_by_who_sa
     assert [(verb, said.by, said.reason, said.lasting) for _, verb, said in backend.acts] == [
         ("accept", "anna", "a new release", timedelta(days=7)),
         ("reject", "the API", "", None),
-        ("ack", "ben", "on it", timedelta(days=90)),
+        ("ack", "ben", "on it", None),
+        ("ack", "the API", "", timedelta(hours=4)),
         ("note", "the API", "the pool is small", timedelta(days=90)),
     ]
 
