@@ -180,10 +180,9 @@ def _plain(column: pl.Series) -> tuple[np.ndarray[Any, Any], list[str] | None, n
     """A column as numbers, its texts, and where it is null. Expressions cost more than all of this on few rows."""
     gaps = column.is_null().to_numpy() if column.null_count() else None
     if column.dtype == pl.String:
-        items = column.to_list()
-        texts = sorted({item for item in items if item is not None})
-        codes: dict[str | None, int] = {text: code for code, text in enumerate(texts)}
-        return np.array([codes.get(item, 0) for item in items], np.int32), texts, gaps
+        texts = sorted(column.drop_nulls().unique().to_list())
+        codes = column.cast(pl.Enum(texts)).to_physical().fill_null(0)
+        return codes.to_numpy().astype(np.int32), texts, gaps
     if gaps is not None:
         column = column.fill_null(0)
     values = column.to_numpy()

@@ -30,7 +30,7 @@ SHOWN = 10
 def measure(services: int, templates: int, days: int, values: bool = True) -> tuple[float, float]:
     """Bytes of detection's rows after so many days, and seconds of processor time that a window takes to judge.
 
-    values: lines have codes and durations, as those of a third of the templates each do.
+    values: lines of requests have codes and durations.
     """
     chance = np.random.default_rng(0)
     names = [f"service-{number:04}" for number in range(services)]
@@ -85,18 +85,18 @@ def _at(seen: Observation, window: int) -> Observation:
 
 
 def _values(counts: pl.DataFrame, templates: int, chance: np.random.Generator) -> pl.DataFrame:
-    """What its lines say beside their text: of a third of the templates a status, of a third how long it took."""
+    """What its lines say beside their text: of each tenth template, as those of requests do, a status and a duration."""
     lines = counts.select("service", "template", pl.col("count").cast(pl.UInt32)).select(
         pl.col("service", "template").repeat_by("count").explode()
     )
-    third = (lines["template"].to_numpy() - 1) % templates % 3
+    requests = (lines["template"].to_numpy() - 1) % templates % 10 == 0
     status = chance.choice([200, 302, 404, 500], len(lines), p=[0.95, 0.02, 0.025, 0.005])
     seconds = np.exp(chance.normal(-3, 1, len(lines)))
     keys = {name: number for number, name in enumerate(lines["service"].unique().sort())}
     named = lines.with_columns(
         pl.col("service").replace_strict(keys, return_dtype=pl.UInt64).alias("key"),
-        pl.Series("code", np.where(third == 0, status, 0), pl.Int16).replace(0, None),
-        pl.Series("duration", np.where(third == 1, seconds, np.nan), pl.Float32).fill_nan(None),
+        pl.Series("code", np.where(requests, status, 0), pl.Int16).replace(0, None),
+        pl.Series("duration", np.where(requests, seconds, np.nan), pl.Float32).fill_nan(None),
         pl.lit(0, pl.UInt64).alias("fields"),
         pl.lit(1 << 40, pl.UInt64).alias("place"),
     )

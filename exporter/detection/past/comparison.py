@@ -39,10 +39,12 @@ class Now:
 
     @classmethod
     def of(cls, index: Index, parts: Sequence[Placed]) -> Now:
-        """The sum of windows; of gaps, the mean over their occurrences."""
+        """The sum of windows; of gaps, the mean over their occurrences. Values are no part of it."""
         places = np.concatenate([part.places for part in parts])
         count = np.concatenate([part.count for part in parts]).astype(float)
         exposure = np.concatenate([part.exposure for part in parts]).astype(float)
+        compared = (index.kind[places] < base.VALUED) | (index.kind[places] >= base.OWN)
+        places, count, exposure = places[compared], count[compared], exposure[compared]
         gaps = np.isin(index.kind[places], _GAPS)
         weight = np.where(gaps, np.minimum(exposure, MAX_GAPS), exposure)
         length = len(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,6 @@ def seen(observation: Observation, own: Iterable[Number] = ()) -> Seen:
         rows.append(((service, EXPOSURE, 0, 0), against[service], 0))
         rows.append(((service, ERRORS, 0, 0), errors, lines))
         rows.append(((service, VOLUME, 0, 0), lines, 0))
-    for service, template, count in _rows(observation.counts, "service", "template", "count"):
-        rows.append(((service, TEMPLATE, template, 0), count, against[service]))
     edges: list[tuple[str, int, int, int]] = []
     previous: dict[tuple[str, int], int] = {}
     columns = ("service", "kind", "previous", "next", "count", "gap")
@@ -89,22 +88,35 @@ def seen(observation: Observation, own: Iterable[Number] = ()) -> Seen:
     rows += [((service, PREVIOUS, first, 0), count, 0) for (service, first), count in previous.items()]
     rows += [((s, EDGE, first, second), count, previous[s, first]) for s, first, second, count in edges]
     rows += own
-    rows += _values(observation.values)
-    if not rows:
-        return Seen((), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    keys, counts, exposures = zip(*rows, strict=True)
-    return Seen(keys, np.array(counts, np.int64), np.array(exposures, np.int64))
+    few = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
+    parts = (
+        ([row[0] for row in rows], few[:, 0], few[:, 1]),
+        _templates(observation.counts, against),
+        _values(observation.values),
+    )
+    keys = [*chain.from_iterable(part[0] for part in parts)]
+    return Seen(keys, np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts]))
 
 
-def _values(values: pl.DataFrame) -> Iterable[Number]:
+def _templates(counts: pl.DataFrame, against: Mapping[str, int]) -> tuple[list[Key], Ints, Ints]:
+    services = counts["service"].to_list()
+    keys = list(zip(services, repeat(TEMPLATE), counts["template"].to_list(), repeat(0), strict=False))
+    return keys, counts["count"].to_numpy(), np.array([against[service] for service in services], np.int64)
+
+
+def _values(values: pl.DataFrame) -> tuple[list[Key], Ints, Ints]:
     """Lines of places and of their values, each counted against the lines of its place; those have `n`, too."""
-    columns = ("service", "family", "kind", "place", "value", "x", "n", "flags")
-    for service, family, sort, place, value, x, n, flags in _rows(values, *columns):
-        kind = (LEFT_OUT if flags & valued.LEFT else VALUED) + 2 * sort
-        if value == valued.ALL:
-            yield (service, kind, family, place << 32), n, n
-        else:
-            yield (service, kind + 1, family, (place << 32) | value), x, n
+    whole = pl.col("value") == valued.ALL
+    first = pl.when(pl.col("flags") & valued.LEFT != 0).then(LEFT_OUT).otherwise(VALUED)
+    frame = values.select(
+        "service",
+        (first + 2 * pl.col("kind") + (~whole)).cast(pl.Int64).alias("kind"),
+        "family",
+        (pl.col("place") * (1 << 32) + pl.when(whole).then(0).otherwise(pl.col("value"))).alias("value"),
+    )
+    keys = list(zip(*(frame[column].to_list() for column in frame.columns), strict=True))
+    count = np.where(values["value"].to_numpy() == valued.ALL, values["n"].to_numpy(), values["x"].to_numpy())
+    return keys, count, values["n"].to_numpy()
 
 
 def _whole(key: Key) -> Key:
@@ -182,8 +194,11 @@ class Index:
 
     def places(self, keys: Iterable[Key]) -> Ints:
         """The places of these, new ones where they have none."""
-        known = self._places
-        return np.array([known[key] if key in known else self._add(key) for key in keys], np.int64)
+        wanted = list(keys)
+        found = list(map(self._places.get, wanted))
+        if None in found:
+            found = [self._places[key] if key in self._places else self._add(key) for key in wanted]
+        return np.array(found, np.int64)
 
     def place(self, key: Key) -> int | None:
         """The place of one, if it has any."""

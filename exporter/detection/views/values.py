@@ -98,16 +98,19 @@ class Values(View):
         tested = self._tested(look)
         self._last = look, tested
         opinions = {}
-        failing = ~tested.refused
-        for number in np.unique(tested.service[failing]).tolist():
+        chance, failing = tested.p, np.flatnonzero(~tested.refused)
+        failing = failing[np.argsort(tested.service[failing], kind="stable")]
+        numbers, first = np.unique(tested.service[failing], return_index=True)
+        for number, own in zip(numbers.tolist(), np.split(failing, first[1:]), strict=False):
             service = self.past.history.index.services[number]
-            own = np.flatnonzero(failing & (tested.service == number))
             # Of so many tests one is as unlikely by chance (Bonferroni), and the other views look, too.
-            p = 2 * VIEWS * len(own) * float(tested.p[own].min())
-            still = not look.seasoned or self.past.services.windows(service) < self.past.settings.min_service_windows
-            score = 0.0 if still else float(round(1.0 - min(max(p, MIN_P), 1.0), 9))
-            told = own[tested.p[own] * 2 * VIEWS * len(own) <= 1 - self.past.settings.window_score]
+            p = 2 * VIEWS * len(own) * chance[own]
+            told = own[p <= 1 - self.past.settings.window_score]
             if len(told):
+                still = (
+                    not look.seasoned or self.past.services.windows(service) < self.past.settings.min_service_windows
+                )
+                score = 0.0 if still else float(round(1.0 - min(max(float(p.min()), MIN_P), 1.0), 9))
                 opinions[service] = Opinion(score, partial(self._account, look, tested, told))
         return Sight(opinions)
 
@@ -129,10 +132,13 @@ class Values(View):
         if self._last is None or self._last[0] is not look or look.settled:
             return Detection()
         tested = self._last[1]
+        refused = self._refused(look, tested)
+        if not refused:
+            return Detection()
         before = [one for start, one in self.past.pending.items() if look.window - HOUR <= start < look.window]
         told = {group for one in before for group in _groups(one.values, valued.NOTICED)}
         index = self.past.history.index
-        fresh = [row for row in self._refused(look, tested) if _group(index.keys[tested.place[row]]) not in told]
+        fresh = [row for row in refused if _group(index.keys[tested.place[row]]) not in told]
         return Detection(notices=tuple(self._notice(look, tested, row) for row in fresh))
 
     def _refused(self, look: Look, tested: Tested) -> list[int]:
