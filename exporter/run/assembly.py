@@ -242,7 +242,7 @@ class _Builder:
             links=links,
             memory=memory,
             enricher=self._enricher(memory, redactor, links, llm),
-            deliverers=self._deliverers(memory, links, sinks),
+            deliverers=self._deliverers(memory, links, sinks, redactor),
             llm=llm,
         )
 
@@ -302,13 +302,19 @@ class _Builder:
             return before.enricher
         return Enricher(base.state, memory, redactor, links, llm, base.telemetry, base.wall)
 
-    def _deliverers(self, memory: Memory, links: Links, sinks: Sequence[Sink] | None) -> tuple[Deliverer, ...]:
+    def _deliverers(
+        self, memory: Memory, links: Links, sinks: Sequence[Sink] | None, redactor: Redactor
+    ) -> tuple[Deliverer, ...]:
         config, base = self._config, self._base
         if sinks is None:
             sinks = [self._new(sink) for settings in config.sinks for sink in settings.places(self._context)]
         rules = DigestRules(config.digest_above, config.digest_after)
         return tuple(
-            Deliverer(sink, base.state, base.wall, links, config.external_url, base.telemetry, rules=rules)
+            Deliverer(
+                *(sink, base.state, base.wall, links, config.external_url, base.telemetry),
+                rules=rules,
+                redact=redactor.redact,
+            )
             for sink in (MemorySink(memory), *sinks)
         )
 

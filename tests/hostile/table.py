@@ -539,6 +539,7 @@ ELSEWHERE = {
     "exporter.detection": "numbers, ids and the first 300 characters of templates",
     "exporter.flow": "passes texts on",
     "exporter.incidents.rule_settings": "the operator's own file, and what people say, which is cut before",
+    "exporter.ingest.keys": "patterns of the operator's own; the keys are among the names of pages",
     "exporter.ingest.words": "words of fields, of which reading keeps 50 of 100 characters",
     "exporter.incidents.alerts": "names of alerts, which the web side has cut",
     "exporter.incidents.threshold": "numbers",
