@@ -29,6 +29,24 @@ def test_whoever_needs_it_shares_one() -> None:
         assert len({id(one) for one in threads.map(lambda _: loaded(), range(8))}) == 1
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_rules_that_are_compiled_already_are_taken_wherever_may_be_written(
+    writable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ready := tmp_path / "ready").mkdir()
+    (ready / "0.vscdb").write_bytes(b"compiled")
+    place = tmp_path / "cache"
+    if not writable:
+        place.write_text("no folder")
+    monkeypatch.setenv(library.COMPILED, str(ready))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    with library.compiled() as folder:
+        assert (folder / "0.vscdb").read_bytes() == b"compiled"
+        assert (folder / "0.vscdb").stat().st_uid == folder.stat().st_uid
+        assert folder.is_relative_to(place) is writable
+    assert folder.exists() is writable
+
+
 @pytest.mark.parametrize(
     "text", ["hubspot heroku atlassian", "a short heroku: 7f3a9c0b1d", "request 7f3a9c0b1d2e4f56 failed"]
 )
