@@ -26,6 +26,9 @@ COPY README.md LICENSE ./
 COPY exporter exporter
 COPY integrations integrations
 RUN uv pip install --python /opt/venv/bin/python --build-constraints constraints.txt --no-deps .
+# The rules of redaction are compiled once, which takes seconds, and not at each start of a container.
+RUN XDG_CACHE_HOME=/opt/cache /opt/venv/bin/python -c 'from exporter.ingest.redaction.library import library; library()' \
+    && chmod -R a+rX /opt/cache
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="log-anomaly-exporter" \
@@ -35,6 +38,7 @@ RUN groupadd --gid 10001 exporter \
     && useradd --uid 10001 --gid exporter --home-dir /var/lib/log-anomaly-exporter --create-home \
         --shell /usr/sbin/nologin exporter
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/cache/log-anomaly-exporter/rules /usr/share/log-anomaly-exporter/rules
 COPY LICENSE /usr/share/doc/log-anomaly-exporter/LICENSE
 COPY dashboards /usr/share/log-anomaly-exporter/dashboards
 COPY alert_rules /usr/share/log-anomaly-exporter/alert_rules
@@ -42,6 +46,7 @@ COPY alert_rules /usr/share/log-anomaly-exporter/alert_rules
 # A container is reached from outside: pages and metrics can be read, what changes anything wants a token.
 ENV PATH=/opt/venv/bin:$PATH \
     LOG_ANOMALY_EXPORTER_LISTEN=:9464 \
+    LOG_ANOMALY_EXPORTER_RULES=/usr/share/log-anomaly-exporter/rules \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \

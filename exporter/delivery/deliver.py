@@ -71,6 +71,7 @@ class Deliverer:
         rules: DigestRules = DigestRules(),  # noqa: B008  # frozen
         notices: bool = False,
         chance: Chance = random.random,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.sink = sink
         self.stopping = False
@@ -81,6 +82,7 @@ class Deliverer:
         self._external_url = external_url
         self._telemetry = telemetry or NoTelemetry()
         self._chance = chance
+        self._redact = redact
         resend = sink.resend or 2 * LONGEST_WAIT
         self._breaker = Breaker(min(LONGEST_WAIT, resend / 2), chance)
         self._outages = Outages(sink, state, rules)
@@ -282,7 +284,7 @@ class Deliverer:
             abandons = self.sink.wants == "every" and before.attempts + 1 >= ABANDON_AFTER
             if isinstance(error, PermanentError) and abandons and not before.has(news.revision, news.part):
                 self._telemetry.count("deliveries", sink=self.sink.name, outcome="abandoned")
-                return replace(had, error=_said(error))
+                return replace(had, error=self._said(error))
             return self._failed(before, error)
         again_at = self._again_at(incident.status, first_told, seconds(now))
         return replace(had, receipt=_pack(first_told, returned or receipt), next_attempt=again_at)
@@ -338,7 +340,7 @@ class Deliverer:
         else:
             wait = getattr(error, "retry_after", None) or backoff(before.attempts, LONGEST_WAIT, self._chance)
         again_at = math.ceil((self._clock.now() + wait).timestamp())
-        return replace(before, attempts=before.attempts + 1, next_attempt=again_at, error=_said(error))
+        return replace(before, attempts=before.attempts + 1, next_attempt=again_at, error=self._said(error))
 
     def _count(self, error: Exception) -> None:
         outcome = "permanent" if isinstance(error, PermanentError) else "transient"
@@ -347,11 +349,11 @@ class Deliverer:
             log.warning("%s: a delivery failed unexpectedly, it is tried again", self.name, exc_info=error)
         self._telemetry.count("deliveries", sink=self.sink.name, outcome=outcome)
 
-
-def _said(error: Exception) -> str:
-    known = isinstance(error, (TransientError, PermanentError))
-    # What we did not foresee may quote anything.
-    return str(error) if known and str(error) else type(error).__name__
+    def _said(self, error: Exception) -> str:
+        """What is kept and shown of an error; the place may have answered with what it was sent, or with its own."""
+        known = isinstance(error, (TransientError, PermanentError))
+        # What we did not foresee may quote anything.
+        return self._redact(str(error)) if known and str(error) else type(error).__name__
 
 
 def _pack(first_told: int, receipt: str | None) -> str:

@@ -17,6 +17,7 @@ from exporter.ingest import lateness, messages, places
 from exporter.ingest.exemplars import NO_EXEMPLARS, best_of_each, exemplars_of, window_starts, with_continuations
 from exporter.ingest.messages import Messages
 from exporter.ingest.parts import is_part, with_parts
+from exporter.ingest.redaction import Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.ingest.shapes import (
     SEED,
@@ -25,6 +26,7 @@ from exporter.ingest.shapes import (
     distinct_shapes,
     frame_of,
     redactor,
+    safe_keys,
     safe_names,
     text_keys,
     with_given,
@@ -32,6 +34,7 @@ from exporter.ingest.shapes import (
 from exporter.ingest.splits import without_split_secrets
 from exporter.ingest.words import bounded
 from exporter.model import Reduced, line_schema
+from exporter.reading.beside import words_as_text
 from exporter.reading.levels import hidden_levels
 
 Int64s = npt.NDArray[np.int64]
@@ -124,7 +127,7 @@ def _lines(
     names: dict[int, str] = {}
     safe = safe_names(settings)
     keys = {
-        name: text_keys(texts[name], hashes[name], names, safe)
+        name: text_keys(texts[name], hashes[name], names, safe_keys(settings) if name == "session" else safe)
         if name not in _UNNAMED
         else text_keys(texts[name], hashes[name], names if name == "fields" else None)
         for name in texts.columns
@@ -150,12 +153,20 @@ _UNNAMED = ("trace", "fields")
 _TEXTS = ("service", "host", "stream", "trace", "instance", "version", "place")
 
 
-def _object(text: str) -> str | None:
-    """Words that are still such when what is secret in them is gone: what stood between two may have gone with it."""
+def _without_secrets(words: str, safe: str, redactor: Redactor) -> str | None:
+    """Words whose redacted text is no object any more: what stands between two may have gone, so each is for itself."""
+    if _object(safe) is not None:
+        return safe
+    pairs = [json.dumps({name: word}, ensure_ascii=False) for name, word in json.loads(words).items()]
+    return words_as_text({name: word for pair in redactor.redact_all(pairs) for name, word in _object(pair) or ()})
+
+
+def _object(text: str) -> list[tuple[str, str]] | None:
     try:
-        return text if isinstance(json.loads(text), dict) else None
+        found = json.loads(text)
     except ValueError:
         return None
+    return [*found.items()] if isinstance(found, dict) else None
 
 
 def _words(page: pl.DataFrame, settings: ReductionSettings) -> pl.Series:
@@ -163,8 +174,9 @@ def _words(page: pl.DataFrame, settings: ReductionSettings) -> pl.Series:
     words = page["fields"]
     if words.null_count() == len(words):
         return words
-    distinct = words.unique().drop_nulls()
-    safe = redactor(settings.redaction, settings.redaction_key).redact_series(distinct).map_elements(_object, pl.String)
+    distinct = words.unique().drop_nulls().to_list()
+    redacts = redactor(settings.redaction, settings.redaction_key)
+    safe = [_without_secrets(*pair, redacts) for pair in zip(distinct, redacts.redact_all(distinct), strict=True)]
     return words.replace_strict(distinct, safe, default=None, return_dtype=pl.String)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from exporter.ingest import messages
+from exporter.ingest.keys import lets_in, naming
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.model import stable_key
@@ -187,6 +188,19 @@ _HARMLESS = re.compile(
     r"[a-z]{0,15}|(?=[^a-z]*[a-z])(?=.{1,32}\Z)[a-z0-9]{1,12}(?:[-._/:][a-z0-9]{1,12}){0,12}|[0-9a-f]{16,32}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|blk_-?\d+"
 )
+
+
+def safe_keys(settings: ReductionSettings) -> Safe:
+    """Keys of sessions, redacted: by what stands before them, too, where the pattern that finds them says so."""
+    name, safe = naming(settings.session_pattern), safe_names(settings)
+    if not lets_in(name, redactor(settings.redaction, settings.redaction_key)):
+        return safe
+
+    def safe_named(texts: list[Any]) -> list[Any]:
+        named = safe([name + text if text else text for text in texts])
+        return [text and text.removeprefix(name) for text in named]
+
+    return safe_named
 
 
 def safe_names(settings: ReductionSettings) -> Safe:

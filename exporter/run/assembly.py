@@ -242,7 +242,7 @@ class _Builder:
             links=links,
             memory=memory,
             enricher=self._enricher(memory, redactor, links, llm),
-            deliverers=self._deliverers(memory, links, sinks),
+            deliverers=self._deliverers(memory, links, sinks, redactor),
             llm=llm,
         )
 
@@ -302,7 +302,9 @@ class _Builder:
             return before.enricher
         return Enricher(base.state, memory, redactor, links, llm, base.telemetry, base.wall)
 
-    def _deliverers(self, memory: Memory, links: Links, sinks: Sequence[Sink] | None) -> tuple[Deliverer, ...]:
+    def _deliverers(
+        self, memory: Memory, links: Links, sinks: Sequence[Sink] | None, redactor: Redactor
+    ) -> tuple[Deliverer, ...]:
         config, base = self._config, self._base
         if sinks is None:
             sinks = [self._new(sink) for settings in config.sinks for sink in settings.places(self._context)]
@@ -310,13 +312,9 @@ class _Builder:
         rules = DigestRules(config.digest_above, config.digest_after)
         return tuple(
             Deliverer(
-                sink,
-                base.state,
-                base.wall,
-                links,
-                config.external_url,
-                base.telemetry,
+                *(sink, base.state, base.wall, links, config.external_url, base.telemetry),
                 rules=rules,
+                redact=redactor.redact,
                 notices=sink.name in noticing,
             )
             for sink in (MemorySink(memory), *sinks)

@@ -19,6 +19,7 @@ from exporter.reading.encodings import UTF8
 from exporter.reading.forms import AMBIGUOUS
 from exporter.reading.instants import EARLIEST
 from exporter.reading.levels import severities
+from exporter.reading.parts import begins_last, joined
 from exporter.reading.peeling import Peeled, bare_layers, peel
 from exporter.reading.records import whole_documents, with_own_times
 from exporter.reading.times import Stamp, dated, leading, moments, nothing, recognise
@@ -94,27 +95,31 @@ class Parser:
         if self._settings.pattern:
             # It was written for lines as they are.
             return self._read(log, lines, numbers, carry, {})
-        if log.layers is None and len(lines):
-            log.layers = bare_layers(lines)
+        lines, numbers, cut = joined(lines, numbers)
+        log.layers = bare_layers(lines) if log.layers is None and len(lines) else log.layers
         peeled = peel(lines, log.layers or ())
         page, unusable = self._read(log, peeled.text, numbers, carry, peeled.said)
-        return self._with_peeled(log, page, numbers, peeled), unusable
+        return self._with_peeled(log, page, numbers, peeled), unusable | cut
 
     def unfinished(self, log: Writer, data: bytes) -> int:
         """Bytes at the end of whole lines that are the last record among them, which may go on."""
-        if log.kind != "text" or self._settings.pattern:
+        if self._settings.pattern:
             return 0
         found = (self._last_record(log, data[data.rfind(b"\n", 0, max(0, len(data) - size)) + 1 :]) for size in ENDINGS)
-        return next(filter(None, found), len(data))
+        return next((size for size in found if size is not None), len(data))
 
     def _last_record(self, log: Writer, tail: bytes) -> int | None:
         """Bytes of the last record of some lines; None where it began before."""
-        peeled, looked_at = peel(lines_of(tail), log.layers or ()), replace(log)
-        numbers = pl.int_range(0, len(peeled.text), eager=True)
+        if (split := begins_last(lines := lines_of(tail))) is not None:
+            return sum(len(line) + 1 for line in tail.split(b"\n")[split:-1]) if split else None
+        if log.kind != "text":
+            return 0
+        whole, numbers, _ = joined(lines, pl.int_range(len(lines), eager=True))
+        peeled, looked_at = peel(whole, log.layers or ()), replace(log)
         own = self._looking._own_times(looked_at, peeled.text, None, peeled.said.get("time"))
         _, record = self._in_records(looked_at, peeled.text, numbers, own, peeled.said, None)
-        opened = (peeled.text == "{").arg_true()
-        first = int(opened[-1]) if len(opened) else len(numbers) - 1 if record is None else int(record[-1])
+        opened = numbers.filter(peeled.text == "{")
+        first = int(opened[-1] if len(opened) else numbers[-1] if record is None else record[-1])
         return sum(len(line) + 1 for line in tail.split(b"\n")[first:-1]) if first >= 0 else None
 
     def _with_peeled(self, log: Writer, page: pl.DataFrame, numbers: pl.Series, peeled: Peeled) -> pl.DataFrame:

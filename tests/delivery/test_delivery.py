@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.delivery.deliver import ABANDON_AFTER
+from exporter.ingest.redaction import Redactor
 from exporter.model import (
     Notification,
     PermanentError,
@@ -57,6 +58,16 @@ async def test_an_outage_delays_and_repeats_with_the_same_event_id(state: State)
     clock.moment += timedelta(seconds=1)
     await deliverer(sink, state, clock).deliver()
     assert [n.change for n in sink.told] == ["opened", "updated", "resolved"]
+
+
+async def test_what_a_place_answers_is_kept_without_what_is_secret_in_it(state: State) -> None:
+    sink = RecordingSink()
+    sink.errors = [TransientError("503: password=hunter2 refused")]
+    await state.write([reported(item) for item in story()])
+    await deliverer(sink, state, StepClock(), redact=Redactor(b"0123456789abcdef").redact).deliver()
+    ((error,),) = await state.read("SELECT error FROM deliveries")
+    assert "503" in error
+    assert "hunter2" not in error
 
 
 async def test_one_sink_that_is_down_delays_no_other(state: State) -> None:

@@ -269,28 +269,39 @@ def month(data: Path) -> Iterator[Figure]:
 
 
 def secrets(data: Path) -> Iterator[Figure]:
-    """What must not leave the process is drawn anew, planted in a whole daemon, and looked for in all that left it."""
-    from tests.secrets.makers import CLASSES
-    from tests.secrets.measure import measure, plant
+    """What must not leave the process is drawn anew, planted in a whole daemon, and looked for in all that left it.
+
+    Of the kinds of a second set, which the rules were not written from, a few may leak.
+    """
+    from tests.secrets.makers import APART_FILE, KINDS_FILE
 
     seed = int(os.environ.get("LAE_SEED") or time.time())
     yield Figure("secrets: seed (LAE_SEED repeats it)", f"{seed}")
-    plants = plant(seed)
-    for told, checkout in _checkouts():
-        with tempfile.TemporaryDirectory() as folder:
-            found = measure(seed, Path(folder), plants, checkout)
-        for of in CLASSES[:3]:
-            name, leaked = f"{told}secrets, {of}: kinds of {found.asked(of)} that leak", found.leaked(of)
-            yield Figure(name, f"{len(leaked)}") if told else figure(name, len(leaked), 0, at_most=True, form=".0f")
-            for kind in leaked if not told else ():
-                yield Figure(f"  {kind}", ", ".join(found.where(kind)))
-        share = len(found.changed) / len(found.alike)
-        name = f"{told}secrets: look-alikes of {len(found.alike)} that change"
-        value = f"{len(found.changed)} ({share:.1%})"
-        yield Figure(name, value) if told else Figure(name, value, "<= 0", not found.changed)
-        for one in found.changed if not told else ():
-            yield Figure(f"  {one.kind.name}", one.text[:100])
-        yield Figure(f"{told}  of {len(plants)} planted lines cited by no incident", f"{found.unseen}")
+    for of_file, file, most in (("", KINDS_FILE, 0.0), (" apart", APART_FILE, 0.05)):
+        for told, checkout in _checkouts():
+            yield from _secrets(seed, file, checkout, told, of_file, most)
+
+
+def _secrets(seed: int, file: Path, checkout: Path, told: str, of_file: str, most: float) -> Iterator[Figure]:
+    from tests.secrets.makers import CLASSES
+    from tests.secrets.measure import measure, plant
+
+    plants = plant(seed, file=file)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(seed, Path(folder), plants, checkout)
+    for of in CLASSES[:3]:
+        name, leaked = f"{told}secrets{of_file}, {of}: kinds of {found.asked(of)} that leak", found.leaked(of)
+        allowed = most * found.asked(of)
+        yield Figure(name, f"{len(leaked)}") if told else figure(name, len(leaked), allowed, at_most=True, form=".0f")
+        for kind in leaked if not told else ():
+            yield Figure(f"  {kind}", ", ".join(found.where(kind)))
+    share = len(found.changed) / len(found.alike)
+    name = f"{told}secrets{of_file}: look-alikes of {len(found.alike)} that change"
+    value = f"{len(found.changed)} ({share:.1%})"
+    yield Figure(name, value) if told else Figure(name, value, "<= 0", not found.changed)
+    for one in found.changed if not told else ():
+        yield Figure(f"  {one.kind.name}", one.text[:100])
+    yield Figure(f"{told}  of {len(plants)} planted lines cited by no incident", f"{found.unseen}")
 
 
 VALUE_SEEDS, TUNED_ON = (13, 14), (11, 12)

@@ -46,6 +46,7 @@ from exporter.reading import (
     windows,
     writers,
 )
+from exporter.reading.parts import joined
 from exporter.report import llm, rules
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
@@ -337,6 +338,12 @@ def _nested(given: str) -> object:
     return levels.first_value(value), Decoder(FileSettings(name="files", path=("x",))).page([{"message": value}], ["a"])
 
 
+def _joined(given: str) -> object:
+    """Parts of both runtimes, the text in each of them."""
+    lines = [f'{{"log":"{given}","stream":"stdout"}}', f"2026-03-14T09:26:53.589793238Z stdout P {given}"] * 3
+    return joined(pl.Series(lines), pl.int_range(len(lines), eager=True))
+
+
 def _peeled(given: str) -> object:
     in_front = [f"cart-1 | {given}", f"<27>1 - {given} app 1 -", f"\x1b[{given}", f"\x1b]{given}", f"[pod/{given}/a] x"]
     some = pl.Series([given, *in_front])
@@ -468,6 +475,7 @@ TABLE = (
     Row("who wrote a line", ("exporter.reading.writers",), _written),
     Row("events of Windows", ("exporter.reading.windows",), _event),
     Row("what stands in front of a line", ("exporter.reading.peeling",), _peeled),
+    Row("parts of a record that a runtime split", ("exporter.reading.parts",), _joined),
     Row(
         "labels of an alert",
         ("exporter.reading.owners",),
@@ -541,6 +549,8 @@ ELSEWHERE = {
     "exporter.detection": "numbers, ids and the first 300 characters of templates",
     "exporter.flow": "passes texts on",
     "exporter.incidents.rule_settings": "the operator's own file, and what people say, which is cut before",
+    "exporter.ingest.redaction.forms": "patterns of our own",
+    "exporter.ingest.keys": "patterns of the operator's own; the keys are among the names of pages",
     "exporter.ingest.words": "words of fields, of which reading keeps 50 of 100 characters",
     "exporter.incidents.alerts": "names of alerts, which the web side has cut",
     "exporter.incidents.threshold": "numbers",

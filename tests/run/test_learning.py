@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exporter.cli.main import main
 from exporter.config import Config
 from exporter.run.daemon import Daemon
@@ -45,6 +47,21 @@ async def test_another_setting_of_one_source_lets_that_source_learn_anew_and_no_
         await daemon.once()
         assert [(await polling.progress()).state for polling in daemon.pollings] == ["ready", "ready"]
         assert await daemon.assembly.state.read("SELECT COUNT(*) FROM windows WHERE source = 'two'") != [(0,)]
+
+
+async def test_a_source_that_was_learnt_with_other_rules_of_redaction_is_learnt_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, source = StepClock(START + HOUR), MemorySource(lines(70), "one")
+    with monkeypatch.context() as older:
+        older.setattr("exporter.run.learning.redaction_fingerprint", lambda: "of other rules")
+        async with running(config(tmp_path, "one"), clock, source) as daemon:
+            await daemon.once()
+            assert all(await learnt(daemon, "one"))
+    async with running(config(tmp_path, "one"), clock, source) as daemon:
+        assert not any(await learnt(daemon, "one")), "what other rules have left may be in there"
+        await daemon.once()
+        assert await incident_list(daemon.assembly.state) == []
 
 
 async def test_incidents_of_the_others_go_on_while_one_source_learns(tmp_path: Path) -> None:

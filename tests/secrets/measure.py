@@ -29,7 +29,7 @@ from tests.fakes.llm import Request, completion, scripted
 from tests.fakes.recording import Recorded, Recorder, recording
 from tests.fakes.serving import serving
 from tests.fakes.slack import SlackFake
-from tests.secrets.makers import Class, Kind, kinds
+from tests.secrets.makers import KINDS_FILE, Class, Kind, kinds
 from tests.secrets.planting import Planted, Row, alike, places_of, planted
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -76,10 +76,12 @@ class Found:
         return [one for one in self.planted if not one.secrets]
 
 
-def plant(seed: int, lines: int = 2, others: int = 1, most: int | None = None) -> list[Planted]:
+def plant(
+    seed: int, lines: int = 2, others: int = 1, most: int | None = None, file: Path = KINDS_FILE
+) -> list[Planted]:
     """Each kind in some lines and in some other places, each look-alike in a line; of `most` kinds, if so many."""
     chance = Random(seed)
-    chosen: list[Kind] = kinds()
+    chosen: list[Kind] = kinds(file)
     if most is not None:
         chosen = chance.sample(chosen, most)
     found: list[Planted] = []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -158,15 +160,43 @@ def library() -> Library:
 def _loaded() -> Library:
     from kingfisher_sdk import Rules, Scanner
 
-    return Library(Scanner(Rules(confidence="low", cache_dir=_cache()), base64=False))
+    with compiled() as folder:
+        return Library(Scanner(Rules(confidence="low", cache_dir=folder), base64=False))
 
 
-def _cache() -> Path:
-    """A folder of our own: the library's own default is shared with its other users."""
+COMPILED = "LOG_ANOMALY_EXPORTER_RULES"
+"""The variable of the environment that names a folder of rules that are compiled already; an image has one."""
+
+
+@contextmanager
+def compiled() -> Iterator[Path]:
+    """A folder of our own for compiled rules: the library's own default is shared with its other users.
+
+    The library takes only what belongs to who runs it, so that what is compiled already is copied.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     folder = Path(base, "log-anomaly-exporter", "rules")
+    ready = [*Path(given).glob("*.vscdb")] if (given := os.environ.get(COMPILED)) else []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _copy(ready, folder)
     except OSError:
-        log.info("no folder %s for compiled rules of redaction: each start takes some seconds longer", folder)
-    return folder
+        if not ready:
+            log.info("no folder %s for compiled rules of redaction: each start takes some seconds longer", folder)
+            yield folder
+            return
+        with tempfile.TemporaryDirectory() as name:
+            _copy(ready, Path(name))
+            yield Path(name)
+        return
+    yield folder
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    """What is not there yet, whole or not at all."""
+    for file in files:
+        place = folder / file.name
+        if not place.exists():
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
+                copy.write(file.read_bytes())
+            Path(copy.name).replace(place)

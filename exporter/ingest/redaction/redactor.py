@@ -107,7 +107,8 @@ class Redactor:
         if not changed:
             return texts
         places = changed if rows is None else rows.gather(changed)
-        return texts.scatter(places, pl.Series([after[at] for at in changed], dtype=pl.String))
+        # What is scattered into changes in its place.
+        return texts.clone().scatter(places, pl.Series([after[at] for at in changed], dtype=pl.String))
 
     def redact_all(self, texts: Sequence[str], instead: Replace | None = None) -> list[str]:
         """`redact` of each text; `instead` says what stands for a secret, if that is no placeholder."""

@@ -200,7 +200,7 @@ RULES: tuple[Rule, ...] = (
     # SQL
     rule(
         "secret",
-        r"(?i)\b(?:identified\s{1,3}(?:with\s{1,3}['\"]?[\w$]{1,64}['\"]?\s{1,3})?(?:by|as)(?:\s{1,3}password)?|password(?:\s{1,3}for\s{1,3}\S{1,80})?\s{0,3}(?:=|:=)?\s{0,3}\(?|(?:encrypted|unencrypted|valid)\s{1,3}password|old_password\(|passphrase|replace|user_pass(?:word)?)\s{0,3}=?\s{0,3}\(?[NE]?"
+        r"(?i)\b(?:identified\s{1,3}(?:with\s{1,3}['\"]?[\w$]{1,64}['\"]?\s{1,3})?(?:by|as)(?:\s{1,3}password)?|password(?:\s{1,3}for\s{1,3}(?:['\"][^'\"\s]{0,64}['\"](?:@['\"][^'\"\s]{0,64}['\"])?|[^'\"\s]{1,80}))?\s{0,3}(?:=|:=)?\s{0,3}\(?|(?:encrypted|unencrypted|valid)\s{1,3}password|old_password\(|passphrase|replace|user_pass(?:word)?)\s{0,3}=?\s{0,3}\(?[NE]?"
         rf"(?:'(?P<s>(?:[^'{HIDDEN}]|'')++)'|\"(?P<s1>(?![:,\]}} ])[^\"{HIDDEN}]++)\"|(?<=[ =(])'(?P<s3>[^'\s{HIDDEN}]{{3,}}+)(?=\s|$)|(?<=by )(?P<s2>[^{DELIMITERS}]++))",
         holds=checks.is_secret,
     ),
