@@ -133,3 +133,23 @@ def test_a_failure_that_was_told_is_told_as_much_when_it_comes_again() -> None:
     ]
     assert set(bad) <= set(found)
     assert all(later - one < 20 for one, later in pairwise(found))
+
+
+@pytest.mark.parametrize(("level", "told"), [("cachewarmer", False), ("failed", True)])
+def test_a_word_that_only_new_kinds_of_lines_bring_to_a_service_is_a_release_unless_it_speaks_of_a_failure(
+    level: str, told: bool
+) -> None:
+    def line(minute: int, at: int, name: str, text: str) -> Row:
+        body = f'level=info component={name} msg="{text}"'
+        return {"timestamp": (FIRST + 60 * minute + at) * 10**9, "service": "search", "body": body}
+
+    lines = [
+        line(minute, at, ("pool", "runtime")[at % 2], ("idle connections reaped", "collection done")[at % 2])
+        for minute in range(110)
+        for at in range(20)
+    ]
+    lines += [line(minute, 30 + at, level, "warmed the shelves") for minute in range(95, 110) for at in range(3)]
+    bench = Bench()
+    bench.run(sorted(lines, key=lambda row: row["timestamp"]), 0, 110)
+    kinds = {one.kind for anomaly in bench.found for one in anomaly.contributions}
+    assert ("value" in kinds) is told

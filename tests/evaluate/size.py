@@ -23,10 +23,6 @@ HOURS = 1
 START = int(datetime(2025, 3, 3, tzinfo=UTC).timestamp())
 
 
-SHOWN = 10
-"""Windows that are drawn, and come again and again: drawing lines takes longer than judging them."""
-
-
 def measure(services: int, templates: int, days: int, values: bool = True) -> tuple[float, float]:
     """Bytes of detection's rows after so many days, and seconds of processor time that a window takes to judge.
 
@@ -35,7 +31,8 @@ def measure(services: int, templates: int, days: int, values: bool = True) -> tu
     chance = np.random.default_rng(0)
     names = [f"service-{number:04}" for number in range(services)]
     rates = chance.gamma(0.7, 4.0, (services, templates))
-    drawn = [_observation(0, names, chance.poisson(rates)) for _ in range(SHOWN)]
+    windows = HOURS * 60 + int(LATE / WINDOW)
+    drawn = [_observation(START + 60 * number, names, chance.poisson(rates)) for number in range(windows)]
     if values:
         drawn = [replace(one, values=_values(one.counts, templates, chance)) for one in drawn]
     rows = sqlite3.connect(":memory:")
@@ -43,13 +40,10 @@ def measure(services: int, templates: int, days: int, values: bool = True) -> tu
     detector = Detector("many", DetectionSettings(), WINDOW, LATE)
     mined = Mined(pl.DataFrame(schema=TEMPLATES_SCHEMA))
     begin = time.process_time()
-    windows = HOURS * 60 + int(LATE / WINDOW)
-    for number in range(windows):
-        window = START + number * 60
-        seen = _at(drawn[number % SHOWN], window)
+    for seen in drawn:
         for found in (
             detector.judge(seen, mined, reduction.empty().exemplars),
-            detector.settle(window - 15 * 60),
+            detector.settle(seen.window - 15 * 60),
         ):
             for write in found.writes:
                 rows.executemany(_statement(write), write.rows)
@@ -79,13 +73,8 @@ def _observation(window: int, names: list[str], counts: np.ndarray) -> Observati
     return Observation("many", window, WINDOW, services.filter(pl.col("lines") > 0), of, *empty)
 
 
-def _at(seen: Observation, window: int) -> Observation:
-    """The same lines in another window."""
-    return replace(seen, window=window, counts=seen.counts.with_columns(pl.lit(window * 10**9).alias("first")))
-
-
 def _values(counts: pl.DataFrame, templates: int, chance: np.random.Generator) -> pl.DataFrame:
-    """What its lines say beside their text: of each tenth template, as those of requests do, a status and a duration."""
+    """What lines say beside their text: each tenth template is of requests, with a status and a duration."""
     lines = counts.select("service", "template", pl.col("count").cast(pl.UInt32)).select(
         pl.col("service", "template").repeat_by("count").explode()
     )

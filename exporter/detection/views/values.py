@@ -184,26 +184,33 @@ class Values(View):
         # A window that ends what was unusual says nothing of it.
         together[x <= n * usual.mean] = 1.0
         alone[~self._alone(place, total)] = 1.0
-        # Where a word that is new stands instead of all others, lines are written otherwise: that is a release.
         words = index.kind[place] == base.VALUED + 2 * valued.WORDS + 1
-        exchanged: Ints = np.flatnonzero(words & (past.x == 0) & (x > EXCHANGED * n))
-        if len(exchanged):
-            exchanged = exchanged[~self._failing(look, place[exchanged])]
-            alone[exchanged] = together[exchanged] = 1.0
+        fresh: Ints = np.flatnonzero(words & (past.x == 0))
+        if len(fresh):
+            released = fresh[self._released(look, place[fresh], (x > EXCHANGED * n)[fresh])]
+            alone[released] = together[released] = 1.0
         refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
         return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
 
-    def _failing(self, look: Look, places: Ints) -> Bools:
-        """Which of these words speak of a failure."""
-        said = look.observation.values.filter(pl.col("kind") == valued.WORDS).select(*valued.GROUP, "value", "said")
+    def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
+        """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
+        instead of all others (`exchanged`), or where kinds of lines that are new brought it to the whole service."""
+        said = look.observation.values.filter(pl.col("kind") == valued.WORDS)
         word = base.VALUED + 2 * valued.WORDS + 1
-        bad = {
-            (service, word, family, (place << 32) | value)
-            for service, family, _, place, value, text in said.iter_rows()
-            if failure_in(_bare(text))
+        known = {
+            (service, word, family, (place << 32) | value): (template, text)
+            for service, family, place, value, template, text in said.select(
+                "service", "family", "place", "value", "template", "said"
+            ).iter_rows()
         }
-        keys = self.past.history.index.keys
-        return np.array([keys[place] in bad for place in places.tolist()], np.bool_)
+        out = np.zeros(len(places), np.bool_)
+        for number, place in enumerate(places.tolist()):
+            key = self.past.history.index.keys[place]
+            # The template is the oldest that has the word.
+            template, text = known.get(key, (0, ""))
+            brought = key[2] == valued.SERVICE and template in look.new_templates.get(key[0], {})
+            out[number] = (exchanged[number] or brought) and not failure_in(_bare(text))
+        return out
 
     def _beside(self, look: Look, candidates: Ints, whole: Floats) -> dict[int, Ints]:
         """Of new words at places that are none yet, for one word stood there always: the sums of all lines before."""
