@@ -13,8 +13,18 @@ from exporter.reading.records import CONTINUES, RAISED
 
 _CRI = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9]{2}:?[0-9]{2}) (?:stdout|stderr) [FP] "
 
+_PROGRAM = (
+    r"^(?:[A-Z][a-z]{2} [ 0-9]?[0-9] [0-9:]{8} |[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]{4,6})? )?"
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]* )?[A-Za-z][A-Za-z0-9_./-]*(?:\[[0-9]+\])?: \{\""
+)
+"""What syslog writes before a record of JSON."""
+
 # What a line that needs a closer look has, cheap to look for.
-_SIGNS = {"wrapped": _CRI, "structured": r"^(?:\s*\{|[A-Za-z_@][A-Za-z0-9_.@/-]*=)", "traces": r"\n[^\n]"}
+_SIGNS = {
+    "wrapped": _CRI,
+    "structured": rf"^(?:\s*\{{|[A-Za-z_@][A-Za-z0-9_.@/-]*=)|{_PROGRAM}",
+    "traces": r"\n[^\n]",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,8 @@ def find_messages(bodies: pl.Series, drop_stack_frames: bool = True) -> Messages
 
 def _decoded(text: pl.Series) -> Messages:
     rows = text.str.contains(_SIGNS["structured"]).arg_true()
-    found = {row: fields for row, body in zip(rows, text.gather(rows), strict=True) if (fields := decode(body))}
+    bodies = text.gather(rows).str.replace(_PROGRAM, '{"')
+    found = {row: fields for row, body in zip(rows, bodies, strict=True) if (fields := decode(body))}
     if not found:
         return Messages(text)
     texts = pl.Series([fields.message for fields in found.values()], dtype=pl.String)
@@ -63,10 +74,15 @@ _BEFORE = (
     (r"^(?:[^\n]*\s)?((?:trce|dbug|info|warn|fail|crit): )\S+\[-?[0-9]+\]\n\s*", "${1}"),
     (r"^[A-Z][a-z]{2} [0-9]{1,2}, [0-9]{4},? [0-9:]+ [AP]M \S+ \S+\n", ""),
     (r"^[\[(]?[0-9][0-9T:.,/ +-]*Z?[\])]?\n\s*", ""),
+    # Oracle's time, Samba's header with the place in its source.
+    (r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} +[0-9]{1,2} [0-9:.]+ (?:[A-Z]{2,5} )?[0-9]{4}\n\s*", ""),
+    (r"^\[[0-9/:. ]+, +[0-9]{1,2}(?:,[^\]\n]*)?\] \S+\([^)\n]*\)\s*\n\s*", ""),
     (r"^[^\n]*(LEVEL: [A-Za-z]+)\s*\n(?:[^\n]*\n)*?MESSAGE *: ", "${1} "),
 )
 
-_TELLING = rf"^\s*(?:Caused by: |-+> |\*\* \()?{RAISED}|^\s*Caused by: |^[Ee]rror: "
+_TELLING = (
+    rf"^\s*(?:Caused by: |-+> |\*\* \()?{RAISED}|^\s*Caused by: |^[Ee]rror: |^(?:ORA|TNS|PLS|RMAN|SP2)-[0-9]{{3,5}}: "
+)
 
 _MOST_TELLING = 4
 """Lines that name an error, of one record."""

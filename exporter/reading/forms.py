@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 ZONES = {
     "Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "CET": 1, "MEZ": 1, "CEST": 2, "MESZ": 2, "EET": 2, "EEST": 3,
-    "MSK": 3, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13, "HST": -10,
+    "MSK": 3, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8, "AEST": 10, "AEDT": 11, "NZST": 12, "HST": -10,
     "AKST": -9, "AKDT": -8, "PST": -8, "PDT": -7, "MST": -7, "MDT": -6, "CDT": -5, "EST": -5, "EDT": -4, "BRT": -3,
-    "SAST": 2, "WIB": 7,
+    "SAST": 2, "WIB": 7, "WITA": 8, "WIT": 9, "AWST": 8, "ACST": 9.5, "ACDT": 10.5, "NZDT": 13, "NPT": 5.75, "PKT": 5,
+    "ICT": 7, "PHT": 8, "MYT": 8, "EAT": 3, "WAT": 1, "IDT": 3, "TRT": 3, "IRST": 3.5, "UZT": 5, "SAMT": 4, "YEKT": 5,
+    "OMST": 6, "NOVT": 7, "KRAT": 7, "IRKT": 8, "YAKT": 9, "VLAT": 10, "MAGT": 11, "PETT": 12, "CLT": -4, "CLST": -3,
+    "UYT": -3, "VET": -4,
 }  # fmt: skip
 """Hours by which clocks of zones are ahead that have one meaning, or one that nearly everybody means."""
 
@@ -89,7 +92,13 @@ FORMS: tuple[Form, ...] = (
     Form("basic", r"(\d{8}T\d{6})(Z|[+-]\d{4})?\b", "%Y%m%dT%H%M%S", zoned=True),
     Form("dashed", r"^(\d{8}-\d{1,2}:\d{1,2}:\d{1,2})", "%Y%m%d-%H:%M:%S"),
     Form("compact", rf"^\[?(\d{{8}} {_CLOCK})", "%Y%m%d %H:%M:%S%.f"),
-    Form("dotted", r"(\d{4}-\d{2}-\d{2}[-_]\d{2}[.:]\d{2}[.:]\d{2}(?:\.\d{1,9})?)", "%Y %m %d %H %M %S%.f"),
+    # DB2 writes its zone in minutes.
+    Form(
+        "dotted",
+        r"(\d{4}-\d{2}-\d{2}[-_]\d{2}[.:]\d{2}[.:]\d{2}(?:\.\d{1,9})?)([+-]\d{3}\b)?",
+        "%Y %m %d %H %M %S%.f",
+        zoned=True,
+    ),
     Form("of dots", rf"(\d{{4}}\.\d{{2}}\.\d{{2}} {_CLOCK})", "%Y.%m.%d %H:%M:%S%.f"),
     Form("in keys", rf"\bdate=\"?(\d{{4}}-\d{{2}}-\d{{2}}\"? time=\"?{_CLOCK})", "%Y-%m-%d %H:%M:%S%.f"),
     Form("forge", rf"^\[(\d{{2}}{MONTH}\d{{4}} {_CLOCK})", "%d%b%Y %H:%M:%S%.f"),

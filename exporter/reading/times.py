@@ -276,7 +276,9 @@ def _offset(name: str) -> int | None:
         return None
     if name[0] not in "+-":
         hours = ZONES.get(name)
-        return None if hours is None else hours * HOUR
+        return None if hours is None else round(hours * HOUR)
+    if len(name) == 4 and name[1:].isdigit():
+        return int(name) * HOUR // 60
     digits = "".join(filter(str.isdigit, name)).ljust(4, "0")
     if digits > "1459" or digits[2:] > "59":
         return None
