@@ -71,17 +71,23 @@ class Episode:
 
     def after(self, window: int, now: Lines, failing: frozenset[int], news: frozenset[int]) -> Episode:
         """With one more window of the service that has lines, and which of its templates speak of a failure."""
-        more = replace(self, spoke=window)
         if len(self.first) < TAUGHT:
             failing, news = self.failing | failing, self.news | news
-            more = replace(more, first=(*self.first, (window, now)), failing=failing, news=news)
+            more = replace(self, spoke=window, first=(*self.first, (window, now)), failing=failing, news=news)
             return replace(more, course=taught(more.before, more.first, news)[1])
-        return replace(more, course=self.course.after(window, self.signs.ratio(now))) if self.signs else more
+        course = self.course.after(window, self.signs.ratio(now)) if self.signs else self.course
+        return self.having(spoke=window, course=course)
+
+    def having(self, **changes: Any) -> Episode:
+        """With other numbers and the same signs, which take a while to find."""
+        more = replace(self, **changes)
+        more.__dict__["signs"] = self.signs
+        return more
 
     def returned(self) -> Episode:
         """It goes on after it was thought to be over."""
         course = replace(self.course, evidence=0.0, below=0)
-        return replace(self, course=course, ended=0, told=False)
+        return self.having(course=course, ended=0, told=False)
 
     def renamed(self, moves: Mapping[int, int]) -> Episode:
         """Merged templates are one."""
@@ -162,7 +168,7 @@ class Episodes:
             return anomaly
         if known.ended:
             return replace(anomaly, shows=False)
-        self._open[anomaly.service] = replace(known, told=True)
+        self._open[anomaly.service] = known.having(told=True)
         return replace(anomaly, shows=known.shows, lasts=True)
 
     def _ends(self, look: Look, one: Episode) -> bool:
@@ -172,15 +178,17 @@ class Episodes:
         if one.signs is None:
             return len(one.first) >= TAUGHT
         adopted = self._past.settings.adopt_after // timedelta(seconds=1)
-        is_normal = look.window - one.since >= adopted and not one.fails
-        return one.course.over or is_normal or look.window - one.spoke >= adopted
+        return one.course.over or self._is_normal(look, one) or look.window - one.spoke >= adopted
+
+    def _is_normal(self, look: Look, one: Episode) -> bool:
+        """Whether it has lasted for so long, without a word of failure, that it is a new level."""
+        return look.window - one.since >= self._past.settings.adopt_after // timedelta(seconds=1) and not one.fails
 
     def _over(self, look: Look, service: str) -> Anomaly | None:
         """Say when it ended."""
-        one = self._open[service]
-        self._open[service] = replace(one, ended=look.window)
-        if one.signs is None:
-            del self._open[service]
+        one = self._open.pop(service)
+        if one.signs is not None and not self._is_normal(look, one):
+            self._open[service] = one.having(ended=look.window)
         if not one.told:
             return None
         gap = 0 if one.course.steady else max(one.course.gap, 1)
@@ -208,7 +216,7 @@ class Episodes:
         return failing, failing & look.new_templates.get(service, {}).keys()
 
     def _before(self, look: Look, service: str) -> Lines:
-        """The minutes before, as far as they are of no other episode, and as much of all that is usual."""
+        """The minutes before, and as much of all that is usual."""
         history = self._past.history
         index, total = history.index, history.total()
         number = index.number(service)
