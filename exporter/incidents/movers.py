@@ -22,7 +22,7 @@ def first_movers(cluster: Cluster) -> tuple[Suspect, ...]:
     first: dict[str, datetime] = {}
     for member in cluster.members:
         delay = (member.first - start) / timedelta(minutes=1)
-        weights[member.service] = weights.get(member.service, 0.0) + member.surprise * 0.5**delay
+        weights[member.service] = weights.get(member.service, 0.0) + sum(member.surprises) * 0.5**delay
         first[member.service] = min(first.get(member.service, member.first), member.first)
     total = sum(weights.values()) or 1.0
     ranked = sorted(weights, key=lambda service: (-weights[service], first[service], service))

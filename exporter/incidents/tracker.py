@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from exporter.incidents.build import incident_of, visible
-from exporter.incidents.clusters import Cluster, bounded, join, new_cluster, with_members
-from exporter.incidents.members import with_end
+from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.settings import IncidentSettings
 from exporter.model import (
-    ENDS,
     Anomaly,
     Change,
     Incident,
@@ -43,9 +41,6 @@ class Told:
     """What its services bring to the strength at that moment."""
 
 
-RANKED = timedelta(hours=1)
-"""From its first windows who is the cause is told: what shows of it later came of it."""
-
 MAX_SHARES = 20
 """Services whose part in the strength of an incident is kept."""
 
@@ -69,17 +64,15 @@ def advance(
     services: int = 1,
     past: Pasts | None = None,
     missed: Callable[[NearMiss], None] | None = None,
-    warm: Mapping[str, datetime] | None = None,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
     `releases` stand on the timeline of the incidents that follow them in the same service. `past` is what a source is
-    compared with at a moment, for the account of why an incident opened; `missed` is given what became none. `warm`
-    says up to when each source was only learnt from: of what lasted before nobody will say any more that it is over.
+    compared with at a moment, for the account of why an incident opened; `missed` is given what became none.
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
     tracker = _Tracker(
-        {cluster.id: cluster if warm is None else _lapsed(cluster, warm) for cluster in clusters},
+        {cluster.id: cluster for cluster in clusters},
         settings,
         threshold,
         labels,
@@ -125,11 +118,8 @@ class _Tracker:
 
     def expire(self, now: datetime) -> None:
         """End what has been quiet for long enough, in order of its end."""
-        ends = {key: cluster.quiet_at(self.settings.keep_firing_for) for key, cluster in self.clusters.items()}
-        for cluster in sorted(self.clusters.values(), key=lambda c: (ends[c.id], c.id)):
-            deadline = ends[cluster.id]
-            if cluster.status != "resolved" and cluster.lasts:
-                continue
+        for cluster in sorted(self.clusters.values(), key=lambda c: (c.last_seen, c.id)):
+            deadline = cluster.last_seen + self.settings.keep_firing_for
             if cluster.status != "resolved" and deadline <= now:
                 self._end(cluster, deadline)
             if deadline + self.settings.reopen_within <= now:
@@ -148,19 +138,11 @@ class _Tracker:
         """Join each anomaly to a cluster, then open or update those that changed."""
         touched: dict[str, None] = {}
         for anomaly in batch:
-            if anomaly.kind == "gap" or anomaly.kind in ENDS:
+            if anomaly.kind == "gap":
                 continue
-            home = self._home(anomaly)
-            if home is None and anomaly.shows and anomaly.contributions:
-                home = new_cluster(anomaly)
-            # What was in earlier windows, and is over, opens nothing again; nor does what has no reason of its own.
-            if home is None or (home.status == "resolved" and not anomaly.shows):
-                continue
+            home = self._home(anomaly) or new_cluster(anomaly)
             self.clusters[home.id] = join(home, anomaly)
             touched[home.id] = None
-        for end in (one for one in batch if one.kind in ENDS):
-            for cluster in self.clusters.values():
-                self.clusters[cluster.id] = with_members(cluster, with_end(cluster.members, end))
         for identity in touched:
             self._judge(self.clusters[identity], now)
 
@@ -206,7 +188,7 @@ class _Tracker:
         if pending:
             if held >= self.settings.for_ and strength >= self.threshold:
                 self._tell(replace(cluster, status="firing", opening=account), "opened", now)
-        elif cluster.status == "resolved" and (cluster.lasts or cluster.quiet_at(self.settings.keep_firing_for) > now):
+        elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
         elif cluster.status == "resolved":
             # What comes so late that it would have ended again by now changes the story only.
@@ -239,8 +221,7 @@ class _Tracker:
         cluster = self._with_releases(cluster)
         before = cluster.incident
         if before is None or change != "resolved":
-            last = min(cluster.last_seen, cluster.starts_at + RANKED)
-            span = TimeRange(cluster.starts_at, max(last, cluster.starts_at))
+            span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
             ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
             suspects = with_named(ranked, cluster.services, cluster.evidence)
         else:
@@ -261,15 +242,6 @@ class _Tracker:
             if near and (not release.service or release.service in cluster.services) and entry not in timeline:
                 timeline = bounded(timeline, entry)
         return replace(cluster, timeline=timeline)
-
-
-def _lapsed(cluster: Cluster, warm: Mapping[str, datetime]) -> Cluster:
-    """What lasted in sources that are gone, or were learnt anew since, ends as what does not last."""
-    members = tuple(
-        replace(member, lasts=()) if member.lasts and not warm.get(member.source, member.last) < member.last else member
-        for member in cluster.members
-    )
-    return cluster if members == cluster.members else replace(cluster, members=members)
 
 
 def _near_miss(cluster: Cluster, opening: Opening) -> NearMiss:

@@ -5,7 +5,6 @@ from exporter.model.errors import ConfigError, ExporterError, NotYetError, Perma
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
-    ENDS,
     RULES,
     AnalysisKind,
     Anomaly,
@@ -114,7 +113,6 @@ from exporter.model.times import (
 )
 
 __all__ = [
-    "ENDS",
     "EPOCH",
     "LEVELS",
     "LINE_COLUMNS",

@@ -32,11 +32,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DERIVED = """
-CREATE TABLE IF NOT EXISTS windows (
+CREATE TABLE windows (
     source TEXT NOT NULL, window INTEGER NOT NULL, lines INTEGER NOT NULL, reads INTEGER NOT NULL,
     PRIMARY KEY (source, window)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS anomalies (
+CREATE TABLE anomalies (
     source TEXT NOT NULL, reached INTEGER NOT NULL, id TEXT NOT NULL, quiet INTEGER NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (source, reached, id)
 ) STRICT, WITHOUT ROWID;
@@ -198,9 +198,7 @@ class State(Rows):
         tables = columns_of(derived)
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         known = _names(meta.get("derived", "[]"))
-        same = meta.get("fingerprint") in self._same and bool(known) and set(known) <= set(tables)
-        if same and set(known) < set(tables):
-            _add(connection, derived, list(tables))
+        same = meta.get("fingerprint") in self._same and set(known) == set(tables)
         if not same or not has_columns(connection, tables) or not plausible(connection):
             self.rebuilt = "fingerprint" in meta
             _rebuild(connection, known, derived, list(tables), fingerprint)
@@ -339,12 +337,6 @@ def _names(text: str) -> list[str]:
         return [name for name in json.loads(text) if re.fullmatch(r"[a-z_]+", name)]
     except (ValueError, TypeError):
         return []
-
-
-def _add(connection: sqlite3.Connection, derived: Sequence[str], tables: Sequence[str]) -> None:
-    """Tables that a file of an earlier release has not are empty at first; what it holds is kept."""
-    mark = f"UPDATE meta SET value = {_quoted(json.dumps(list(tables)))} WHERE key = 'derived';"
-    connection.executescript(f"BEGIN IMMEDIATE; {' '.join(derived)} {mark} COMMIT;")
 
 
 def _rebuild(

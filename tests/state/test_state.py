@@ -117,22 +117,6 @@ async def test_given_rows_survive_a_new_fingerprint_and_derived_rows_do_not(tmp_
     state.close()
 
 
-async def test_a_table_that_an_earlier_release_had_not_is_empty_and_what_it_had_is_kept(tmp_path: Path) -> None:
-    path, one = tmp_path / "state.db", TABLES.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
-    state = State(path, (one,), "one")
-    await state.write([Write("templates", ("source", "id", "text"), (("s", 1, "x"),))])
-    state.close()
-    for _ in range(2):
-        state = State(path, (one, one.replace("templates", "others")), "one")
-        assert not state.rebuilt
-        assert await state.derived_rows("s") == {
-            **await state.derived_rows("s"),
-            "templates": [("s", 1, "x")],
-            "others": [],
-        }
-        state.close()
-
-
 def test_a_second_process_is_refused_and_told_who_holds_the_file(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
     code = (
