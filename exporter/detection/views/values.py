@@ -163,7 +163,7 @@ class Values(View):
         now: Floats = np.bincount(placed.places, placed.count, len(index)).astype(float)
         candidates = np.unique(placed.places[_is_value(index.kind[placed.places])])
         sums, whole = total[candidates].astype(float), total[index.against[candidates]].astype(float)
-        telling = self._telling(candidates, total)
+        telling = self._telling(look, candidates, total)
         for row, before in self._beside(look, candidates, whole).items():
             whole[row], telling[row] = before, True
         judged = (whole[:, base.WINDOWS] >= MIN_PLACE_WINDOWS) & telling
@@ -191,6 +191,19 @@ class Values(View):
             alone[released] = together[released] = 1.0
         refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
         return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
+
+    def _failing_words(self, look: Look) -> set[base.Key]:
+        """The words of whole services that speak of a failure, wherever they stand."""
+        said = look.observation.values.filter(
+            (pl.col("kind") == valued.WORDS) & (pl.col("family") == valued.SERVICE) & (pl.col("value") != valued.ALL)
+        )
+        word = base.VALUED + 2 * valued.WORDS + 1
+        columns = said.select("service", "place", "value", "said").iter_rows()
+        return {
+            (service, word, valued.SERVICE, (place << 32) | value)
+            for service, place, value, text in columns
+            if failure_in(_bare(text))
+        }
 
     def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
         """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
@@ -255,7 +268,7 @@ class Values(View):
             floor[: len(one)] = np.maximum(floor[: len(one)], one)
         return floor
 
-    def _telling(self, places: Ints, total: Ints) -> Bools:
+    def _telling(self, look: Look, places: Ints, total: Ints) -> Bools:
         """Which numbers mean something where they rise."""
         index = self.past.history.index
         kind, value = index.kind[places] - base.VALUED, index.second[places] & 0xFFFFFFFF
@@ -264,6 +277,9 @@ class Values(View):
         edges = self._edges(total)
         far = np.any(value[:, None] == edges[index.against[places]], axis=1)
         words = (kind == 2 * valued.WORDS + 1) & self._deciding(total)[index.against[places]]
+        failing = self._failing_words(look)
+        spoken = np.array([index.keys[place] in failing for place in places.tolist()], np.bool_)
+        words &= self._varying(total)[index.against[places]] | spoken
         return np.asarray(codes | (times & far) | words)
 
     def _alone(self, places: Ints, total: Ints) -> Bools:
@@ -305,6 +321,22 @@ class Values(View):
             & (lines >= LINES_A_VALUE * words)
             & (passing <= MOST_PASSING * windows)
         )
+
+    def _varying(self, total: Ints) -> Bools:
+        """By place of all lines of words: of one kind of line each, and of whole services those where one kind of line
+        has several. A word that each kind of line has always tells no more than which kinds there are."""
+        index = self.past.history.index
+        groups: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.WORDS)
+        rows: Ints = np.flatnonzero(
+            (index.kind == base.VALUED + 2 * valued.WORDS + 1) & (index.first != valued.SERVICE)
+        )
+        words = np.bincount(index.against[rows][total[rows, base.WINDOWS] > 0], minlength=len(index))
+        own = index.first[groups] != valued.SERVICE
+        of = np.stack([index.service[groups], index.second[groups]], axis=1)
+        several = {tuple(key) for key in of[own & (words[groups] > 1)].tolist()}
+        out = np.zeros(len(index), np.bool_)
+        out[groups] = own | np.array([tuple(key) in several for key in of.tolist()], np.bool_)
+        return out
 
     # --- Why ---------------------------------------------------------------------------------------
 
