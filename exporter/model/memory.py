@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -71,6 +72,9 @@ class IncidentDocument:
     """How a person closed it: what was rejected is no failure."""
     fixed_by: str = ""
     fixed_at: datetime | None = None
+    installation: str = ""
+    """Which installation wrote it; its labels say where that is."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):
