@@ -51,8 +51,7 @@ class HashingEmbedder:
     True
     """
 
-    semantic = False
-    """Its vectors say of words what words say themselves."""
+    min_similarity = 0.35
 
     def __init__(self, dimensions: int = 512) -> None:
         self.dimensions = dimensions

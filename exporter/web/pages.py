@@ -63,10 +63,9 @@ def error_page(status: int, reason: str, text: str, root: str) -> str:
 
 
 def similar(record: IncidentRecord) -> list[SimilarIncident]:
-    """The past incidents that any report names, each once, the most useful first."""
+    """The past incidents that any report names, each once, the most alike first."""
     found = {item.id: item for report in reversed(record.reports) for item in report.similar}
-    order = [item.id for report in record.reports for item in report.similar]
-    return sorted(found.values(), key=lambda item: order.index(item.id))
+    return sorted(found.values(), key=lambda item: (-item.similarity, item.id))
 
 
 def _notes(record: IncidentRecord) -> list[str]:
