@@ -192,19 +192,6 @@ class Values(View):
         refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
         return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
 
-    def _failing_words(self, look: Look) -> set[base.Key]:
-        """The words of whole services that speak of a failure, wherever they stand."""
-        said = look.observation.values.filter(
-            (pl.col("kind") == valued.WORDS) & (pl.col("family") == valued.SERVICE) & (pl.col("value") != valued.ALL)
-        )
-        word = base.VALUED + 2 * valued.WORDS + 1
-        columns = said.select("service", "place", "value", "said").iter_rows()
-        return {
-            (service, word, valued.SERVICE, (place << 32) | value)
-            for service, place, value, text in columns
-            if failure_in(_bare(text))
-        }
-
     def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
         """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
         instead of all others (`exchanged`), or where kinds of lines that are new brought it to the whole service."""
@@ -277,9 +264,9 @@ class Values(View):
         edges = self._edges(total)
         far = np.any(value[:, None] == edges[index.against[places]], axis=1)
         words = (kind == 2 * valued.WORDS + 1) & self._deciding(total)[index.against[places]]
-        failing = self._failing_words(look)
+        failing = _failing_words(look)
         spoken = np.array([index.keys[place] in failing for place in places.tolist()], np.bool_)
-        words &= self._varying(total)[index.against[places]] | spoken
+        words &= _varying(index, total)[index.against[places]] | spoken
         return np.asarray(codes | (times & far) | words)
 
     def _alone(self, places: Ints, total: Ints) -> Bools:
@@ -321,22 +308,6 @@ class Values(View):
             & (lines >= LINES_A_VALUE * words)
             & (passing <= MOST_PASSING * windows)
         )
-
-    def _varying(self, total: Ints) -> Bools:
-        """By place of all lines of words: of one kind of line each, and of whole services those where one kind of line
-        has several. A word that each kind of line has always tells no more than which kinds there are."""
-        index = self.past.history.index
-        groups: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.WORDS)
-        rows: Ints = np.flatnonzero(
-            (index.kind == base.VALUED + 2 * valued.WORDS + 1) & (index.first != valued.SERVICE)
-        )
-        words = np.bincount(index.against[rows][total[rows, base.WINDOWS] > 0], minlength=len(index))
-        own = index.first[groups] != valued.SERVICE
-        of = np.stack([index.service[groups], index.second[groups]], axis=1)
-        several = {tuple(key) for key in of[own & (words[groups] > 1)].tolist()}
-        out = np.zeros(len(index), np.bool_)
-        out[groups] = own | np.array([tuple(key) in several for key in of.tolist()], np.bool_)
-        return out
 
     # --- Why ---------------------------------------------------------------------------------------
 
@@ -400,6 +371,34 @@ class Values(View):
         if not told:
             return None
         return replace(settled.observation, values=valued.flagged(own, sorted(told), valued.LEFT))
+
+
+def _varying(index: base.Index, total: Ints) -> Bools:
+    """By place of all lines of words: of one kind of line each, and of whole services those where one kind of line
+    has several. A word that each kind of line has always tells no more than which kinds there are."""
+    groups: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.WORDS)
+    rows: Ints = np.flatnonzero((index.kind == base.VALUED + 2 * valued.WORDS + 1) & (index.first != valued.SERVICE))
+    words = np.bincount(index.against[rows][total[rows, base.WINDOWS] > 0], minlength=len(index))
+    own = index.first[groups] != valued.SERVICE
+    of = np.stack([index.service[groups], index.second[groups]], axis=1)
+    several = {tuple(key) for key in of[own & (words[groups] > 1)].tolist()}
+    out = np.zeros(len(index), np.bool_)
+    out[groups] = own | np.array([tuple(key) in several for key in of.tolist()], np.bool_)
+    return out
+
+
+def _failing_words(look: Look) -> set[base.Key]:
+    """The words of whole services that speak of a failure, wherever they stand."""
+    said = look.observation.values.filter(
+        (pl.col("kind") == valued.WORDS) & (pl.col("family") == valued.SERVICE) & (pl.col("value") != valued.ALL)
+    )
+    word = base.VALUED + 2 * valued.WORDS + 1
+    columns = said.select("service", "place", "value", "said").iter_rows()
+    return {
+        (service, word, valued.SERVICE, (place << 32) | value)
+        for service, place, value, text in columns
+        if failure_in(_bare(text))
+    }
 
 
 def _bare(said: str) -> str:
