@@ -49,7 +49,7 @@ def add_acts(verbs: Any, add: Add) -> None:
         verbs,
         "reject",
         "this is no problem: close it, and do not report its like again",
-        "Close an incident in every place, and mark it as no problem where past incidents are remembered. The same\n"
+        "Close an incident in every place, and say there that it is no problem. The same\n"
         "failure of the same services is expected from now on.",
         _acts("reject"),
     )

@@ -195,18 +195,10 @@ class Values(View):
     def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
         """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
         instead of all others (`exchanged`), or where kinds of lines that are new brought it to the whole service."""
-        said = look.observation.values.filter(pl.col("kind") == valued.WORDS)
-        word = base.VALUED + 2 * valued.WORDS + 1
-        known = {
-            (service, word, family, (place << 32) | value): (template, text)
-            for service, family, place, value, template, text in said.select(
-                "service", "family", "place", "value", "template", "said"
-            ).iter_rows()
-        }
+        known = _words_of(look)
         out = np.zeros(len(places), np.bool_)
         for number, place in enumerate(places.tolist()):
             key = self.past.history.index.keys[place]
-            # The template is the oldest that has the word.
             template, text = known.get(key, (0, ""))
             brought = key[2] == valued.SERVICE and template in look.new_templates.get(key[0], {})
             out[number] = (exchanged[number] or brought) and not failure_in(_bare(text))
@@ -264,7 +256,7 @@ class Values(View):
         edges = self._edges(total)
         far = np.any(value[:, None] == edges[index.against[places]], axis=1)
         words = (kind == 2 * valued.WORDS + 1) & self._deciding(total)[index.against[places]]
-        failing = _failing_words(look)
+        failing = {key for key, (_, text) in _words_of(look).items() if failure_in(_bare(text))}
         spoken = np.array([index.keys[place] in failing for place in places.tolist()], np.bool_)
         words &= _varying(index, total)[index.against[places]] | spoken
         return np.asarray(codes | (times & far) | words)
@@ -387,17 +379,14 @@ def _varying(index: base.Index, total: Ints) -> Bools:
     return out
 
 
-def _failing_words(look: Look) -> set[base.Key]:
-    """The words of whole services that speak of a failure, wherever they stand."""
-    said = look.observation.values.filter(
-        (pl.col("kind") == valued.WORDS) & (pl.col("family") == valued.SERVICE) & (pl.col("value") != valued.ALL)
-    )
-    word = base.VALUED + 2 * valued.WORDS + 1
-    columns = said.select("service", "place", "value", "said").iter_rows()
+def _words_of(look: Look) -> dict[base.Key, tuple[int, str]]:
+    """Of each word of the window, the oldest template that has it, and how it is said."""
+    said = look.observation.values.filter((pl.col("kind") == valued.WORDS) & (pl.col("value") != valued.ALL))
+    kind = base.VALUED + 2 * valued.WORDS + 1
+    columns = said.select("service", "family", "place", "value", "template", "said").iter_rows()
     return {
-        (service, word, valued.SERVICE, (place << 32) | value)
-        for service, place, value, text in columns
-        if failure_in(_bare(text))
+        (service, kind, family, (place << 32) | value): (template, text)
+        for service, family, place, value, template, text in columns
     }
 
 
