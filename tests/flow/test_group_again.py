@@ -24,6 +24,7 @@ from exporter.state.checkpoints import Checkpoint
 from exporter.state.file import State
 from exporter.state.incidents import cluster_of, clusters_of, incident_list, incident_row, near_misses
 from exporter.state.news import news_row
+from exporter.telemetry import PrometheusTelemetry
 from tests.incidents.test_incidents import MINUTE, START, anomaly
 
 SETTLING = 5 * MINUTE
@@ -35,7 +36,10 @@ class World:
 
     def __init__(self, path: Path) -> None:
         self.state = State(path)
-        self.grouper = Grouper(self.state, IncidentSettings(), {}, {"shop": MINUTE}, {"shop": SETTLING})
+        self.telemetry = PrometheusTelemetry()
+        self.grouper = Grouper(
+            self.state, IncidentSettings(), {}, {"shop": MINUTE}, {"shop": SETTLING}, telemetry=self.telemetry
+        )
 
     async def read(self, minute: int, *found: Anomaly) -> None:
         """The window of a minute was read, for the first time or again."""

@@ -49,6 +49,7 @@ async def test_what_is_expected_opens_nothing_and_is_counted(world: World) -> No
     assert incident.services == ("billing",)
     found = await hidden_by(world.state, "expected", 10)
     assert [(one.service, one.said) for one in found] == [("orders", "pool exhausted")] * 2
+    assert world.telemetry.value("log_anomaly_exporter_rules_hidden_total", rule="expected") == 2
 
 
 async def test_what_is_expected_holds_no_incident_open(world: World) -> None:
