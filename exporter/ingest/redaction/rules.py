@@ -307,7 +307,11 @@ RULES: tuple[Rule, ...] = (
     rule("iban", r"(?i)\biban[\w .:=#\"'\-]{0,12}?(?<![a-z0-9])(?P<s>[a-z]{2}\d{2}(?:[ .\-]?(?=[a-z]{0,3}\d)[a-z0-9]{1,4}){3,8})(?![a-z0-9])", holds=checks.is_number_of),
     named("code", rf"{words.BOUND}{words.CODE}", r"[\"'`\]]{0,2}(?:[ \t]{0,2}(?:code|number|no\.?|nr\.?|value|\(\w{1,12}\)))?[ \t]{0,2}(?:(?:=>|:=|[=:#\uff1a\uff1d]|(?:\b(?:is|was|ist|est|es|[eé]|to|of|jest|it)\b|[\u662f\u4e3a\u306f]|:))[ \t]{0,2}){1,2}[\[(]?[\"'`]?(?P<s>\d{3,10}|\d{3}[ \-]\d{3}|(?=[A-Z0-9\-]{0,11}\d)[A-Z0-9]{3,6}-[A-Z0-9]{3,6})(?![\w.]\w|:\d)"),
     rule("code", r"(?i)\b(?:otp|one[- ]time (?:pass)?(?:code|password|pin)|verification code|security code|cvv2?|cvc2?|pin)[ \t](?P<s>\d{3,8})(?![\w.:])"),
-    rule("code", r"(?i)(?<![\w.:\-])(?P<s>\d{4,8}|[A-Z]-\d{4,8}) (?:is|ist|est|es|[eé]) (?:your|the|ihr|dein|votre|su|tu|il tuo)\b[^\r\n]{0,40}?(?:code|pin|otp|passwor[td]|c[oó]digo|codice|kennwort)", needs=[" is ", " ist ", " est ", " es ", " e ", " é "]),
+    rule(
+        "code",
+        r"(?i)(?<![\w.:\-])(?P<s>\d{4,8}|[A-Z]-\d{4,8}) (?:is your|ist (?:ihr|dein)|est votre|es (?:su|tu)|[e\u00e8\u00e9] il tuo)\b[^\r\n]{0,40}?(?:code|pin|otp|passwor[td]|c[o\u00f3]digo|codice|kennwort)",
+        needs=(" is your", " ist ihr", " ist dein", " est votre", " es su", " es tu", " il tuo"),
+    ),
     rule("card", rf"(?:{HIDDEN}|\d{{4}})[^\r\n]{{0,24}}?(?i:\b(?:exp(?:iry|ires?|iration)?(?: date)?|valid(?: thru| until)?|mm/yy)\b)[ .:=]{{0,3}}(?P<s>\d{{1,2}}[/\-]\d{{2,4}})(?!\d)"),
     rule("phone", rf"\+(?<![\w.+/\-]\+){INTERNATIONAL}", NUMBERS, holds=checks.is_phone_alone),
     rule("phone", rf"00(?<![\w.+/:,\-]00)(?=[1-9])(?!\d{{4}} ){INTERNATIONAL}", NUMBERS, holds=checks.is_phone_abroad),
