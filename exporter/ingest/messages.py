@@ -118,6 +118,7 @@ _CODE = (
     r'(?: is| of|:|=| )[ "]{0,2})([1-5][0-9]{2})\b'
     r"|\b(?:[eE]xit(?:ed)?|[rR]eturn(?:ed)?|[tT]erminated)(?: with)?(?: (?:exit |non-zero )?(?:status|code))[ :=]{1,2}"
     r"([0-9]{1,3})\b"
+    r"|\b(?:rpc\.)?grpc[-_. ]status(?:[-_]code)?\"?[:= ]{1,2}([0-9]{1,3})\b"
 )
 
 _STATUS = "|".join(f"(?:{pattern})" for pattern in places.STATUSES)
@@ -163,9 +164,9 @@ def hints(shapes: pl.Series) -> pl.DataFrame:
 
 
 def codes_in(texts: pl.Series) -> pl.Series:
-    """The first status or exit code of each line, by the word before it; null where there is none."""
+    """The first status, exit or gRPC code of each line, by the word before it; null where there is none."""
     groups = texts.str.extract_groups(_CODE).struct
-    found = groups.field("1").fill_null(groups.field("2"))
+    found = groups.field("1").fill_null(groups.field("2")).fill_null(groups.field("3"))
     for pattern in places.STATUSES if found.null_count() else ():
         found = found.fill_null(texts.str.extract(pattern))
     return found.cast(pl.Int16, strict=False)

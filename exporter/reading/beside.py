@@ -16,6 +16,7 @@ CODES = (
     *("attributes.http.status_code", "httpRequest.status", "res.statusCode", "res.status", "response.status_code"),
     *("response.statusCode", "response.status", "responseStatus.code", "status_code", "statusCode", "status"),
     *("http_status", "response_code", "sc-status", "elb_status_code", "DownstreamStatus", "OriginStatus", "StatusCode"),
+    *("rpc.grpc.status_code", "attributes.rpc.grpc.status_code", "grpc.status_code", "grpc_status", "grpc-status"),
     *("process.exit_code", "exit_code", "exitCode", "code", "resp"),
 )
 """Where a status or an exit code stands."""

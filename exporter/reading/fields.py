@@ -47,6 +47,9 @@ _CODE_KEYS = (
     "http_status",
     "exit_code",
     "exitCode",
+    "grpc.status_code",
+    "grpc_status",
+    "grpc-status",
 )
 
 _DURATION_KEYS = {

@@ -105,6 +105,8 @@ def test_the_severity_of_the_source_counts_more_than_the_text() -> None:
         ("upstream returned status=404 for item", 404),
         ('{"msg":"done","status":201}', 201),
         ("process exited with code 137", 137),
+        ("call of Charge done grpc.status_code=14 in 20 ms", 14),
+        ("grpc-status: 0", 0),
         ("HttpServerErrorException: 500 Internal Server Error", 500),
         ("Response(status=1, msg=ok)", None),
         ("read 404 bytes", None),

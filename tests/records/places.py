@@ -205,6 +205,11 @@ DOCUMENTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         {"code": 3, "body": ("cannot save", "disk full")},
     ),
     (
+        "a gRPC call of OpenTelemetry",
+        {"timestamp": "2026-11-17T06:00:01Z", "body": "call done", "attributes": {"rpc.grpc.status_code": 14}},
+        {"code": 14},
+    ),
+    (
         "nginx in JSON",
         {
             "time_iso8601": "2026-11-17T06:00:01+00:00",
