@@ -153,3 +153,21 @@ def test_a_word_that_only_new_kinds_of_lines_bring_to_a_service_is_a_release_unl
     bench.run(sorted(lines, key=lambda row: row["timestamp"]), 0, 110)
     kinds = {one.kind for anomaly in bench.found for one in anomaly.contributions}
     assert ("value" in kinds) is told
+
+
+@pytest.mark.parametrize(("slow", "told"), [(4, False), (20, True)])
+def test_a_duration_is_told_only_where_the_quantile_that_is_told_of_it_has_moved(slow: int, told: bool) -> None:
+    lines: list[Row] = [
+        {
+            "timestamp": (FIRST + 60 * minute) * 10**9 + at,
+            "service": "search",
+            "body": f"query answered in {7000 if minute >= 120 and at < slow else 20 + at % 9} ms",
+        }
+        for minute in range(130)
+        for at in range(100)
+    ]
+    bench = Bench()
+    bench.run(lines, 0, 130)
+    slower = [one for anomaly in bench.found for one in anomaly.contributions if one.kind == "duration"]
+    assert bool(slower) is told
+    assert all(one.observed > 10 * one.expected for one in slower)

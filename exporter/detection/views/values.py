@@ -41,6 +41,9 @@ SLOWER = 2
 """Doublings beyond what one in ten and one in a hundred lines take: ordinary bursts slow down by four, and an edge so
 far away is not passed by all when all become slower."""
 
+PASSING = 0.05
+"""Share of the lines that take longer than the duration that is told of them: the 95 % quantile."""
+
 LINES_A_VALUE = 20
 """Lines for each word that was seen at a place, on average, from which it is one of words that tell something apart."""
 
@@ -184,6 +187,8 @@ class Values(View):
         # A window that ends what was unusual says nothing of it.
         together[x <= n * usual.mean] = 1.0
         alone[~self._alone(place, total)] = 1.0
+        alone[self._as_fast(place, now, total)] = 1.0
+        together[self._as_fast(place, _learnt_of(span, index), total)] = 1.0
         words = index.kind[place] == base.VALUED + 2 * valued.WORDS + 1
         fresh: Ints = np.flatnonzero(words & (past.x == 0))
         if len(fresh):
@@ -268,6 +273,14 @@ class Values(View):
         last = self._edges(total)[index.against[places], 2]
         return np.asarray(~times | ((index.second[places] & 0xFFFFFFFF) >= last))
 
+    def _as_fast(self, place: Ints, counts: Floats, total: Ints) -> Bools:
+        """Which of these are durations of lines that, by the quantile that is told of them, take no longer than usual:
+        what is unusual of them could not be told in a true sentence."""
+        index = self.past.history.index
+        times = index.kind[place] == base.VALUED + 2 * valued.TIMES + 1
+        group = index.against[place]
+        return np.asarray(times & (_passed(index, counts)[group] <= _passed(index, total[:, base.SUM])[group]))
+
     def _edges(self, total: Ints) -> Ints:
         """By place of all lines that have a duration, the edges at which it is judged: above half of the past, and far
         above nine of ten and ninety-nine of a hundred."""
@@ -340,15 +353,9 @@ class Values(View):
         """The 95 % quantile of durations, now and before, by the edges that one in twenty passes."""
         index, total = self.past.history.index, self.past.history.total()
         service, kind, family, _ = key
-        counts = sum(np.bincount(index.learnt[one.places], one.count, len(index)) for one in span)
-        quantiles = []
-        for sums in (np.asarray(counts), total[:, base.SUM]):
-            whole = index.place((service, kind - 1, family, 0))
-            lines = float(sums[whole]) if whole is not None else 0.0
-            passed = [index.place((service, kind, family, edge)) for edge in range(valued.EDGES)]
-            above = [edge for edge, at in enumerate(passed) if at is not None and sums[at] >= 0.05 * max(lines, 1)]
-            quantiles.append(2 ** (max(above, default=-1) + 0.5) / 1000)
-        now, usual = quantiles
+        group = index.place((service, kind - 1, family, 0))
+        edges = (_passed(index, counts)[group] for counts in (_learnt_of(span, index), total[:, base.SUM]))
+        now, usual = (float(2 ** (edge + 0.5) / 1000) for edge in edges)
         return Contribution("duration", text, now, usual, "s", templates=(template,) if template else ())
 
     # --- A window that has settled -----------------------------------------------------------------
@@ -363,6 +370,21 @@ class Values(View):
         if not told:
             return None
         return replace(settled.observation, values=valued.flagged(own, sorted(told), valued.LEFT))
+
+
+def _learnt_of(span: Sequence[Placed], index: base.Index) -> Floats:
+    """By place, the lines of these windows together, whether they are learnt from or not."""
+    return np.asarray(sum(np.bincount(index.learnt[one.places], one.count, len(index)) for one in span), float)
+
+
+def _passed(index: base.Index, counts: Floats | Ints) -> Ints:
+    """By place of all lines that have a duration, the highest edge that one line in twenty passes; -1 for none: their
+    95 % quantile, of which the edges are doublings."""
+    rows: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.TIMES + 1)
+    passes = counts[rows] >= PASSING * np.maximum(counts[index.against[rows]], 1)
+    out = np.full(len(index), -1)
+    np.maximum.at(out, index.against[rows[passes]], index.second[rows[passes]] & 0xFFFFFFFF)
+    return out
 
 
 def _varying(index: base.Index, total: Ints) -> Bools:
