@@ -83,7 +83,7 @@ class Look:
     def compare(self, span: Sequence[Placed], kinds: Collection[int]) -> Compared:
         """The numbers of these kinds in one of the spans, against the past."""
         index, pasts, harmless = self.past.history.index, self.pasts, self.harmless
-        return compare(index, Now.of(index, span), pasts, kinds, harmless)
+        return compare(index, Now.of(index, span), pasts, kinds, harmless, self.past.history.vanished())
 
     def levels(self, templates: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The severity of templates of services in this window, or what their words say."""

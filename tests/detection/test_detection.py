@@ -15,6 +15,7 @@ from exporter.detection import DetectionSettings, Detector, DetectorSettings, lo
 from exporter.detection.explanation import explain_session
 from exporter.detection.localisation import SCORES
 from exporter.detection.observation import observe
+from exporter.detection.past import index as base
 from exporter.detection.past.index import frame
 from exporter.detection.scoring.calibration import Calibration
 from exporter.detection.scoring.contract import faults
@@ -172,6 +173,38 @@ def test_a_service_that_stays_away_is_no_longer_missed_after_adopt_after() -> No
     found = Bench(chosen).run(lines, 0, CALM + 60).about("payments", "absence")
     assert found
     assert max(a.window for a in found) <= START + (CALM + 22) * MINUTE
+
+
+def test_a_text_that_is_gone_for_good_is_no_longer_missed_after_adopt_after() -> None:
+    chosen = QUICK.model_copy(update={"adopt_after": timedelta(hours=1)})
+    gone = [
+        {**row, "body": "shelf warmed", "id": f"{row['id']}/extra"}
+        for row in shop(range(100))
+        if row["service"] == "orders"
+    ]
+    lines = sorted(shop(range(200)) + gone, key=lambda row: row["timestamp"])
+    bench = Bench(chosen)
+    history, texts = bench.detector.past.history, bench.miner.texts
+
+    def vanished() -> set[str]:
+        found = history.vanished()
+        templates = np.flatnonzero(found & (history.index.kind == base.TEMPLATE)) if found is not None else ()
+        return {texts()[history.index.keys[place][2]] for place in templates}
+
+    bench.run(lines, 0, 170)
+    assert vanished() == set()
+    bench.run(lines, 170, 200)
+    assert vanished() == {"shelf warmed"}
+
+
+def test_a_release_that_writes_other_texts_has_not_lost_the_old() -> None:
+    chosen = QUICK.model_copy(update={"adopt_after": timedelta(hours=1)})
+    lines = [
+        {**row, "body": "payment captured by the new ledger"} if n >= 130 and row["body"] == "card charged" else row
+        for n in range(150)
+        for row in shop(range(n, n + 1), traces=False)
+    ]
+    assert Bench(chosen).run(lines, 0, 150).about("payments") == []
 
 
 # --- Sessions ----------------------------------------------------------------------------------------

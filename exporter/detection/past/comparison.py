@@ -21,6 +21,9 @@ MIN_GAP = 0.3 * 1.4427 * GAP_STEPS
 MIN_GAP_WINDOWS = 5
 """Windows with a gap before it can be longer than usual."""
 
+REPLACED = 0.5
+"""Share of what falls short in a service that its new harmless lines must make up for to have taken its place."""
+
 MAX_GAPS = 20
 """One transition counts for at most so many gaps."""
 
@@ -87,13 +90,19 @@ class Compared:
 
 
 def compare(
-    index: Index, now: Now, pasts: Sequence[Ints], kinds: Collection[int], harmless: Bools | None = None
+    index: Index,
+    now: Now,
+    pasts: Sequence[Ints],
+    kinds: Collection[int],
+    harmless: Bools | None = None,
+    vanished: Bools | None = None,
 ) -> Compared:
     """Compare numbers of these kinds with each past. Only what a service usually does or does now is compared, while
     it says anything.
 
     harmless: by place, new templates that speak of no failure: neither they nor the transitions that they take part
-    in, or push aside, are deviations. Most of them are a release.
+    in, or push aside, nor the templates that they replace, are deviations. Most of them are a release.
+    vanished: by place, what is no longer missed (`History.vanished`).
     """
     kind, against = index.kind, index.against
     wanted = np.isin(kind, sorted(kinds))
@@ -109,8 +118,11 @@ def compare(
         best[least] = z[least]
         expected[least] = np.concatenate([part[1] for part in parts])[least]
     known = ~np.isnan(best)
+    if vanished is not None:
+        known &= ~(vanished[place] & (now.weight[place] == 0))
     if harmless is not None and harmless.any():
         known &= ~_touched(index, now, harmless)[place]
+        known &= ~_replaced(index, now, harmless, place, np.where(known, best, 0.0), expected)
     place = place[known]
     z = np.clip(np.round(best[known] * FINE) / FINE, -MOST, MOST)
     return Compared(index, place, now.count[place], expected[known], z, now.weight[place])
@@ -131,6 +143,17 @@ def _touched(index: Index, now: Now, harmless: Bools) -> Bools:
     before = source[into & (now.count[edges] > 0)]
     out[edges] = into | np.isin(source, new) | np.isin(source, before)
     return out
+
+
+def _replaced(index: Index, now: Now, harmless: Bools, place: Ints, z: Floats, expected: Floats) -> Bools:
+    """Shortfalls of templates that new lines of the same service, which speak of no failure, stand in for: a release
+    writes other texts."""
+    short = (index.kind[place] == base.TEMPLATE) & (z < 0)
+    length = len(index.services)
+    lost = np.bincount(index.service[place[short]], (expected - now.count[place])[short], length)
+    fresh = np.flatnonzero(harmless & (index.kind == base.TEMPLATE) & (now.count > 0))
+    came = np.bincount(index.service[fresh], now.count[fresh], length)
+    return np.asarray(short & ((came > 0) & (came >= REPLACED * lost))[index.service[place]])
 
 
 def _counted(index: Index, now: Now, past: Ints, rows: Ints) -> tuple[Floats, Floats]:

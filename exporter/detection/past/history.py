@@ -201,6 +201,20 @@ class History:
         seen = sum(self._blocks[hour][0] for hour in hours)
         return self._past("lately", newest, hours) if 2 * seen * self._step >= self._adopt else None
 
+    def vanished(self) -> Bools | None:
+        """By place, what a service that goes on has not written for `adopt_after`, though at these hours of earlier
+        days it did: it is gone for good, and no longer missed. What comes once a day is missed at its own hour."""
+        lately = self.lately()
+        if lately is None:
+            return None
+        newest = max(self._blocks) + HOUR
+        own = {hour for hour in self._blocks if hour >= newest - self._adopt}
+        like = {hour % DAY // HOUR for hour in own}
+        before = [hour for hour in self._blocks if hour not in own and hour % DAY // HOUR in like]
+        then = self._past("earlier", newest, before) if before else self.total()
+        went = lately[self.index.against, base.SUM] > 0
+        return np.asarray(went & (lately[:, base.SUM] == 0) & (then[:, base.SUM] > 0))
+
     def _past(self, name: str, place: int, hours: Sequence[int]) -> Ints:
         key = (name, place)
         if key not in self._cached:
