@@ -28,6 +28,7 @@ from exporter.mining import words as mining_words
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Match, Notification, Rule, Suspect, failure_in, page_schema
+from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
 from exporter.reading import (
     batches,
@@ -505,6 +506,7 @@ TABLE = (
     Row("words at keys", ("exporter.mining.words",), lambda given: list(mining_words.pairs_of(given, ()))),
     Row("mine", ("exporter.mining.miner", "exporter.mining.tree"), _mined),
     Row("words of failure", ("exporter.model.failures",), failure_in),
+    Row("kinds of fault", ("exporter.model.faults",), fault_in),
     Row("clean text", ("exporter.wording.text",), _cleaned),
     Row("text that fills its place", ("exporter.wording.text",), _filled),
     Row("text without links", ("exporter.wording.text",), text.without_links),
