@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Literal
 
-from exporter.model import RULES, Change, Incident, Report, Suspect, Write, stable_key
+from exporter.model import RULES, Change, Contribution, Incident, Report, Suspect, Write, stable_key
 from exporter.report.rules import write
 from exporter.state.incidents import incident_row, report_row
 from exporter.state.news import news_row
@@ -175,6 +175,9 @@ def opened(key: str, service: str, at: datetime) -> Incident:
         labels=samples.labels(service=service, severity="warning", incident_id=identity),
         suspects=(Suspect(service, 1.0, "first to change", at),),
         timeline=(),
+        # What is remembered depends on what was told when: without an alarming line nothing is ever alike.
+        contributions=(Contribution("errors", "lines of level error", 9, 0.1, share=1.0, service=service),),
+        evidence=(),
     )
 
 
