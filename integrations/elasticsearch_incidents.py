@@ -61,8 +61,6 @@ PROPERTIES: Mapping[str, Any] = {
     "verdict": {"type": "keyword"},
     "fixed_by": {"type": "keyword"},
     "fixed_at": {"type": "date"},
-    "installation": {"type": "keyword"},
-    "labels": {"type": "object", "enabled": False},
 }
 """Fields are only ever added: an index that an older release made is given those that it lacks."""
 

@@ -54,8 +54,8 @@ def judged(new: Signs, starts_at: datetime, candidates: Sequence[Candidate]) -> 
     return sorted(_with_outcomes(alike, starts_at), key=_usefulness)
 
 
-def similar(found: Sequence[Judged], new: Signs, most: int) -> tuple[SimilarIncident, ...]:
-    """What is told of them, of the best as many as asked for."""
+def similar(found: Sequence[Judged], new: Signs, most: int, fingerprint: str = "") -> tuple[SimilarIncident, ...]:
+    """What is told of them, of the best as many as asked for; `fingerprint` is the new incident's."""
     told = _told(found, most)
     times = 1 + sum(one.is_same and _signature(one) == signature(new) for one in found)
     rivals = _rivals(told)
@@ -68,6 +68,7 @@ def similar(found: Sequence[Judged], new: Signs, most: int) -> tuple[SimilarInci
             starts_at=one.document.starts_at,
             ends_at=one.document.ends_at,
             fix=one.document.fix,
+            same_fingerprint=one.document.fingerprint == fingerprint,
             matched=one.matched,
             tier="same" if one.is_same else "related",
             times=times if one.is_same and times > 1 else 0,

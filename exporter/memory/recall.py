@@ -113,7 +113,7 @@ class Memory:
         return found
 
     def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
-        found = similar(judged(signs, incident.starts_at, candidates), signs, self._k)
+        found = similar(judged(signs, incident.starts_at, candidates), signs, self._k, incident.fingerprint)
         return tuple(redacted(one, self._redact) for one in found)
 
     async def check(self) -> Sequence[Check]:

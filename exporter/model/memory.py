@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -72,9 +71,6 @@ class IncidentDocument:
     """How a person closed it: what was rejected is no failure."""
     fixed_by: str = ""
     fixed_at: datetime | None = None
-    installation: str = ""
-    """Which installation wrote it; its labels say where that is."""
-    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):

@@ -331,8 +331,6 @@ def test_the_mapping_says_everything() -> None:
                 "verdict": {"type": "keyword"},
                 "fixed_by": {"type": "keyword"},
                 "fixed_at": {"type": "date"},
-                "installation": {"type": "keyword"},
-                "labels": {"type": "object", "enabled": False},
                 "embedding_384": {
                     "type": "dense_vector",
                     "dims": 384,
