@@ -77,8 +77,11 @@ def likeness(new: Signs, past: Signs, rare: Rarity, cosine: float | None = None)
     evidence = kinds + WORDS * words + meaning + fell
     if evidence > 0 and new.service == past.service:
         evidence += SERVICE
+    tier = _tier(evidence, new, past, words, fell)
+    if tier is None:
+        return Likeness(round(evidence, 4), None)
     now, then, common = _lines(new, past, rare)
-    return Likeness(round(evidence, 4), _tier(evidence, new, past, words, fell), common, shared, now, then)
+    return Likeness(round(evidence, 4), tier, common, shared, now, then)
 
 
 def _tier(evidence: float, new: Signs, past: Signs, words: float, fell: float) -> Tier | None:
