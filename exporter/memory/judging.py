@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from exporter.memory.likeness import Likeness, likeness, rarity
-from exporter.memory.signs import Signs, said, signature, signs_in, text_words
-from exporter.model import IncidentDocument, SimilarIncident
+from exporter.memory.likeness import Likeness, Rarity, likeness, rarity
+from exporter.memory.signs import Signs, said, signature, signs_in, signs_of_first_form, text_words
+from exporter.model import Incident, IncidentDocument, SimilarIncident
 
 MAX_REASONS = 3
 """Lines that are named of each sort."""
@@ -45,13 +45,23 @@ class Judged:
         return self.like.tier == "same"
 
 
-def judged(new: Signs, starts_at: datetime, candidates: Sequence[Candidate]) -> list[Judged]:
-    """The candidates that are alike enough, the most useful first."""
+def judged(incident: Incident, new: Signs, candidates: Sequence[Candidate]) -> list[Judged]:
+    """The candidates that are alike enough to an incident of these signs, the most useful first."""
     known = [(candidate, signs_in(candidate.document)) for candidate in candidates]
-    rare = rarity([signs for _, signs in known])
-    found = [Judged(one.document, one.matched, signs, likeness(new, signs, rare, one.cosine)) for one, signs in known]
+    rare, first = rarity([signs for _, signs in known]), signs_of_first_form(incident)
+    found = [Judged(one.document, one.matched, signs, _compared(new, first, one, signs, rare)) for one, signs in known]
     alike = [one for one in found if one.like.tier is not None]
-    return sorted(_with_outcomes(alike, starts_at), key=_usefulness)
+    return sorted(_with_outcomes(alike, incident.starts_at), key=_usefulness)
+
+
+def _compared(new: Signs, first: Signs, past: Candidate, signs: Signs, rare: Rarity) -> Likeness:
+    """The likeness; equal to a document of the first form is what has all in common that such a document knows.
+
+    It knows more than what is alarming, of which much is in common by chance: that is not enough to be related.
+    """
+    if past.document.form < 2 and (whole := likeness(first, signs, rare, past.cosine)).tier == "same":
+        return whole
+    return likeness(new, signs, rare, past.cosine)
 
 
 def similar(found: Sequence[Judged], new: Signs, most: int, fingerprint: str = "") -> tuple[SimilarIncident, ...]:

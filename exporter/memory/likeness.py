@@ -48,6 +48,8 @@ class Likeness:
 
     evidence: float
     """What speaks for it, from 0 up."""
+    most: float
+    """What would speak for the same incident, word by word."""
     tier: Tier | None
     common: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
@@ -56,9 +58,9 @@ class Likeness:
 
     @property
     def score(self) -> float:
-        """The evidence on a scale that ends at 1."""
-        over = max(0.0, self.evidence - SAME)
-        return round(min(self.evidence, SAME) + (1 - SAME) * (1 - math.exp(-over / (1 - SAME))), 4)
+        """The evidence on a scale that ends at 1, where nothing more could speak for it."""
+        over = max(0.0, self.evidence - SAME) / max(self.most - SAME, 1e-9)
+        return round(min(self.evidence, SAME) + (1 - SAME) * min(over, 1.0), 4)
 
 
 def rarity(known: Sequence[Signs]) -> Rarity:
@@ -71,24 +73,23 @@ def rarity(known: Sequence[Signs]) -> Rarity:
 def likeness(new: Signs, past: Signs, rare: Rarity, cosine: float | None = None) -> Likeness:
     """Compare two incidents. `cosine` is of their vectors, where a model made them."""
     words = _dice(new.words, past.words, rare)
-    kinds, shared = _kinds(new, past)
-    meaning = MEANING * max(0.0, (cosine or 0.0) - UNLIKE)
-    fell = _fell(new, past)
-    evidence = kinds + WORDS * words + meaning + fell
-    if evidence > 0 and new.service == past.service:
-        evidence += SERVICE
-    tier = _tier(evidence, new, past, words, fell)
-    if tier is None:
-        return Likeness(round(evidence, 4), None)
-    now, then, common = _lines(new, past, rare)
-    return Likeness(round(evidence, 4), tier, common, shared, now, then)
-
-
-def _tier(evidence: float, new: Signs, past: Signs, words: float, fell: float) -> Tier | None:
+    evidence = _evidence(new, past, words, cosine)
     if evidence < RELATED - 1e-9:
-        return None
+        return Likeness(evidence, evidence, None)
+    now, then, common = _lines(new, past, rare)
+    most = _evidence(new, new, 1.0 if new.words else 0.0, None if cosine is None else 1.0)
+    return Likeness(evidence, most, _tier(evidence, new, past, words), common, _kinds(new, past)[1], now, then)
+
+
+def _evidence(new: Signs, past: Signs, words: float, cosine: float | None) -> float:
+    meaning = MEANING * max(0.0, (cosine or 0.0) - UNLIKE)
+    evidence = _kinds(new, past)[0] + WORDS * words + meaning + _fell(new, past)
+    return evidence + SERVICE * (evidence > 0 and new.service == past.service)
+
+
+def _tier(evidence: float, new: Signs, past: Signs, words: float) -> Tier:
     main = new.kinds[:1] == past.kinds[:1] and bool(new.kinds) and role_of(new.kinds[0]) >= ROLES["strain"]
-    enough = words >= MOST_WORDS_IN_COMMON or (main and words >= FEW_WORDS_IN_COMMON) or fell >= SAME
+    enough = words >= MOST_WORDS_IN_COMMON or (main and words >= FEW_WORDS_IN_COMMON) or _fell(new, past) >= SAME
     return "same" if evidence >= SAME - 1e-9 and enough else "related"
 
 

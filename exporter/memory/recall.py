@@ -31,6 +31,7 @@ from exporter.model import (
     Telemetry,
     TransientError,
 )
+from exporter.model.faults import know_faults
 
 A = TypeVar("A")
 
@@ -74,6 +75,7 @@ class Memory:
     def of(cls, settings: MemorySettings, context: Context, redact: Callable[[str], str] = str) -> Memory:
         """The memory that `memory:` of the configuration describes; what is recalled is foreign text, and redacted."""
         embedder = (settings.embedder or HashingSettings()).build()
+        know_faults()
         return cls(settings.build(context), embedder, context.telemetry, redact=redact)
 
     async def remember(self, incident: Incident, report: Report) -> None:
@@ -92,7 +94,10 @@ class Memory:
         Raises TransientError or PermanentError when the store does not answer a query and nothing is found without it:
         that is not the same as that nothing is remembered.
         """
-        signs, past = signs_of(incident), Earlier(incident.id, incident.starts_at)
+        signs, past = await asyncio.to_thread(signs_of, incident), Earlier(incident.id, incident.starts_at)
+        if not signs.any:
+            # Nothing is like what cannot be compared, and nobody waits for a store to say so.
+            return ()
         nearest, matching, sharing = await asyncio.gather(
             self._nearest(signs, past),
             self._ask("matching", self._store.matching(searched(signs), CANDIDATES, past)),
@@ -113,7 +118,7 @@ class Memory:
         return found
 
     def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
-        found = similar(judged(signs, incident.starts_at, candidates), signs, self._k, incident.fingerprint)
+        found = similar(judged(incident, signs, candidates), signs, self._k, incident.fingerprint)
         return tuple(redacted(one, self._redact) for one in found)
 
     async def check(self) -> Sequence[Check]:

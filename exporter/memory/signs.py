@@ -43,6 +43,11 @@ class Signs:
     service: str = ""
     words: frozenset[str] = field(default=frozenset(), repr=False)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is something to compare; nothing is like an incident without."""
+        return bool(self.lines or self.fell)
+
 
 def signs_of(incident: Incident) -> Signs:
     """The signs of an incident."""
@@ -56,8 +61,20 @@ def signs_in(document: IncidentDocument) -> Signs:
     if document.form >= 2:
         service = document.service or service
         return Signs(document.lines, document.kinds, document.fell, service, _all_words(document.lines))
-    texts = [line for line in document.text.split("\n")[1:] if " -> " not in line]
-    return _signs([(text, 1 / (n + 1)) for n, text in enumerate(texts)], (), service)
+    return _unsorted(document.text.split("\n")[1:], service)
+
+
+def signs_of_first_form(incident: Incident) -> Signs:
+    """The signs of an incident as a document of the first form has them: only so are equal ones equal."""
+    by_share = sorted(incident.contributions, key=lambda c: (-c.share, c.kind, c.text))
+    texts = dict.fromkeys(normalise(one.text) or one.kind for one in by_share)
+    return _unsorted(list(texts)[:MAX_LINES], incident.services[0] if incident.services else "")
+
+
+def _unsorted(texts: Iterable[str], service: str) -> Signs:
+    """Signs of texts of any kind of finding, those that say most first; no order of messages says what failed."""
+    telling = [text for text in texts if " -> " not in text]
+    return _signs([(text, 1 / (n + 1)) for n, text in enumerate(telling)], (), service)
 
 
 def signature(signs: Signs) -> str:

@@ -262,7 +262,7 @@ def _remembered(given: str) -> object:
     document = from_row(to_row(documents.document(incident, samples.report(given)))[0])
     index = WordIndex()
     index.put([("a", document.text, 0.0, False)])
-    found = index.best(given, 5, 1.0, "b"), judged(signs_of(incident), incident.starts_at, [Candidate(document, ())])
+    found = index.best(given, 5, 1.0, "b"), judged(incident, signs_of(incident), [Candidate(document, ())])
     index.close()
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.memory.documents import document
-from exporter.memory.embedding import HashingEmbedder
+from exporter.memory.embedding import HashingEmbedder, normalise
 from exporter.memory.judging import Candidate
 from exporter.memory.recall import Memory, gathered
 from exporter.memory.signs import signature, signs_of
@@ -425,6 +425,37 @@ async def test_documents_of_the_first_form_are_compared_too(memory: Memory) -> N
     await memory._store.put(replace(new, **first))  # type: ignore[arg-type]
     (found,) = await memory.recall(failure("now", *DATABASE))
     assert (found.id, found.tier, found.times) == ("old", "same", 2)
+
+
+async def test_what_is_equal_in_all_that_an_old_document_knows_is_wholly_alike(memory: Memory) -> None:
+    told = (*DATABASE, "request accepted", "request done")
+    shares = (0.4, 0.3, 0.2, 0.1)
+    kinds = ("new_template", "new_template", "template", "volume")
+    findings = tuple(
+        Contribution(kind, text, 9, 1, share=share)  # type: ignore[arg-type]
+        for kind, text, share in zip(kinds, told, shares, strict=True)
+    )
+    past = document(failure("old", days=9, contributions=findings), samples.report())
+    text = "\n".join(["payments", *map(normalise, told)])
+    await memory._store.put(replace(past, form=1, lines=(), kinds=(), signature="", service="", text=text))
+    (found,) = await memory.recall(failure("now", contributions=findings))
+    assert (found.tier, found.similarity) == ("same", 1.0)
+    (partly,) = await memory.recall(failure("now", *DATABASE))
+    assert (partly.tier, partly.similarity < 1.0) == ("same", True)
+
+
+class Asked(LocalIncidents):
+    """A store that nobody should ask."""
+
+    async def _search(self, search: Any) -> Any:
+        raise AssertionError("asked")
+
+
+async def test_for_an_incident_with_nothing_to_compare_no_store_is_asked() -> None:
+    memory = Memory(Asked(KeptDocuments()), HashingEmbedder())
+    order = Contribution("transition", "request accepted -> request done", 0.1, 0.9)
+    assert await memory.recall(failure("now", contributions=(order,))) == ()
+    await memory.close()
 
 
 def test_a_signature_is_the_same_before_and_after_a_template_is_generalised() -> None:
