@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from exporter.model import (
     Check,
     Context,
     Duration,
+    Earlier,
     ExporterError,
     IncidentDocument,
     MemorySettings,
@@ -50,7 +52,20 @@ PROPERTIES: Mapping[str, Any] = {
     "ends_at": {"type": "date"},
     "fix": {"type": "text"},
     "embedding_model": {"type": "keyword"},
+    "form": {"type": "integer"},
+    "service": {"type": "keyword"},
+    "lines": {"type": "text", "index": False},
+    "kinds": {"type": "keyword"},
+    "fell": {"type": "keyword"},
+    "signature": {"type": "keyword"},
+    "verdict": {"type": "keyword"},
+    "fixed_by": {"type": "keyword"},
+    "fixed_at": {"type": "date"},
 }
+"""Fields are only ever added: an index that an older release made is given those that it lacks."""
+
+
+REQUIRED = frozenset(each.name for each in fields(IncidentDocument) if each.default is each.default_factory is MISSING)
 
 
 class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
@@ -85,6 +100,8 @@ class ElasticsearchIncidents:
         self._alias = settings.index
         self._connection: AsyncElasticsearch | None = None
         self._lengths: set[int] = set()
+        self._lacking: Sequence[str] = ()
+        """Fields that an older release's index has not."""
         self._setting_up = asyncio.Lock()
 
     async def put(self, document: IncidentDocument) -> None:
@@ -121,7 +138,7 @@ class ElasticsearchIncidents:
                 raise
             raise self._explained(error) from None
 
-    async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, exclude: str) -> Found:
+    async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
         if not await self._has_field(len(vector)):
             return ()
         knn = {
@@ -131,28 +148,32 @@ class ElasticsearchIncidents:
             # Of each shard; more than k, for the search is approximate.
             "num_candidates": max(100, 4 * k),
             # Inside, so that it is applied first: outside it would leave fewer than k.
-            "filter": {
-                "bool": {
-                    "filter": [{"term": {"embedding_model": embedding_model}}],
-                    "must_not": [{"ids": {"values": [exclude]}}],
-                }
-            },
+            "filter": among(past, {"term": {"embedding_model": embedding_model}}),
         }
         # A cosine of c has the score (1 + c) / 2.
         return [(document, 2 * score - 1) for document, score in await self._search(k, knn=knn)]
 
-    async def matching(self, text: str, k: int, exclude: str) -> Found:
+    async def matching(self, text: str, k: int, past: Earlier) -> Found:
         words = " ".join(list(dict.fromkeys(re.findall(r"\w+", text.lower())))[:MAX_QUERY_WORDS])
         if not words:
             return ()
-        query = {
-            "bool": {
-                "should": [{"match": {"text": words}}, {"match": {"headline": {"query": words, "boost": 0.5}}}],
-                "minimum_should_match": 1,
-                "must_not": [{"ids": {"values": [exclude]}}],
-            }
-        }
-        return await self._search(k, query=query)
+        should: list[dict[str, Any]] = [
+            {"match": {"text": words}},
+            {"match": {"headline": {"query": words, "boost": 0.5}}},
+        ]
+        return await self._search(k, query=either(past, should))
+
+    async def sharing(self, signature: str, kinds: Sequence[str], k: int, past: Earlier) -> Sequence[IncidentDocument]:
+        # Constant scores: a signature counts for more than any number of kinds.
+        should: list[dict[str, Any]] = []
+        if signature:
+            should.append({"constant_score": {"filter": {"term": {"signature": signature}}, "boost": 2}})
+        if kinds:
+            should.append({"constant_score": {"filter": {"terms": {"kinds": list(kinds)}}}})
+        if not should:
+            return ()
+        newest = [{"_score": "desc"}, {"starts_at": {"order": "desc", "unmapped_type": "date"}}]
+        return [document for document, _ in await self._search(k, query=either(past, should), sort=newest)]
 
     async def check(self) -> Sequence[Check]:
         """A search and a look at the mapping; then the rights, where the server can tell."""
@@ -179,6 +200,7 @@ class ElasticsearchIncidents:
         if dimensions > MAX_DIMENSIONS:
             raise PermanentError(f"memory: vectors of {dimensions} dimensions; Elasticsearch takes {MAX_DIMENSIONS}")
         if await self._has_field(dimensions):
+            await self._complete()
             return
         if not self._settings.bootstrap:
             raise PermanentError(
@@ -186,6 +208,7 @@ class ElasticsearchIncidents:
                 f"{self._remedy()}"
             )
         await self._create(dimensions)
+        await self._complete()
         if not await self._has_field(dimensions):
             await self._try(
                 self._client().indices.put_mapping(
@@ -193,6 +216,13 @@ class ElasticsearchIncidents:
                 )
             )
             self._lengths.add(dimensions)
+
+    async def _complete(self) -> None:
+        """Give an older release's index the fields that it lacks: without them only words and vectors find anything."""
+        if self._lacking and self._settings.bootstrap:
+            more = {name: PROPERTIES[name] for name in self._lacking}
+            await self._try(self._client().indices.put_mapping(index=self._alias, properties=more))
+            self._lacking = ()
 
     async def _has_field(self, dimensions: int) -> bool:
         """Whether documents with vectors of this length can be written; 0 asks for the index alone."""
@@ -208,13 +238,14 @@ class ElasticsearchIncidents:
             # A key without view_index_metadata: then the index is as somebody made it.
             self._lengths |= {0, dimensions}
             return True
-        fields = [index["mappings"].get("properties", {}) for index in mappings.values()]
+        known = [index["mappings"].get("properties", {}) for index in mappings.values()]
         self._lengths |= {0} | {
             spec["dims"]
-            for each in fields
+            for each in known
             for name, spec in each.items()
             if name.startswith("embedding_") and "dims" in spec
         }
+        self._lacking = sorted({name for each in known for name in PROPERTIES.keys() - each.keys()})
         return dimensions in self._lengths
 
     async def _create(self, dimensions: int) -> None:
@@ -315,6 +346,25 @@ class ElasticsearchIncidents:
         return self._connection
 
 
+def among(past: Earlier, *more: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be recalled, as a filter: inside the query, so that what may not takes no place."""
+    return {
+        "bool": {
+            "filter": [
+                {"term": {"status": "resolved"}},
+                {"range": {"starts_at": {"lt": past.before.isoformat()}}},
+                *more,
+            ],
+            "must_not": [{"ids": {"values": [past.exclude]}}, {"term": {"verdict": "rejected"}}],
+        }
+    }
+
+
+def either(past: Earlier, should: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What may be recalled and meets at least one of the queries."""
+    return {"bool": {**among(past)["bool"], "should": list(should), "minimum_should_match": 1}}
+
+
 def field_of(dimensions: int) -> str:
     """The field for vectors of this length: another embedder gets another field, words go on as before."""
     return f"embedding_{dimensions}"
@@ -353,8 +403,7 @@ def to_source(document: IncidentDocument) -> dict[str, Any]:
 
 def from_source(source: Mapping[str, Any]) -> IncidentDocument:
     """The document without its vector, which newer servers do not give back."""
-    known = {name: source.get(name) for name in PROPERTIES}
-    document: IncidentDocument = from_json(
-        IncidentDocument, {**known, "services": known["services"] or [], "embedding": []}
-    )
+    known = {name: source[name] for name in PROPERTIES if source.get(name) is not None or name in REQUIRED}
+    plain = {**known, "services": known.get("services") or [], "embedding": []}
+    document: IncidentDocument = from_json(IncidentDocument, dict.fromkeys(REQUIRED) | plain)
     return document

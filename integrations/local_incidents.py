@@ -1,14 +1,12 @@
-"""Keep incident documents in the state file, and search them by cosine similarity and BM25 in this process."""
+"""Keep incident documents in the state file, and search them by cosine similarity, BM25 and kinds in this process."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +17,7 @@ from exporter.model import (
     ConfigError,
     Context,
     Documents,
+    Earlier,
     IncidentDocument,
     MemorySettings,
     NoTelemetry,
@@ -28,14 +27,19 @@ from exporter.model import (
     to_json,
 )
 
-# The usual parameters of BM25.
-SATURATION = 1.2
-LENGTH_WEIGHT = 0.75
-
 REMEDY = "restore a copy of the state file, or leave it: it is written again with the next change of its incident"
 
-_WORD = re.compile(r"\w+")
+LEAST_ROWS = 64
+"""Of a matrix; it is doubled when it is full."""
+
+READ_AT_ONCE = 500
+"""Documents: what is being read takes more room than what is kept of it."""
+
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+T = TypeVar("T")
 Vector = np.ndarray[Any, np.dtype[np.float32]]
+Found = Sequence[tuple[IncidentDocument, float]]
 
 
 class LocalIncidentsSettings(MemorySettings):
@@ -51,15 +55,38 @@ class LocalIncidentsSettings(MemorySettings):
         return LocalIncidents(context.documents, self.max_documents, context.telemetry, context.aside)
 
 
-@dataclass(frozen=True)
-class Index:
-    """All documents in a form that is quick to search; built again after a write, which is rare."""
+class Vectors:
+    """Unit vectors of one model and length as one matrix, which is changed in place."""
 
-    documents: tuple[IncidentDocument, ...]
-    vectors: Mapping[str, tuple[tuple[int, ...], Vector]]
-    words: tuple[Mapping[str, int], ...]
-    frequencies: Mapping[str, int]
-    mean_length: float
+    def __init__(self, dimensions: int) -> None:
+        self._matrix: Vector = np.zeros((LEAST_ROWS, dimensions), dtype=np.float32)
+        self._keys: list[str] = []
+        self._rows: dict[str, int] = {}
+
+    def put(self, key: str, vector: Vector) -> None:
+        norm = float(np.linalg.norm(vector))
+        row = self._rows.setdefault(key, len(self._keys))
+        if row == len(self._keys):
+            self._keys.append(key)
+        if row == len(self._matrix):
+            self._matrix = np.concatenate([self._matrix, np.zeros_like(self._matrix)])
+        self._matrix[row] = vector / norm if norm > 0 else vector
+
+    def delete(self, key: str) -> None:
+        """The last one takes the place of what goes."""
+        row = self._rows.pop(key, None)
+        if row is None:
+            return
+        last = self._keys.pop()
+        if last != key:
+            self._keys[row], self._rows[last] = last, row
+            self._matrix[row] = self._matrix[len(self._keys)]
+
+    def scores(self, vector: Sequence[float]) -> Iterator[tuple[str, float]]:
+        """Cosine similarity of each, the nearest first."""
+        found = np.clip(self._matrix[: len(self._keys)] @ np.asarray(vector, dtype=np.float32), -1, 1)
+        for row in np.argsort(-found, kind="stable"):
+            yield self._keys[row], float(found[row])
 
 
 class LocalIncidents:
@@ -77,80 +104,140 @@ class LocalIncidents:
         self._max_documents = max_documents
         self._telemetry = telemetry or NoTelemetry()
         self._kept: dict[str, IncidentDocument] | None = None
-        self._index: Index | None = None
+        """All documents, without their vectors."""
+        self._vectors: dict[tuple[str, int], Vectors] = {}
+        self._signs: dict[str, set[str]] = {}
+        """Which documents have a signature or a kind of fault."""
+        self._words = documents.word_index()
         self._lock = asyncio.Lock()
 
     async def put(self, document: IncidentDocument) -> None:
-        async with self._lock:
-            kept = await self._load()
-            before = kept.get(document.id)
-            if before is not None and before.revision > document.revision:
-                return
-            plain, vector = to_row(document)
-            await self._documents.put_document(document.id, plain, vector)
-            kept[document.id] = document
-            self._index = None
-            await self._make_room(kept)
+        await self._whole(lambda: self._put(document))
 
-    async def nearest(
-        self, vector: Sequence[float], embedding_model: str, k: int, exclude: str
-    ) -> Sequence[tuple[IncidentDocument, float]]:
-        index = await self._current()
-        if embedding_model not in index.vectors:
-            return ()
-        positions, matrix = index.vectors[embedding_model]
-        if matrix.shape[1] != len(vector):
-            return ()
-        scores = matrix @ np.asarray(vector, dtype=np.float32)
-        found = [(index.documents[position], float(score)) for position, score in zip(positions, scores, strict=True)]
-        return _best([(d, min(1.0, max(-1.0, score))) for d, score in found if d.id != exclude], k)
+    async def _put(self, document: IncidentDocument) -> None:
+        kept = await self._load()
+        before = kept.get(document.id)
+        if before is not None and before.revision > document.revision:
+            return
+        plain, vector = to_row(document)
+        await self._documents.put_document(document.id, plain, vector)
+        self._index([(document, vector)])
+        await self._make_room(kept)
 
-    async def matching(self, text: str, k: int, exclude: str) -> Sequence[tuple[IncidentDocument, float]]:
-        index = await self._current()
-        scored = await asyncio.to_thread(bm25, index, text)
-        return _best([(d, score) for d, score in scored if d.id != exclude and score > 0], k)
+    async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
+        def search(kept: Mapping[str, IncidentDocument]) -> Found:
+            known = self._vectors.get((embedding_model, len(vector)))
+            scores = known.scores(vector) if known else ()
+            return _first(((kept[key], score) for key, score in scores if past.has(kept[key])), k)
+
+        return await self._search(search)
+
+    async def matching(self, text: str, k: int, past: Earlier) -> Found:
+        def search(kept: Mapping[str, IncidentDocument]) -> Found:
+            found = self._words.best(text, k, past.before.timestamp(), past.exclude)
+            return [(kept[key], score) for key, score in found]
+
+        return await self._search(search)
+
+    async def sharing(self, signature: str, kinds: Sequence[str], k: int, past: Earlier) -> Sequence[IncidentDocument]:
+        def search(kept: Mapping[str, IncidentDocument]) -> Sequence[IncidentDocument]:
+            keys = set[str]().union(*(self._signs.get(sign, ()) for sign in (signature, *kinds) if sign))
+            alike = [kept[key] for key in keys if past.has(kept[key])]
+            return sorted(alike, key=lambda one: (one.signature != signature, -one.starts_at.timestamp(), one.id))[:k]
+
+        return await self._search(search)
 
     async def check(self) -> Sequence[Check]:
-        async with self._lock:
-            return [Check("memory: local", True, f"{len(await self._load())} incidents in the state file")]
+        kept = await self._search(len)
+        return [Check("memory: local", True, f"{kept} incidents in the state file")]
 
     async def close(self) -> None:
-        pass
-
-    async def _current(self) -> Index:
         async with self._lock:
-            if self._index is None:
-                self._index = await asyncio.to_thread(build_index, tuple((await self._load()).values()))
-            return self._index
+            self._words.close()
+
+    async def _search(self, search: Callable[[dict[str, IncidentDocument]], T]) -> T:
+        """Search in a thread: the event loop has other things to do."""
+
+        async def searched() -> T:
+            return await asyncio.to_thread(search, await self._load())
+
+        return await self._whole(searched)
+
+    async def _whole(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Work that goes on to its end when whoever asked for it has gone: rows and indexes never differ."""
+
+        async def alone() -> T:
+            async with self._lock:
+                return await work()
+
+        return await asyncio.shield(asyncio.ensure_future(alone()))
 
     async def _load(self) -> dict[str, IncidentDocument]:
         if self._kept is None:
-            rows = await self._documents.all_documents()
-            read = ((key, self._read(key, plain, vector)) for key, plain, vector in rows)
-            self._kept = {key: document for key, document in read if document is not None}
+            self._kept, last = {}, ""
+            try:
+                while rows := await self._documents.documents_after(last, READ_AT_ONCE):
+                    await asyncio.to_thread(self._read_all, rows)
+                    last = rows[-1][0]
+            except BaseException:
+                # What was read in part would pass for all there is.
+                self._kept = None
+                raise
         return self._kept
 
-    def _read(self, key: str, plain: Mapping[str, Any], vector: bytes | None) -> IncidentDocument | None:
+    def _read_all(self, rows: Iterable[tuple[str, Mapping[str, Any] | None, bytes | None]]) -> None:
+        read = ((self._read(key, plain), vector) for key, plain, vector in rows)
+        self._index([(document, vector) for document, vector in read if document is not None])
+
+    def _read(self, key: str, plain: Mapping[str, Any] | None) -> IncidentDocument | None:
         try:
-            return from_row(plain, vector)
+            return from_row(plain) if plain is not None else None
         except ValueError as error:
             self._aside.note("documents", key, error, REMEDY)
             return None
+
+    def _index(self, found: Sequence[tuple[IncidentDocument, bytes | None]]) -> None:
+        assert self._kept is not None  # noqa: S101
+        for document, vector in found:
+            before = self._kept.get(document.id)
+            self._kept[document.id] = replace(document, embedding=())
+            if before is not None:
+                self._forget(before)
+            for sign in (document.signature, *document.kinds):
+                self._signs.setdefault(sign, set()).add(document.id)
+            if vector:
+                values = np.frombuffer(vector, dtype="<f4")
+                key = document.embedding_model, len(values)
+                self._vectors.setdefault(key, Vectors(len(values))).put(document.id, values)
+        self._words.put(
+            (one.id, f"{one.headline} {one.text}", one.starts_at.timestamp(), not Earlier("", LATEST).has(one))
+            for one, _ in found
+        )
+
+    def _forget(self, document: IncidentDocument) -> None:
+        """By what it is found, but for its words."""
+        for sign in (document.signature, *document.kinds):
+            self._signs.get(sign, set()).discard(document.id)
+        for (model, _), vectors in self._vectors.items():
+            if model == document.embedding_model:
+                vectors.delete(document.id)
 
     async def _make_room(self, kept: dict[str, IncidentDocument]) -> None:
         surplus = len(kept) - self._max_documents
         if surplus <= 0:
             return
         by_worth = sorted(kept.values(), key=lambda d: (d.fix is not None, d.starts_at, d.id))
-        dropped = [document.id for document in by_worth[:surplus]]
-        await self._documents.delete_documents(dropped)
-        for key in dropped:
-            del kept[key]
+        dropped = by_worth[:surplus]
+        await self._documents.delete_documents([document.id for document in dropped])
+        self._words.delete(document.id for document in dropped)
+        for document in dropped:
+            self._forget(document)
+            del kept[document.id]
         self._telemetry.count("memory_requests", surplus, operation="put", outcome="dropped")
 
 
-def _best(found: Sequence[tuple[IncidentDocument, float]], k: int) -> list[tuple[IncidentDocument, float]]:
-    return sorted(found, key=lambda item: (-item[1], item[0].id))[:k]
+def _first(found: Iterable[T], k: int) -> list[T]:
+    return [one for _, one in zip(range(k), found, strict=False)]
 
 
 def to_row(document: IncidentDocument) -> tuple[dict[str, Any], bytes | None]:
@@ -159,62 +246,7 @@ def to_row(document: IncidentDocument) -> tuple[dict[str, Any], bytes | None]:
     return to_json(replace(document, embedding=())), vector
 
 
-def from_row(plain: Mapping[str, Any], vector: bytes | None) -> IncidentDocument:
-    """The document that `to_row` wrote."""
+def from_row(plain: Mapping[str, Any], vector: bytes | None = None) -> IncidentDocument:
+    """The document that `to_row` wrote, with its vector where that is given."""
     document: IncidentDocument = from_json(IncidentDocument, plain)
     return replace(document, embedding=tuple(np.frombuffer(vector, dtype="<f4").tolist())) if vector else document
-
-
-def build_index(documents: tuple[IncidentDocument, ...]) -> Index:
-    """Vectors by model as matrices, words as counts."""
-    by_model: dict[str, list[int]] = {}
-    for position, document in enumerate(documents):
-        if document.embedding:
-            by_model.setdefault(document.embedding_model, []).append(position)
-    words = tuple(Counter(tokens(f"{d.headline} {d.text}")) for d in documents)
-    lengths = [sum(counts.values()) for counts in words]
-    return Index(
-        documents=documents,
-        vectors={model: _matrix(documents, positions) for model, positions in by_model.items()},
-        words=words,
-        frequencies=Counter(word for counts in words for word in counts),
-        mean_length=max(1.0, sum(lengths) / max(1, len(lengths))),
-    )
-
-
-def _matrix(documents: Sequence[IncidentDocument], positions: Sequence[int]) -> tuple[tuple[int, ...], Vector]:
-    """Unit vectors of the model's newest dimensions; a model that changed them under one name is not mixed."""
-    size = len(documents[positions[-1]].embedding)
-    usable = tuple(position for position in positions if len(documents[position].embedding) == size)
-    matrix = np.asarray([documents[position].embedding for position in usable], dtype=np.float32)
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return usable, (matrix / np.where(norms > 0, norms, 1)).astype(np.float32)
-
-
-def tokens(text: str) -> list[str]:
-    """Words as Elasticsearch's standard analyser cuts them, near enough."""
-    return _WORD.findall(text.lower())
-
-
-def bm25(index: Index, text: str) -> list[tuple[IncidentDocument, float]]:
-    """Okapi BM25 of every document that shares a word."""
-    query = sorted(set(tokens(text)) & index.frequencies.keys())
-    weights = {word: _rarity(index.frequencies[word], len(index.documents)) for word in query}
-    return [
-        (document, _score(counts, weights, index.mean_length))
-        for document, counts in zip(index.documents, index.words, strict=True)
-        if not weights.keys().isdisjoint(counts)
-    ]
-
-
-def _rarity(documents_with: int, documents: int) -> float:
-    return math.log(1 + (documents - documents_with + 0.5) / (documents_with + 0.5))
-
-
-def _score(counts: Mapping[str, int], weights: Mapping[str, float], mean_length: float) -> float:
-    length = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * sum(counts.values()) / mean_length)
-    return sum(
-        weight * counts[word] * (SATURATION + 1) / (counts[word] + length)
-        for word, weight in weights.items()
-        if word in counts
-    )

@@ -37,8 +37,6 @@ class SentenceTransformersSettings(EmbedderSettings):
 class SentenceTransformersEmbedder:
     """An `Embedder`. The model is loaded when it is first needed, by the thread that embeds."""
 
-    min_similarity = 0.5
-
     def __init__(self, settings: SentenceTransformersSettings) -> None:
         self._settings = settings
         self._loaded: Any = None

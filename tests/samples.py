@@ -131,6 +131,13 @@ def similar(text: str | None = None) -> SimilarIncident:
         fix=text or "raised max_connections of db-payments from 100 to 300",
         same_fingerprint=True,
         matched=("meaning", "words"),
+        tier="same",
+        times=3,
+        kinds=("connection refused",),
+        common=(text or "could not connect to db-payments: connection refused",),
+        then=(text or "remaining connection slots are reserved",),
+        came_back=timedelta(days=11),
+        fixed_by=text or "ann",
     )
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from exporter.config.problems import Place, Problem
 
-RETIRED: dict[str, str] = {"sources.*.fields.span": "remove it, nothing was made of spans"}
+RETIRED: dict[str, str] = {
+    "sources.*.fields.span": "remove it, nothing was made of spans",
+    "memory.min_similarity": "remove it, what is told as the same failure, or as related, is decided by evidence",
+}
 """What to do instead, by path, where `*` is any item of a list: `"sources.*.batch": "set page_size"`."""
 
 

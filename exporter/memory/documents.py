@@ -1,44 +1,54 @@
-"""Incidents as memory keeps them, and how alike two are."""
+"""Incidents as memory keeps them."""
 
 from __future__ import annotations
 
-from exporter.memory.embedding import normalise
-from exporter.model import Embedder, Incident, IncidentDocument, Report
+from exporter.memory.signs import Signs, signature, signs_of
+from exporter.model import Incident, IncidentDocument, Report
 from exporter.report import rules as reports
-
-MAX_TEXTS = 30
 
 MAX_TEXT_CHARS = 4_000
 
+FORM = 2
+"""Of documents: raised where one of an older form would be read wrong."""
 
-def text_of(incident: Incident) -> str:
-    """What is embedded and searched: services and templates, without what differs from time to time.
 
-    Templates are redacted before they are mined. The services stand first, for models cut long texts.
+def searched(signs: Signs) -> str:
+    """What is embedded and searched: the alarming lines, the most telling first, for models cut long texts.
+
+    Where there is none, what fell silent is.
     """
-    by_share = sorted(incident.contributions, key=lambda c: (-c.share, c.kind, c.text))
-    texts = dict.fromkeys(normalise(c.text) or c.kind for c in by_share)
-    return "\n".join([" ".join(sorted(incident.services)), *list(texts)[:MAX_TEXTS]])[:MAX_TEXT_CHARS]
+    texts = signs.lines or [f"{service} says less than usual" for service in signs.fell] or [signs.service]
+    return "\n".join(texts)[:MAX_TEXT_CHARS]
 
 
-def document(incident: Incident, report: Report, embedder: Embedder | None = None) -> IncidentDocument:
-    """The incident as memory keeps it, embedded when an embedder is given (which blocks).
+def document(incident: Incident, report: Report) -> IncidentDocument:
+    """The incident as memory keeps it, without its vector.
 
     Nothing of it is written by a model: a poisoned report would come back as a memory.
     """
-    text = text_of(incident)
+    signs, closed = signs_of(incident), incident.closed
+    fixed = closed if incident.fix and closed and closed.verdict == "resolved" else None
     return IncidentDocument(
         id=incident.id,
         revision=incident.revision,
         fingerprint=incident.fingerprint,
         headline=report.headline if report.writer == reports.RULES else reports.headline(incident),
-        text=text,
+        text=searched(signs),
         services=incident.services,
         severity=incident.severity,
         status=incident.status,
         starts_at=incident.starts_at,
         ends_at=incident.ends_at,
         fix=incident.fix,
-        embedding_model=embedder.model if embedder else "",
-        embedding=tuple(embedder.embed([text])[0]) if embedder else (),
+        embedding_model="",
+        embedding=(),
+        form=FORM,
+        service=incident.service,
+        lines=signs.lines,
+        kinds=signs.kinds,
+        fell=signs.fell,
+        signature=signature(signs),
+        verdict=closed.verdict if closed else "",
+        fixed_by=fixed.by if fixed else "",
+        fixed_at=fixed.at if fixed else None,
     )

@@ -51,7 +51,8 @@ class HashingEmbedder:
     True
     """
 
-    min_similarity = 0.35
+    semantic = False
+    """Its vectors say of words what words say themselves."""
 
     def __init__(self, dimensions: int = 512) -> None:
         self.dimensions = dimensions

@@ -1,21 +1,24 @@
-"""Remember incidents, and recall the past ones that are like a new one, by meaning and by words."""
+"""Remember incidents, and recall the past ones that are the same failure, or may be related to it."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from exporter.memory.documents import document, text_of
+from exporter.memory.documents import document, searched
 from exporter.memory.embedding import HashingEmbedder, HashingSettings
+from exporter.memory.judging import Candidate, judged, redacted, similar
+from exporter.memory.signs import Signs, signature, signs_of, telling
 from exporter.memory.worker import Worker
 from exporter.model import (
     Check,
     Context,
+    Earlier,
     Embedder,
     Incident,
     IncidentDocument,
@@ -28,6 +31,7 @@ from exporter.model import (
     Telemetry,
     TransientError,
 )
+from exporter.model.faults import know_faults
 
 A = TypeVar("A")
 
@@ -36,25 +40,12 @@ T = TypeVar("T")
 Found = Sequence[tuple[IncidentDocument, float]]
 
 CANDIDATES = 30
-"""Documents that each of the two queries brings; more than are shown, for some of them are not past."""
-
-RANK_CONSTANT = 60
-"""Of reciprocal rank fusion: a first place weighs 1/61, a tenth 1/70."""
+"""Documents that each of the queries brings; more than are shown, for most are not alike enough."""
 
 STORE_TIMEOUT = timedelta(seconds=10)
 
 EMBED_TIMEOUT = timedelta(seconds=10)
 """A model that takes longer is mostly still loading: recall does without it, what is to be remembered waits."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A past incident that a query brought, with its fused rank."""
-
-    document: IncidentDocument
-    fused: float
-    matched: tuple[str, ...]
-    cosine: float | None = None
 
 
 class Memory:
@@ -67,7 +58,7 @@ class Memory:
         telemetry: Telemetry | None = None,
         *,
         k: int = 5,
-        min_similarity: float | None = None,
+        redact: Callable[[str], str] = str,
         store_timeout: timedelta = STORE_TIMEOUT,
         embed_timeout: timedelta = EMBED_TIMEOUT,
     ) -> None:
@@ -75,21 +66,23 @@ class Memory:
         self._embedder = embedder
         self._telemetry = telemetry or NoTelemetry()
         self._k = k
-        self._min_similarity = min_similarity
+        self._redact = redact
         self._store_timeout = store_timeout.total_seconds()
         self._embed_timeout = embed_timeout.total_seconds()
         self._worker = Worker("embed")
 
     @classmethod
-    def of(cls, settings: MemorySettings, context: Context) -> Memory:
-        """The memory that `memory:` of the configuration describes."""
+    def of(cls, settings: MemorySettings, context: Context, redact: Callable[[str], str] = str) -> Memory:
+        """The memory that `memory:` of the configuration describes; what is recalled is foreign text, and redacted."""
         embedder = (settings.embedder or HashingSettings()).build()
-        return cls(settings.build(context), embedder, context.telemetry, min_similarity=settings.min_similarity)
+        know_faults()
+        return cls(settings.build(context), embedder, context.telemetry, redact=redact)
 
     async def remember(self, incident: Incident, report: Report) -> None:
         """Write the incident's document. Raises TransientError or PermanentError of the store."""
-        embedder, vectors = await self._embed([text_of(incident)], patient=True)
-        written = replace(document(incident, report), embedding_model=embedder.model, embedding=tuple(vectors[0]))
+        plain = document(incident, report)
+        embedder, vectors = await self._embed([plain.text], patient=True)
+        written = replace(plain, embedding_model=embedder.model, embedding=tuple(vectors[0]))
         if embedder is not self._embedder:
             # Words only, until the incident is written again: no vector of another model may stand in.
             written = replace(written, embedding_model="", embedding=())
@@ -98,19 +91,35 @@ class Memory:
     async def recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
         """Past incidents like this one, the most useful first.
 
-        Raises TransientError or PermanentError only when the store answers neither of the two queries.
+        Raises TransientError or PermanentError when the store does not answer a query and nothing is found without it:
+        that is not the same as that nothing is remembered.
         """
-        text = text_of(incident)
-        embedder, vectors = await self._embed([text])
-        nearest = self._nearest(embedder, vectors[0], incident.id)
-        matching = self._ask("matching", self._store.matching(text, CANDIDATES, incident.id))
-        answers = await asyncio.gather(nearest, matching, return_exceptions=True)
-        meaning, words = (_answer(answer) for answer in answers)
-        if isinstance(answers[1], BaseException) and (embedder is not self._embedder or answers[0] is not meaning):
-            raise answers[1]
-        candidates = [c for c in fuse(meaning, words) if is_past(c.document, incident)]
-        measured = await self._measure(candidates[: 2 * self._k + 10], embedder, vectors[0])
-        return self._best(measured, incident, embedder)
+        signs, past = await asyncio.to_thread(signs_of, incident), Earlier(incident.id, incident.starts_at)
+        if not signs.any:
+            # Nothing is like what cannot be compared, and nobody waits for a store to say so.
+            return ()
+        nearest, matching, sharing = await asyncio.gather(
+            self._nearest(signs, past),
+            self._ask("matching", self._store.matching(searched(signs), CANDIDATES, past)),
+            self._ask("sharing", self._store.sharing(signature(signs), telling(signs), CANDIDATES, past)),
+            return_exceptions=True,
+        )
+        candidates = gathered(
+            _answer(nearest),
+            _answer(matching),
+            _answer(sharing),
+            semantic=getattr(self._embedder, "semantic", True),
+        )
+        past_ones = [one for one in candidates if past.has(one.document)]
+        found = await asyncio.to_thread(self._judge, incident, signs, past_ones)
+        for answer in (nearest, matching, sharing):
+            if not found and isinstance(answer, BaseException):
+                raise answer
+        return found
+
+    def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
+        found = similar(judged(incident, signs, candidates), signs, self._k, incident.fingerprint)
+        return tuple(redacted(one, self._redact) for one in found)
 
     async def check(self) -> Sequence[Check]:
         """What the store says, and whether the embedder works."""
@@ -127,42 +136,12 @@ class Memory:
         self._worker.close()
         await self._store.close()
 
-    async def _nearest(self, embedder: Embedder, vector: Sequence[float], exclude: str) -> Found:
-        """Nothing when a stand-in made the vector: no document has one of its."""
+    async def _nearest(self, signs: Signs, past: Earlier) -> Found:
+        """Nothing when the embedder fails, for a stand-in made the vector then: no document has one of its."""
+        embedder, vectors = await self._embed([searched(signs)])
         if embedder is not self._embedder:
             return ()
-        return await self._ask("nearest", self._store.nearest(vector, embedder.model, CANDIDATES, exclude))
-
-    async def _measure(
-        self, candidates: Sequence[Candidate], embedder: Embedder, vector: Sequence[float]
-    ) -> list[Candidate]:
-        """Cosine similarity of those that only words found: stores do not give vectors back, texts they do."""
-        unknown = [c for c in candidates if c.cosine is None]
-        if not unknown:
-            return list(candidates)
-        texts = [c.document.text for c in unknown]
-        if embedder is self._embedder:
-            used, vectors = await self._embed(texts)
-            if used is not embedder:
-                return [c for c in candidates if c.cosine is not None]
-        else:
-            vectors = embedder.embed(texts)
-        cosines = {c.document.id: cosine(vector, other) for c, other in zip(unknown, vectors, strict=True)}
-        return [replace(c, cosine=cosines.get(c.document.id, c.cosine)) for c in candidates]
-
-    def _best(
-        self, candidates: Sequence[Candidate], incident: Incident, embedder: Embedder
-    ) -> tuple[SimilarIncident, ...]:
-        least = self._min_similarity
-        if least is None or embedder is not self._embedder:
-            least = float(getattr(embedder, "min_similarity", 0.5))
-        alike = [
-            c
-            for c in candidates
-            if c.document.fingerprint == incident.fingerprint or (c.cosine is not None and c.cosine >= least)
-        ]
-        alike.sort(key=lambda c: (-usefulness(c, incident), c.document.id))
-        return tuple(similar(c, incident) for c in alike[: self._k])
+        return await self._ask("nearest", self._store.nearest(vectors[0], embedder.model, CANDIDATES, past))
 
     async def _embed(self, texts: Sequence[str], patient: bool = False) -> tuple[Embedder, Sequence[Sequence[float]]]:
         """Vectors and the embedder that made them: the hashing one, which cannot fail, when the configured one does.
@@ -205,7 +184,7 @@ class Memory:
             self._telemetry.observe("memory_seconds", time.monotonic() - began, operation=operation)
 
 
-def _answer(answer: Found | BaseException) -> Found:
+def _answer(answer: Sequence[A] | BaseException) -> Sequence[A]:
     """What a query brought; one that failed brought nothing, one that was cancelled goes on being cancelled."""
     if isinstance(answer, (TransientError, PermanentError)):
         return ()
@@ -214,51 +193,18 @@ def _answer(answer: Found | BaseException) -> Found:
     return answer
 
 
-def fuse(meaning: Found, words: Found) -> list[Candidate]:
-    """Both rankings as one, by reciprocal rank: their scores cannot be compared, their ranks can."""
-    fused: dict[str, Candidate] = {}
-    for name, found in (("meaning", meaning), ("words", words)):
-        for rank, (item, score) in enumerate(found, start=1):
-            before = fused.get(item.id) or Candidate(item, 0.0, ())
-            fused[item.id] = Candidate(
-                document=before.document,
-                fused=before.fused + 1 / (RANK_CONSTANT + rank),
-                matched=(*before.matched, name),
-                cosine=score if name == "meaning" else before.cosine,
-            )
-    return sorted(fused.values(), key=lambda c: (-c.fused, c.document.id))
+def gathered(meaning: Found, words: Found, kinds: Sequence[IncidentDocument], semantic: bool = True) -> list[Candidate]:
+    """What the queries brought, each once: ranks choose who is compared, and nothing else.
 
-
-def is_past(candidate: IncidentDocument, incident: Incident) -> bool:
-    """Another incident, over, that began before this one."""
-    return candidate.id != incident.id and candidate.status == "resolved" and candidate.starts_at < incident.starts_at
-
-
-def usefulness(candidate: Candidate, incident: Incident) -> float:
-    """The fused rank; the same kind of failure and a confirmed fix each lift it."""
-    first = 1 / (RANK_CONSTANT + 1)
-    same = candidate.document.fingerprint == incident.fingerprint
-    return candidate.fused + first * (1.0 if same else 0.0) + first * (0.25 if candidate.document.fix else 0.0)
-
-
-def similar(candidate: Candidate, incident: Incident) -> SimilarIncident:
-    found = candidate.document
-    return SimilarIncident(
-        id=found.id,
-        headline=found.headline,
-        similarity=round(min(1.0, max(0.0, candidate.cosine or 0.0)), 4),
-        services=found.services,
-        starts_at=found.starts_at,
-        ends_at=found.ends_at,
-        fix=found.fix,
-        same_fingerprint=found.fingerprint == incident.fingerprint,
-        matched=candidate.matched,
-    )
-
-
-def cosine(a: Sequence[float], b: Sequence[float]) -> float:
-    """Of unit vectors: their scalar product."""
-    return sum(x * y for x, y in zip(a, b, strict=True))
+    Where no model made the vectors they say of words what the words say already.
+    """
+    found: dict[str, Candidate] = {}
+    for way, documents in (("meaning", meaning), ("words", words), ("kind", [(one, 0.0) for one in kinds])):
+        for item, score in documents:
+            before = found.get(item.id) or Candidate(item, ())
+            cosine = score if way == "meaning" and semantic else before.cosine
+            found[item.id] = Candidate(before.document, (*before.matched, way), cosine)
+    return [found[key] for key in sorted(found)]
 
 
 def norm(vector: Sequence[float]) -> float:

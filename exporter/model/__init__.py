@@ -18,7 +18,6 @@ from exporter.model.incidents import (
     DigestReason,
     Evidence,
     Incident,
-    IncidentDocument,
     IncidentStatus,
     NearMiss,
     Notice,
@@ -30,7 +29,6 @@ from exporter.model.incidents import (
     Release,
     Report,
     Share,
-    SimilarIncident,
     Suspect,
     TimelineEntry,
     evidence_id,
@@ -51,6 +49,7 @@ from exporter.model.logs import (
     page_schema,
     stable_key,
 )
+from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
 from exporter.model.people import (
     WEEKDAYS,
     Acknowledgement,
@@ -153,6 +152,7 @@ __all__ = [
     "DigestSink",
     "Documents",
     "Duration",
+    "Earlier",
     "Embedder",
     "EmbedderSettings",
     "Evidence",

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NewType
 
 from exporter.model.logs import stable_key
+from exporter.model.memory import SimilarIncident
 from exporter.model.people import Acknowledgement, Closing, IncidentSeverity
 
 
@@ -290,22 +291,6 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class SimilarIncident:
-    """A past incident, how alike it is, and what is known of its end. `fix` was confirmed by a person."""
-
-    id: str
-    headline: str
-    similarity: float
-    services: tuple[str, ...]
-    starts_at: datetime
-    ends_at: datetime | None = None
-    fix: str | None = None
-    same_fingerprint: bool = False
-    matched: tuple[str, ...] = ()
-    """How it was found: "meaning" (vectors), "words"."""
-
-
-@dataclass(frozen=True)
 class Claim:
     """A sentence and the evidence that it cites; `verified` when code has checked that the citations hold."""
 
@@ -338,29 +323,6 @@ class Report:
     notes: tuple[str, ...] = ()
     unasked: str = ""
     """Why memory could not be asked; then `similar` says nothing."""
-
-
-@dataclass(frozen=True)
-class IncidentDocument:
-    """An incident as memory keeps it. `text` is what is embedded and searched; it is redacted."""
-
-    id: str
-    revision: int
-    fingerprint: str
-    headline: str
-    text: str
-    services: tuple[str, ...]
-    severity: str
-    status: str
-    starts_at: datetime
-    ends_at: datetime | None
-    fix: str | None
-    embedding_model: str
-    embedding: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):
-            raise ValueError("a time without its zone")
 
 
 Change = Literal["opened", "updated", "resolved", "reopened", "reported"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 from exporter.model.aside import Aside
-from exporter.model.incidents import Digest, IncidentDocument, NoticeTold, Notification
+from exporter.model.incidents import Digest, NoticeTold, Notification
+from exporter.model.memory import Earlier, IncidentDocument
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -48,14 +49,34 @@ class NoTelemetry:
         pass
 
 
+class Words(Protocol):
+    """An index of the words of texts, in this process's memory; threads may use it, one at a time."""
+
+    def put(self, texts: Iterable[tuple[str, str, float, bool]]) -> None:
+        """Write or replace: key, text, moment in seconds, and whether it is hidden from what is found."""
+
+    def delete(self, keys: Iterable[str]) -> None: ...
+
+    def best(self, text: str, k: int, before: float, exclude: str) -> Sequence[tuple[str, float]]:
+        """The k keys whose texts share the most telling words, of those from before a moment, with their scores."""
+
+    def close(self) -> None: ...
+
+
 class Documents(Protocol):
     """The few operations that the local incident store needs from the state file."""
 
     async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None: ...
 
-    async def all_documents(self) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]: ...
+    async def documents_after(
+        self, key: str, limit: int
+    ) -> Sequence[tuple[str, Mapping[str, Any] | None, bytes | None]]:
+        """The next documents in the order of their keys, with their vectors; None for one that cannot be read."""
 
     async def delete_documents(self, keys: Sequence[str]) -> None: ...
+
+    def word_index(self) -> Words:
+        """An empty index."""
 
 
 @dataclass(frozen=True)
@@ -167,18 +188,24 @@ class NoticeSink(Sink, Protocol):
 
 @runtime_checkable
 class IncidentStore(Protocol):
-    """Where incident documents are kept and searched; ranks are fused by exporter/memory/recall.py."""
+    """Where incident documents are kept and searched: ranks gather candidates, exporter/memory/ compares them.
+
+    Whatever is found is of the `past`: what is not takes no place from what is.
+    """
 
     async def put(self, document: IncidentDocument) -> None:
         """Write or replace the document of this id; an older revision never replaces a newer one."""
 
     async def nearest(
-        self, vector: Sequence[float], embedding_model: str, k: int, exclude: str
+        self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier
     ) -> Sequence[tuple[IncidentDocument, float]]:
         """The k nearest documents of the same model, with cosine similarity in [-1, 1], best first."""
 
-    async def matching(self, text: str, k: int, exclude: str) -> Sequence[tuple[IncidentDocument, float]]:
+    async def matching(self, text: str, k: int, past: Earlier) -> Sequence[tuple[IncidentDocument, float]]:
         """The k documents that share the most telling words, with the store's own score, best first."""
+
+    async def sharing(self, signature: str, kinds: Sequence[str], k: int, past: Earlier) -> Sequence[IncidentDocument]:
+        """The k newest documents of that signature, then those that share a kind of fault."""
 
     async def check(self) -> Sequence[Check]: ...
 

@@ -294,8 +294,6 @@ class MemorySettings(Settings):
     """Where past incidents are kept."""
     embedder: SerializeAsAny[EmbedderSettings] | None = None
     """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
-    min_similarity: Annotated[float, Unit("cosine")] | None = Field(default=None, ge=-1, le=1)
-    """Cosine similarity from which a past incident is worth showing. Default: what suits the embedder."""
 
     @abstractmethod
     def build(self, context: Context) -> IncidentStore:

@@ -25,6 +25,7 @@ from exporter.model import (
     TransientError,
 )
 from exporter.report.rules import MAX_CAUSES, MAX_CITED, citations, known_fixes
+from exporter.wording import words
 from exporter.wording.text import brief, day, one_line, shorten, without_links
 
 MAX_SAMPLES = 40
@@ -211,7 +212,16 @@ def prompt_data(
     ]
     # What people confirmed stands apart from what was found by code; nothing here was generated.
     rows += [
-        ("past_incident", {"id": s.id, "when": day(s.starts_at), "headline": safe(s.headline, 200)})
+        (
+            "past_incident",
+            {
+                "id": s.id,
+                "when": day(s.starts_at),
+                "headline": safe(s.headline, 200),
+                "is": "the same failure" if s.tier == "same" else "perhaps related",
+                "because": [safe(why, 120) for why in words.because(s)],
+            },
+        )
         for s in similar[:5]
     ]
     rows += [("confirmed_fix", {"past_incident": s.id, "fix": safe(s.fix)}) for s in similar[:5] if s.fix]

@@ -50,7 +50,7 @@ def write(
         revision=incident.revision,
         writer=RULES,
         headline=headline(incident),
-        what_happened=(_overview(incident), *_findings(incident), *_spread(incident)),
+        what_happened=(_overview(incident), *_again(incident, similar), *_findings(incident), *_spread(incident)),
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
         similar=tuple(similar),
@@ -93,6 +93,16 @@ def _overview(incident: Incident) -> Claim:
     for line in incident.evidence:
         firsts.setdefault(line.service, line.id)
     return Claim(text, tuple(firsts.values())[:MAX_CITED])
+
+
+def _again(incident: Incident, similar: Sequence[SimilarIncident]) -> list[Claim]:
+    """How often the same failure has come, as far as memory goes, and when last."""
+    same = [one for one in similar if one.tier == "same" and one.times]
+    if not same:
+        return []
+    last = max(same, key=lambda one: one.starts_at)
+    ago = duration(incident.starts_at - last.starts_at)
+    return [Claim(f"It is the {words.ordinal(last.times)} time; last on {day(last.starts_at)} ({last.id}), {ago} ago.")]
 
 
 def _findings(incident: Incident) -> list[Claim]:
@@ -179,13 +189,11 @@ def _steps(
 
 
 def known_fixes(similar: Sequence[SimilarIncident]) -> list[Claim]:
-    """Steps from memory: what fixed the most alike of the past incidents, of two at most."""
-    fixed = [s for s in similar if s.fix]
-    kind = {True: "same kind of failure", False: "similar incident"}
-    return [
-        Claim(f"The {kind[s.same_fingerprint]} of {day(s.starts_at)} ({s.id}) was fixed by: {brief(s.fix or '', 300)}")
-        for s in fixed[:2]
-    ]
+    """Steps from memory: what fixed the same failure before, else what may be related; of two at most."""
+    same = any(s.tier == "same" for s in similar)
+    fixed = [s for s in similar if s.fix and (s.tier == "same" or not same)]
+    kind = {"same": "The same failure of", "related": "What may be related, of"}
+    return [Claim(f"{kind[s.tier]} {day(s.starts_at)} ({s.id}), was {words.fixed(s, 300)}") for s in fixed[:2]]
 
 
 def _by_kind(incident: Incident) -> list[Claim]:

@@ -221,8 +221,8 @@ class _Builder:
     def assembly(self, sources: Sequence[Source] | None = None, sinks: Sequence[Sink] | None = None) -> Assembly:
         config, base = self._config, self._base
         pipelines = self._pipelines(sources)
-        memory, llm, links = self._memory(), self._llm(), source_links(config)
         redactor = Redactor.of(config.redaction, base.key, base.telemetry)
+        memory, llm, links = self._memory(redactor), self._llm(), source_links(config)
         return Assembly(
             config=config,
             base=base,
@@ -283,11 +283,11 @@ class _Builder:
             settings.max_lines_per_window,
         )
 
-    def _memory(self) -> Memory:
-        before = self._unchanged("memory")
+    def _memory(self, redactor: Redactor) -> Memory:
+        before = self._unchanged("memory", "redaction")
         if before and not secret_files(self._config.memory):
             return before.memory
-        return self._new(Memory.of(self._config.memory, self._context))
+        return self._new(Memory.of(self._config.memory, self._context, redactor.redact))
 
     def _llm(self) -> LLM | None:
         settings, before = self._config.llm, self._unchanged("llm")

@@ -23,6 +23,7 @@ from exporter.state.journal import keep
 from exporter.state.migrations import known_version, migrate
 from exporter.state.place import Held, make_private
 from exporter.state.salvage import salvage
+from exporter.state.search import WordIndex
 from exporter.state.soundness import columns_of, examine, given_as_made, has_columns, plausible
 
 log = logging.getLogger(__name__)
@@ -273,11 +274,16 @@ class State(Rows):
         """Forget documents that made room for newer ones."""
         await self.write([Write("documents", ("key",), tuple((key,) for key in keys), delete=True)])
 
-    async def all_documents(self) -> list[tuple[str, Mapping[str, Any], bytes | None]]:
-        rows = await self.read("SELECT key, body, vector FROM documents ORDER BY key")
-        return [
-            (key, document, vector) for key, body, vector in rows if (document := self._document(key, body)) is not None
-        ]
+    async def documents_after(self, key: str, limit: int) -> list[tuple[str, Mapping[str, Any] | None, bytes | None]]:
+        """The next documents in the order of their keys, with their vectors; None for one that cannot be read."""
+        rows = await self.read(
+            "SELECT key, body, vector FROM documents WHERE key > ? ORDER BY key LIMIT ?", (key, limit)
+        )
+        return [(key, self._document(key, body), vector) for key, body, vector in rows]
+
+    def word_index(self) -> WordIndex:
+        """An empty index of words, for whoever keeps documents."""
+        return WordIndex()
 
     def _document(self, key: str, body: str) -> Mapping[str, Any] | None:
         try:

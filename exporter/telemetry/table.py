@@ -156,7 +156,9 @@ METRICS: Mapping[str, MetricSpec] = {
     "llm_claims_dropped": _counter("Claims of the model that were dropped, by reason.", "reason"),
     "llm_seconds": _seconds("How long a request to the language model took."),
     "memory_requests": _counter(
-        "Requests to the incident store, by operation (put, nearest, matching) and outcome.", "operation", "outcome"
+        "Requests to the incident store, by operation (put, nearest, matching, sharing) and outcome.",
+        "operation",
+        "outcome",
     ),
     "memory_seconds": _seconds("How long recall took.", "operation", buckets=FAST),
     "redactions": _counter("Secrets and personal data replaced, by type.", "type"),

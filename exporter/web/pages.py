@@ -63,9 +63,10 @@ def error_page(status: int, reason: str, text: str, root: str) -> str:
 
 
 def similar(record: IncidentRecord) -> list[SimilarIncident]:
-    """The past incidents that any report names, each once, the most alike first."""
+    """The past incidents that any report names, each once, the most useful first."""
     found = {item.id: item for report in reversed(record.reports) for item in report.similar}
-    return sorted(found.values(), key=lambda item: (-item.similarity, item.id))
+    order = [item.id for report in record.reports for item in report.similar]
+    return sorted(found.values(), key=lambda item: order.index(item.id))
 
 
 def _notes(record: IncidentRecord) -> list[str]:

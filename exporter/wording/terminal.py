@@ -214,8 +214,9 @@ def _similar(report: Report) -> RenderableType:
 
     lines = [Text(said)] if (said := words.unasked(report)) else []
     for past in report.similar[:MAX_SIMILAR]:
-        text = Text(f"{day(past.starts_at)} · {words.alike(past)} · ", "dim")
+        text = Text(f"{words.tier(past)} {day(past.starts_at)} · ", "dim")
         text.append(brief(past.headline, 160), "default")
+        text.append("".join(f" · {why}" for why in words.because(past)), "dim")
         text.append("\n→ ", "green" if past.fix else "dim")
         text.append(words.fixed(past, 240), "bold" if past.fix else "dim")
         text.append(f"  [{brief(past.id, 20)}]", "dim")

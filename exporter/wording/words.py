@@ -379,18 +379,50 @@ def unasked(report: Report) -> str:
 
 
 def similar(past: SimilarIncident, limit: int = 300) -> str:
-    """A past incident and what fixed it, in about `limit` characters."""
-    return f"{day(past.starts_at)} {brief(past.headline, limit // 2)} ({alike(past)}; {fixed(past, limit // 2)})"
+    """A past incident, why it is named, and what fixed it, in about `limit` characters."""
+    told = f"{tier(past)} {day(past.starts_at)}: {brief(past.headline, limit // 2)}"
+    return f"{told} ({'; '.join([*because(past), fixed(past, limit // 2)])})"
 
 
-def alike(past: SimilarIncident) -> str:
-    """How alike a past incident is."""
-    return f"{percent(past.similarity)} alike"
+def tier(past: SimilarIncident) -> str:
+    """How a past incident is called: the same failure, or one that may be related."""
+    return "the same failure as on" if past.tier == "same" else "may be related,"
+
+
+def because(past: SimilarIncident) -> list[str]:
+    """Why a past incident is named: how often it was, what is in common, and that others fit as well."""
+    lines = len(past.common)
+    found = [
+        f"{ordinal(past.times)} time" if past.times else "",
+        listed(past.kinds, 3),
+        f"{lines} {'line' if lines == 1 else 'lines'} in common" if lines else "",
+        "another cause fits as well" if past.rivals else "",
+    ]
+    return [*filter(None, found)]
+
+
+def apart(past: SimilarIncident) -> str:
+    """What would tell it from others that fit as well: its own line that is not seen now; nothing where none do."""
+    return f"it would be this one if “{brief(past.then[0], 160)}” is seen, too" if past.rivals and past.then else ""
 
 
 def fixed(past: SimilarIncident, limit: int) -> str:
-    """What fixed a past incident, the fix in at most `limit` characters."""
-    return f"{FIXED_BY}: {brief(past.fix, limit)}" if past.fix else NO_FIX
+    """What fixed a past incident, the fix in at most `limit` characters, by whom, and whether that held."""
+    if not past.fix:
+        return NO_FIX
+    by = f" ({brief(past.fixed_by, 60)})" if past.fixed_by else ""
+    held = f", came back after {duration(past.came_back)}" if past.came_back is not None else ""
+    return f"{FIXED_BY}: {brief(past.fix, limit)}{by}{held}"
+
+
+def ordinal(count: int) -> str:
+    """The number of an occurrence.
+
+    >>> [ordinal(count) for count in (1, 2, 3, 11, 22)]
+    ['1st', '2nd', '3rd', '11th', '22nd']
+    """
+    ending = "th" if count // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count}{ending}"
 
 
 def level(severity: int) -> str:

@@ -16,7 +16,17 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from exporter.model import Aside, ConfigError, Context, IncidentDocument, IncidentStore, PermanentError, TransientError
+from exporter.model import (
+    Aside,
+    ConfigError,
+    Context,
+    Earlier,
+    IncidentDocument,
+    IncidentStore,
+    PermanentError,
+    TransientError,
+)
+from exporter.state.search import WordIndex
 from exporter.telemetry import PrometheusTelemetry
 from integrations.elasticsearch_incidents import (
     ElasticsearchIncidents,
@@ -41,12 +51,21 @@ class KeptDocuments:
     async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
         self.rows[key] = (json.dumps(document), vector)
 
-    async def all_documents(self) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]:
-        return [(key, json.loads(body), vector) for key, (body, vector) in sorted(self.rows.items())]
+    async def documents_after(self, key: str, limit: int) -> Sequence[tuple[str, Mapping[str, Any], bytes | None]]:
+        found = [(each, json.loads(body), vector) for each, (body, vector) in sorted(self.rows.items()) if each > key]
+        return found[:limit]
 
     async def delete_documents(self, keys: Sequence[str]) -> None:
         for key in keys:
             del self.rows[key]
+
+    def word_index(self) -> WordIndex:
+        return WordIndex()
+
+
+def past(exclude: str = "none") -> Earlier:
+    """All that is over, but for one."""
+    return Earlier(exclude, START + timedelta(days=900))
 
 
 @dataclass
@@ -109,27 +128,27 @@ def ids(found: Sequence[tuple[IncidentDocument, float]]) -> list[str]:
 
 
 async def test_an_empty_store_finds_nothing(store: IncidentStore) -> None:
-    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == []
-    assert list(await store.matching("anything", 5, "none")) == []
-    assert list(await store.matching("", 5, "none")) == []
+    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, past())) == []
+    assert list(await store.matching("anything", 5, past())) == []
+    assert list(await store.matching("", 5, past())) == []
 
 
 async def test_the_nearest_come_first_with_their_cosine(store: IncidentStore) -> None:
     await store.put(document("same", vector=(1, 0, 0)))
     await store.put(document("near", vector=(1, 1, 0)))
     await store.put(document("opposite", vector=(-1, 0, 0)))
-    found = await store.nearest(unit(1, 0, 0), MODEL, 3, "none")
+    found = await store.nearest(unit(1, 0, 0), MODEL, 3, past())
     assert ids(found) == ["same", "near", "opposite"]
     scores = [score for _, score in found]
     assert scores[:2] == pytest.approx([1.0, math.sqrt(0.5)], abs=0.02)
     assert scores[2] < 0.1  # an index of one-byte numbers is coarse where vectors have three
-    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, "none")) == ["same"]
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, past())) == ["same"]
 
 
 async def test_a_document_comes_back_as_it_was_put_but_for_its_vector(store: IncidentStore) -> None:
     put = document("a", "connection refused", fix="raised the limit of “connections”")
     await store.put(put)
-    (found, _), *_ = await store.matching("refused", 5, "none")
+    (found, _), *_ = await store.matching("refused", 5, past())
     assert replace(found, embedding=()) == replace(put, embedding=())
 
 
@@ -137,7 +156,7 @@ async def test_the_most_telling_words_win(store: IncidentStore) -> None:
     for number in range(4):
         await store.put(document(f"common-{number}", "order failed in checkout"))
     await store.put(document("rare", "order failed: tablespace exhausted"))
-    found = await store.matching("tablespace of an order", 5, "none")
+    found = await store.matching("tablespace of an order", 5, past())
     assert ids(found)[0] == "rare"
     assert len(found) == 5
     assert all(score > 0 for _, score in found)
@@ -145,53 +164,53 @@ async def test_the_most_telling_words_win(store: IncidentStore) -> None:
 
 async def test_words_that_nothing_shares_find_nothing(store: IncidentStore) -> None:
     await store.put(document("a", "connection refused"))
-    assert list(await store.matching("zebra", 5, "none")) == []
+    assert list(await store.matching("zebra", 5, past())) == []
 
 
 async def test_the_incident_itself_is_left_out_without_costing_a_place(store: IncidentStore) -> None:
     await store.put(document("self", "connection refused"))
     await store.put(document("other", "connection refused", vector=(1, 1, 0)))
-    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, "self")) == ["other"]
-    assert ids(await store.matching("refused", 1, "self")) == ["other"]
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 1, past("self"))) == ["other"]
+    assert ids(await store.matching("refused", 1, past("self"))) == ["other"]
 
 
 async def test_vectors_of_another_model_are_never_mixed(store: IncidentStore) -> None:
     await store.put(document("ours"))
     await store.put(document("theirs", embedding_model="other-model"))
     await store.put(document("longer", vector=(1, 0, 0, 0), embedding_model="longer-model"))
-    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["ours"]
-    assert ids(await store.nearest(unit(1, 0, 0, 0), "longer-model", 5, "none")) == ["longer"]
-    assert set(ids(await store.matching("broke", 5, "none"))) == {"ours", "theirs", "longer"}
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, past())) == ["ours"]
+    assert ids(await store.nearest(unit(1, 0, 0, 0), "longer-model", 5, past())) == ["longer"]
+    assert set(ids(await store.matching("broke", 5, past()))) == {"ours", "theirs", "longer"}
 
 
 async def test_a_document_without_a_vector_is_found_by_words(store: IncidentStore) -> None:
     await store.put(document("words", "connection refused", vector=()))
-    assert ids(await store.matching("refused", 5, "none")) == ["words"]
-    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == []
+    assert ids(await store.matching("refused", 5, past())) == ["words"]
+    assert list(await store.nearest(unit(1, 0, 0), MODEL, 5, past())) == []
 
 
 async def test_an_older_revision_never_replaces_a_newer_one(store: IncidentStore) -> None:
     await store.put(document("a", "the newer text", revision=3))
     await store.put(document("a", "the older text", revision=2))
-    ((found, _),) = await store.matching("text", 5, "none")
+    ((found, _),) = await store.matching("text", 5, past())
     assert (found.revision, found.text) == (3, "the newer text")
     await store.put(document("a", "the newest text", revision=4, vector=(0, 1, 0)))
-    ((found, _),) = await store.matching("text", 5, "none")
+    ((found, _),) = await store.matching("text", 5, past())
     assert found.text == "the newest text"
-    ((_, score),) = await store.nearest(unit(0, 1, 0), MODEL, 5, "none")
+    ((_, score),) = await store.nearest(unit(0, 1, 0), MODEL, 5, past())
     assert score == pytest.approx(1.0, abs=0.02)
 
 
 async def test_the_same_revision_may_be_written_again(store: IncidentStore) -> None:
     await store.put(document("a", fix=None))
     await store.put(document("a", fix="restarted"))
-    ((found, _),) = await store.matching("broke", 5, "none")
+    ((found, _),) = await store.matching("broke", 5, past())
     assert found.fix == "restarted"
 
 
 async def test_writers_at_the_same_time_leave_the_newest(store: IncidentStore) -> None:
     await asyncio.gather(*(store.put(document("a", f"text {n}", revision=n)) for n in (3, 1, 5, 2, 4)))
-    ((found, _),) = await store.matching("text", 5, "none")
+    ((found, _),) = await store.matching("text", 5, past())
     assert found.revision == 5
 
 
@@ -200,15 +219,15 @@ async def test_what_was_put_is_there_after_a_restart(kind: Kind) -> None:
     await first.put(document("a", "connection refused"))
     await first.close()
     second = kind.open()
-    assert ids(await second.matching("refused", 5, "none")) == ["a"]
-    assert ids(await second.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["a"]
+    assert ids(await second.matching("refused", 5, past())) == ["a"]
+    assert ids(await second.nearest(unit(1, 0, 0), MODEL, 5, past())) == ["a"]
     await second.close()
 
 
 async def test_hostile_text_is_only_text(store: IncidentStore) -> None:
     text = '") OR (*:*) {"query": {"match_all": {}}} \x00 \\ <script> +-&&||!(){}[]^"~*?:/ ' + "long " * 5000
     await store.put(document("a", text))
-    assert ids(await store.matching(text, 5, "none")) == ["a"]
+    assert ids(await store.matching(text, 5, past())) == ["a"]
 
 
 async def test_check_says_that_it_works(store: IncidentStore) -> None:
@@ -233,7 +252,7 @@ async def test_a_document_of_another_form_in_the_state_file_costs_itself_alone(s
     await documents.put_document("good", good, to_row(document("good"))[1])
     await documents.put_document("bad", {**good, "id": "bad", **spoiled}, None)
     store = LocalIncidentsSettings().build(Context(documents=documents, aside=aside))
-    assert ids(await store.matching("broke", 5, "none")) == ["good"]
+    assert ids(await store.matching("broke", 5, past())) == ["good"]
     assert [(one.kind, one.key) for one in aside.all()] == [("documents", "bad")]
 
 
@@ -247,10 +266,11 @@ async def test_documents_of_another_form_in_a_shared_index_cost_themselves_alone
     for number, change in enumerate((*spoiled, {"id": None}, {"services": [None]})):
         source = {**to_source(document(f"bad{number}")), **change}
         await store._client().index(index=unique_name, id=f"bad{number}", document=source, refresh="wait_for")
-    assert ids(await store.matching("broke", 9, "none")) == ["good"]
-    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 9, "none")) == ["good"]
+    assert ids(await store.matching("broke", 9, past())) == ["good"]
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 9, past())) == ["good"]
     await store.close()
-    assert aside.counts() == {"documents": len(spoiled) + 2}
+    # What has no beginning is in no past, which the server itself leaves out.
+    assert aside.counts() == {"documents": len(spoiled) + 1}
     assert unique_name in aside.all()[0].remedy
 
 
@@ -264,7 +284,7 @@ async def test_the_local_store_drops_the_oldest_without_a_fix_and_counts() -> No
     await store.put(document("old", starts_at=START + timedelta(days=1)))
     await store.put(document("new", starts_at=START + timedelta(days=2)))
     assert sorted(documents.rows) == ["fixed", "new"]
-    assert set(ids(await store.matching("broke", 5, "none"))) == {"fixed", "new"}
+    assert set(ids(await store.matching("broke", 5, past()))) == {"fixed", "new"}
     dropped = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="put", outcome="dropped")
     assert dropped == 1
 
@@ -302,6 +322,15 @@ def test_the_mapping_says_everything() -> None:
                 "ends_at": {"type": "date"},
                 "fix": {"type": "text"},
                 "embedding_model": {"type": "keyword"},
+                "form": {"type": "integer"},
+                "service": {"type": "keyword"},
+                "lines": {"type": "text", "index": False},
+                "kinds": {"type": "keyword"},
+                "fell": {"type": "keyword"},
+                "signature": {"type": "keyword"},
+                "verdict": {"type": "keyword"},
+                "fixed_by": {"type": "keyword"},
+                "fixed_at": {"type": "date"},
                 "embedding_384": {
                     "type": "dense_vector",
                     "dims": 384,
@@ -349,9 +378,9 @@ async def test_an_index_that_was_deleted_is_made_again_with_its_mapping(
     store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name))
     await store.put(document("a"))
     await store._client().indices.delete(index=f"{unique_name}-v1")
-    assert list(await store.matching("broke", 5, "none")) == []
+    assert list(await store.matching("broke", 5, past())) == []
     await store.put(document("b"))
-    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, "none")) == ["b"]
+    assert ids(await store.nearest(unit(1, 0, 0), MODEL, 5, past())) == ["b"]
     await store.close()
 
 
@@ -400,13 +429,13 @@ async def test_what_a_server_refuses_is_explained(
 ) -> None:
     async with answering(status, body) as store:
         with pytest.raises(error, match=message):
-            await store.matching("words", 5, "none")
+            await store.matching("words", 5, past())
 
 
 async def test_what_is_no_elasticsearch_is_named() -> None:
     async with answering(200, {}, product=False) as store:
         with pytest.raises(PermanentError, match="proxy or login page in between, or OpenSearch"):
-            await store.matching("words", 5, "none")
+            await store.matching("words", 5, past())
 
 
 async def test_a_server_that_is_not_there_is_transient() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -23,11 +23,14 @@ from exporter.ingest import exemplars, messages, parts, patterns, reduction, sha
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory import documents, embedding
+from exporter.memory.judging import Candidate, judged
+from exporter.memory.signs import signs_of
 from exporter.mining import distinct, masks
 from exporter.mining import words as mining_words
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Match, Notification, Rule, Suspect, failure_in, page_schema
+from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
 from exporter.reading import (
     batches,
@@ -47,15 +50,17 @@ from exporter.reading import (
 )
 from exporter.reading.parts import joined
 from exporter.report import llm, rules
+from exporter.state.search import WordIndex
 from exporter.web import pages
 from exporter.wording import digests, terminal, text, why, words
-from integrations import alertmanager, grafana, local_incidents, otlp, webhook
+from integrations import alertmanager, grafana, otlp, webhook
 from integrations import console as console_sink
 from integrations._batches import batch_in, parted
 from integrations._choosing import short
 from integrations._documents import Decoder
 from integrations.file import FileSettings, content, identity, lines, once
 from integrations.file import records as file_records
+from integrations.local_incidents import from_row, to_row
 from integrations.loki import entries
 from integrations.openai import answers
 from integrations.slack import message as slack_message
@@ -253,9 +258,13 @@ def _loki(given: str) -> object:
 
 
 def _remembered(given: str) -> object:
-    document = documents.document(samples.incident(given), samples.report(given))
-    index = local_incidents.build_index((document, replace(document, id="b")))
-    return local_incidents.bm25(index, given)
+    incident = samples.incident(given)
+    document = from_row(to_row(documents.document(incident, samples.report(given)))[0])
+    index = WordIndex()
+    index.put([("a", document.text, 0.0, False)])
+    found = index.best(given, 5, 1.0, "b"), judged(incident, signs_of(incident), [Candidate(document, ())])
+    index.close()
+    return found
 
 
 def _cleaned(given: str) -> object:
@@ -505,6 +514,7 @@ TABLE = (
     Row("words at keys", ("exporter.mining.words",), lambda given: list(mining_words.pairs_of(given, ()))),
     Row("mine", ("exporter.mining.miner", "exporter.mining.tree"), _mined),
     Row("words of failure", ("exporter.model.failures",), failure_in),
+    Row("kinds of fault", ("exporter.model.faults",), fault_in),
     Row("clean text", ("exporter.wording.text",), _cleaned),
     Row("text that fills its place", ("exporter.wording.text",), _filled),
     Row("text without links", ("exporter.wording.text",), text.without_links),
@@ -517,7 +527,11 @@ TABLE = (
     Row("answer of a model, judged", ("exporter.report.llm",), _judged),
     Row("answer of a model, found", ("integrations.openai.answers",), _answered),
     Row("embedding", ("exporter.memory.embedding",), _embedded),
-    Row("memory", ("exporter.memory.documents", "integrations.local_incidents"), _remembered),
+    Row(
+        "memory",
+        ("exporter.memory.documents", "exporter.memory.signs", "exporter.state.search", "integrations.local_incidents"),
+        _remembered,
+    ),
     Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
     Row("who names whom", ("exporter.incidents.movers",), _movers),
     Row("analysis as text", ("exporter.analysis.text",), _analysed),

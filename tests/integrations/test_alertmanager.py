@@ -111,8 +111,9 @@ Observed against expected:
 - silence: receipt <*> sent to <*> (0 lines, expected 38)
 
 Seen before:
-- 2026-03-02 payments: connections to db-payments refused (93% alike; fixed by: raised max_connections of \
-db-payments from 100 to 300)
+- the same failure as on 2026-03-02: payments: connections to db-payments refused (3rd time; \
+connection refused; 1 line in common; fixed by: raised max_connections of db-payments from 100 to 300 (ann), came \
+back after 11 d)
 
 What to do:
 - Check that db-payments accepts connections

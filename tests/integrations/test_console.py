@@ -33,8 +33,10 @@ Evidence
   [L90ad3fe451]  09:27:06  checkout  order=<id:5e1c> charge failed: payments 503
 
 Seen before
-  2026-03-02 · 93% alike · payments: connections to db-payments refused
-  → fixed by: raised max_connections of db-payments from 100 to 300  [91c2d0aa5b3e7f14]
+  the same failure as on 2026-03-02 · payments: connections to db-payments refused · 3rd time ·
+  connection refused · 1 line in common
+  → fixed by: raised max_connections of db-payments from 100 to 300 (ann), came back after 11 d
+  [91c2d0aa5b3e7f14]
 
 What to do
   1. Check that db-payments accepts connections [L8f0c1d22a9]

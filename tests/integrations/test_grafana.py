@@ -61,8 +61,9 @@ def test_an_incident_becomes_a_region_of_event_time() -> None:
         "new kind of line: could not connect to &lt;*&gt;: connection refused (184 lines, expected 0)<br>"
         "errors: errors of payments (371 lines, expected 0.8)<br>"
         "unusual order: charge requested → charge captured (0.04 of times, expected 0.97)<br>"
-        "Seen before: 2026-03-02 payments: connections to db-payments refused "
-        "(93% alike; fixed by: raised max_connections of db-payments from 100 to 300)<br>"
+        "Seen before: the same failure as on 2026-03-02: payments: connections to db-payments refused "
+        "(3rd time; connection refused; 1 line in common; fixed by: raised max_connections of db-payments "
+        "from 100 to 300 (ann), came back after 11 d)<br>"
         'score 0.99, revision 4 · <a href="https://anomalies.example.org/incidents/3f9a1c0de47b2856" '
         'target="_blank" rel="noopener">Open incident</a>',
     }

@@ -67,8 +67,9 @@ def test_an_event_carries_the_facts_of_the_incident() -> None:
         "log_anomaly.report.summary": "184 lines of a kind never seen before: could not connect to <*> "
         "Errors of payments rose from 0.8 to 371 a minute",
         "log_anomaly.report.similar": (
-            "2026-03-02 payments: connections to db-payments refused "
-            "(93% alike; fixed by: raised max_connections of db-payments from 100 to 300)",
+            "the same failure as on 2026-03-02: payments: connections to db-payments refused "
+            "(3rd time; connection refused; 1 line in common; fixed by: raised max_connections of db-payments "
+            "from 100 to 300 (ann), came back after 11 d)",
         ),
     }
 

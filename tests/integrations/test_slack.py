@@ -133,8 +133,9 @@ def test_an_incident_becomes_a_message() -> None:
             ),
             section(
                 "*Seen before*\n"
-                "• 2026-03-02 payments: connections to db-payments refused "
-                "(93% alike; fixed by: raised max_connections of db-payments from 100 to 300)"
+                "• the same failure as on 2026-03-02: payments: connections to db-payments refused "
+                "(3rd time; connection refused; 1 line in common; fixed by: raised max_connections of db-payments "
+                "from 100 to 300 (ann), came back after 11 d)"
             ),
             section(
                 "*What to do*\n"

@@ -89,8 +89,6 @@ def configuration(told: Places, folder: Path) -> dict[str, Any]:
         "external_url": EXTERNAL_URL,
         "web": {"listen": f"127.0.0.1:{free_port()}"},
         "sources": [{"type": "file", "name": "nothing", "path": str(lines)}],
-        # What is remembered depends on what was told when; with this nothing is ever alike.
-        "memory": {"type": "local", "min_similarity": 1.0},
         "sinks": told.sinks(),
     }
 

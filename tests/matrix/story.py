@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Literal
 
-from exporter.model import RULES, Change, Incident, Report, Suspect, Write, stable_key
+from exporter.model import RULES, Change, Incident, Report, Severity, Suspect, Write, stable_key
 from exporter.report.rules import write
 from exporter.state.incidents import incident_row, report_row
 from exporter.state.news import news_row
@@ -49,6 +49,10 @@ SERVICES = ("payments", "checkout", "catalog", "search", "shipping", "identity",
 
 SEEN_BEFORE = samples.similar("the pool of connections was too small")
 """What memory finds a moment too late for the first report: by this the second part of a revision is known."""
+
+
+LIKE_NOTHING = ("errors", "transition")
+"""Kinds of findings that memory compares nothing by: what is remembered would depend on what was told when."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,10 @@ CHANGES: dict[Kind, Change] = {
 
 def opened(key: str, service: str, at: datetime) -> Incident:
     identity = f"{stable_key(key):016x}"
+    said = f"{service} lost its database"
+    told = samples.incident(said)
     return samples.incident(
-        f"{service} lost its database",
+        said,
         id=identity,
         fingerprint=f"{stable_key(f'{key}/fingerprint'):016x}",
         revision=1,
@@ -175,6 +181,8 @@ def opened(key: str, service: str, at: datetime) -> Incident:
         labels=samples.labels(service=service, severity="warning", incident_id=identity),
         suspects=(Suspect(service, 1.0, "first to change", at),),
         timeline=(),
+        contributions=tuple(one for one in told.contributions if one.kind in LIKE_NOTHING),
+        evidence=tuple(replace(line, severity=Severity.INFO) for line in told.evidence),
     )
 
 

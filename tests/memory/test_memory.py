@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 
-from exporter.memory.documents import document, text_of
-from exporter.memory.embedding import HashingEmbedder
-from exporter.memory.recall import Memory, fuse, is_past
+from exporter.memory.documents import document
+from exporter.memory.embedding import HashingEmbedder, normalise
+from exporter.memory.judging import Candidate
+from exporter.memory.recall import Memory, gathered
+from exporter.memory.signs import signature, signs_of
 from exporter.memory.worker import Worker, at_work
 from exporter.model import (
     Check,
     Claim,
+    Closing,
     Context,
     Contribution,
+    Earlier,
     Embedder,
     Incident,
     IncidentDocument,
@@ -45,6 +49,7 @@ def failure(key: str, *texts: str, days: int = 0, service: str = "payments", **c
         "id": key,
         "fingerprint": f"f-{key}",
         "contributions": contributions,
+        "evidence": (),
         "service": service,
         "services": (service,),
         "starts_at": start,
@@ -84,7 +89,8 @@ async def test_the_same_failure_is_found_again_with_what_fixed_it(memory: Memory
     (found,) = await memory.recall(failure("now", *DATABASE))
     assert (found.id, found.fix) == ("database", "raised max_connections")
     assert found.similarity > 0.9
-    assert found.matched == ("meaning", "words")
+    assert found.matched == ("meaning", "words", "kind")
+    assert (found.tier, found.kinds) == ("same", ("connection pool exhausted", "connection refused"))
     assert found.services == ("payments",)
 
 
@@ -101,15 +107,14 @@ async def test_what_still_fires_or_came_later_is_not_past(memory: Memory) -> Non
     assert await memory.recall(failure("now", *DATABASE)) == ()
 
 
-async def test_the_same_kind_of_failure_comes_before_the_merely_alike(memory: Memory) -> None:
+async def test_the_same_failure_comes_before_what_may_be_related(memory: Memory) -> None:
     await remember(
         memory,
-        failure("alike", *DATABASE, days=3),
-        failure("same", DATABASE[0], "something quite different", days=9, fingerprint="f-now"),
+        failure("alike", "QueuePool limit of size <num> overflow reached", days=3, service="storage"),
+        failure("same", *DATABASE, days=9),
     )
     found = await memory.recall(failure("now", *DATABASE))
-    assert [item.id for item in found] == ["same", "alike"]
-    assert [item.same_fingerprint for item in found] == [True, False]
+    assert [(item.id, item.tier) for item in found] == [("same", "same"), ("alike", "related")]
 
 
 async def test_of_equals_the_one_with_a_fix_comes_first(memory: Memory) -> None:
@@ -171,7 +176,7 @@ async def test_without_its_embedder_memory_works_by_words(embedder: Embedder) ->
     memory = Memory(kept(), embedder, telemetry)
     await remember(memory, failure("database", *DATABASE, days=12), failure("disk", *DISK, days=3))
     (found,) = await memory.recall(failure("now", *DATABASE))
-    assert (found.id, found.matched) == ("database", ("words",))
+    assert (found.id, found.matched) == ("database", ("words", "kind"))
     assert not next(check for check in await memory.check() if "embedder" in check.subject).ok
     failed = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="embed", outcome="failed")
     assert failed is not None
@@ -183,7 +188,7 @@ async def test_no_vector_of_a_stand_in_is_kept_under_the_name_of_the_model() -> 
     documents = KeptDocuments()
     memory = Memory(LocalIncidents(documents), Broken())
     await remember(memory, failure("database", *DATABASE, days=12))
-    ((_, kept_document, vector),) = await documents.all_documents()
+    ((_, kept_document, vector),) = await documents.documents_after("", 9)
     assert (kept_document["embedding_model"], vector) == ("", None)
     await memory.close()
 
@@ -194,7 +199,7 @@ async def test_while_the_model_loads_recall_goes_by_words_and_remembering_waits(
     await remember(Memory(store, HashingEmbedder()), failure("database", *DATABASE, days=12))
     memory = Memory(store, slow, embed_timeout=timedelta(milliseconds=50))
     (found,) = await memory.recall(failure("now", *DATABASE))
-    assert found.matched == ("words",)
+    assert found.matched == ("words", "kind")
     with pytest.raises(TransientError, match="not ready yet"):
         await remember(memory, failure("database", *DATABASE, days=12))
     slow.ready.set()
@@ -220,14 +225,18 @@ class StoreThatFails:
         await self.inner.put(document)
 
     async def nearest(
-        self, vector: Sequence[float], embedding_model: str, k: int, exclude: str
+        self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier
     ) -> Sequence[tuple[IncidentDocument, float]]:
         await self._maybe("nearest")
-        return await self.inner.nearest(vector, embedding_model, k, exclude)
+        return await self.inner.nearest(vector, embedding_model, k, past)
 
-    async def matching(self, text: str, k: int, exclude: str) -> Sequence[tuple[IncidentDocument, float]]:
+    async def matching(self, text: str, k: int, past: Earlier) -> Sequence[tuple[IncidentDocument, float]]:
         await self._maybe("matching")
-        return await self.inner.matching(text, k, exclude)
+        return await self.inner.matching(text, k, past)
+
+    async def sharing(self, signature: str, kinds: Sequence[str], k: int, past: Earlier) -> Sequence[IncidentDocument]:
+        await self._maybe("sharing")
+        return await self.inner.sharing(signature, kinds, k, past)
 
     async def check(self) -> Sequence[Check]:
         return ()
@@ -236,9 +245,9 @@ class StoreThatFails:
         pass
 
 
-@pytest.mark.parametrize("failing", ["nearest", "matching"])
+@pytest.mark.parametrize("failing", ["nearest", "matching", "sharing"])
 @pytest.mark.parametrize("hang", [False, True])
-async def test_one_of_the_two_queries_is_enough(failing: str, hang: bool) -> None:
+async def test_what_one_query_fails_of_others_find(failing: str, hang: bool) -> None:
     store: IncidentStore = StoreThatFails([failing], hang)
     memory = Memory(store, HashingEmbedder(), store_timeout=timedelta(seconds=1 if hang else PATIENCE))
     await remember(memory, failure("database", *DATABASE, days=12))
@@ -251,7 +260,7 @@ async def test_one_of_the_two_queries_is_enough(failing: str, hang: bool) -> Non
 @pytest.mark.parametrize("hang", [False, True])
 async def test_a_dead_store_is_a_transient_error(hang: bool) -> None:
     telemetry = PrometheusTelemetry()
-    store = StoreThatFails(["put", "nearest", "matching"], hang)
+    store = StoreThatFails(["put", "nearest", "matching", "sharing"], hang)
     memory = Memory(store, HashingEmbedder(), telemetry, store_timeout=timedelta(milliseconds=20))
     with pytest.raises(TransientError):
         await memory.recall(failure("now", *DATABASE))
@@ -277,13 +286,14 @@ async def test_embedding_does_not_hold_the_event_loop() -> None:
     await memory.close()
 
 
-def test_the_text_is_services_and_templates_without_what_changes() -> None:
+def test_the_text_is_what_alarms_without_what_changes() -> None:
     incident = failure("a", "order <*> of <email:3fa9c1> failed", "took 12 s", services=("b", "a"))
-    assert text_of(incident) == "a b\norder of failed\ntook s"
+    assert document(incident, samples.report()).text == "took s\norder of failed"
 
 
 def test_the_text_is_bounded() -> None:
-    assert len(text_of(failure("a", *(f"template {chr(97 + n % 26)} " * 500 for n in range(100))))) <= 4000
+    long = failure("a", *(f"template {chr(97 + n % 26)} " * 500 for n in range(100)))
+    assert len(document(long, samples.report()).text) <= 4000
 
 
 def test_nothing_that_a_model_wrote_is_remembered() -> None:
@@ -295,29 +305,28 @@ def test_nothing_that_a_model_wrote_is_remembered() -> None:
         what_happened=(Claim("poison"),),
         causes=(Claim("poison"),),
     )
-    kept_document = document(incident, generated, HashingEmbedder())
+    kept_document = document(incident, generated)
     assert "IGNORE" not in repr(kept_document)
     assert "poison" not in repr(kept_document)
     assert kept_document.headline == reports.headline(incident)
 
 
-def test_ranks_are_fused_and_not_scores() -> None:
+def test_whatever_a_query_brings_is_compared_once() -> None:
     a, b, c = (document(failure(key, *DATABASE, days=1), samples.report()) for key in "abc")
-    fused = fuse([(a, 0.99), (b, 0.98)], [(b, 40.0), (c, 39.0)])
-    assert [(item.document.id, item.matched) for item in fused] == [
-        ("b", ("meaning", "words")),
-        ("a", ("meaning",)),
-        ("c", ("words",)),
+    assert gathered([(a, 0.99), (b, 0.98)], [(b, 40.0)], [c]) == [
+        Candidate(a, ("meaning",), 0.99),
+        Candidate(b, ("meaning", "words"), 0.98),
+        Candidate(c, ("kind",), None),
     ]
-    assert fused[0].fused == pytest.approx(1 / 62 + 1 / 61)
 
 
-def test_past_is_over_and_earlier() -> None:
+def test_past_is_over_and_earlier_and_was_a_failure() -> None:
     now = failure("now", *DATABASE)
+    among = Earlier(now.id, now.starts_at)
     past = document(failure("past", *DATABASE, days=1), samples.report())
-    assert is_past(past, now)
-    assert not is_past(replace(past, status="firing"), now)
-    assert not is_past(replace(past, id="now"), now)
+    assert among.has(past)
+    for other in ({"status": "firing"}, {"id": "now"}, {"verdict": "rejected"}, {"starts_at": now.starts_at}):
+        assert not among.has(replace(past, **other))
 
 
 async def test_the_default_memory_is_local_and_hashes() -> None:
@@ -370,3 +379,96 @@ async def test_only_a_worker_that_computes_is_at_work() -> None:
     ends.set()
     await asked
     assert not at_work(within=PATIENCE)
+
+
+async def test_what_was_rejected_is_never_recalled_and_takes_no_place(memory: Memory) -> None:
+    closed = Closing("rejected", "ann", samples.START)
+    await remember(memory, *(failure(f"no-{n}", *DATABASE, days=n + 1, closed=closed) for n in range(40)))
+    await remember(memory, failure("real", *DATABASE, days=90))
+    assert [found.id for found in await memory.recall(failure("now", *DATABASE))] == ["real"]
+
+
+async def test_of_fixes_the_one_that_held_comes_first_and_says_so(memory: Memory) -> None:
+    await remember(
+        memory,
+        failure("restarted", *DATABASE, days=9, fix="restarted it", closed=Closing("resolved", "ann", samples.START)),
+        failure("again", *DATABASE, days=8),
+        failure("raised", *DATABASE, days=7, fix="raised max_connections"),
+    )
+    best, second, *_ = await memory.recall(failure("now", *DATABASE))
+    assert (best.id, best.times, second.id, second.fixed_by) == ("raised", 4, "restarted", "ann")
+    assert best.came_back is not None
+    assert second.came_back is not None
+    assert best.came_back > timedelta(days=6) > timedelta(days=1) > second.came_back
+
+
+async def test_that_two_causes_fit_is_said_with_what_would_tell_them_apart(memory: Memory) -> None:
+    seen = ("call to <*> exceeded its deadline of <num> ms", "circuit breaker towards <*> opened after <num> failures")
+    await remember(
+        memory,
+        failure("tide", *seen, "water gauge reads nonsense", days=9),
+        failure("moon", *seen, "calendar forgot february", days=3),
+    )
+    found = await memory.recall(failure("now", *seen))
+    assert {one.id: (one.rivals, one.then) for one in found} == {
+        "tide": (("moon",), ("water gauge reads nonsense",)),
+        "moon": (("tide",), ("calendar forgot february",)),
+    }
+    (known, *_) = await memory.recall(failure("then", *seen, "water gauge reads nonsense"))
+    assert (known.id, known.rivals) == ("tide", ())
+
+
+async def test_documents_of_the_first_form_are_compared_too(memory: Memory) -> None:
+    new = document(failure("old", *DATABASE, days=9), samples.report())
+    text = "\n".join(["payments", *new.lines, "request accepted -> request done"])
+    first = {"form": 1, "lines": (), "kinds": (), "signature": "", "service": "", "text": text}
+    await memory._store.put(replace(new, **first))  # type: ignore[arg-type]
+    (found,) = await memory.recall(failure("now", *DATABASE))
+    assert (found.id, found.tier, found.times) == ("old", "same", 2)
+
+
+async def test_what_is_equal_in_all_that_an_old_document_knows_is_wholly_alike(memory: Memory) -> None:
+    told = (*DATABASE, "request accepted", "request done")
+    shares = (0.4, 0.3, 0.2, 0.1)
+    kinds = ("new_template", "new_template", "template", "volume")
+    findings = tuple(
+        Contribution(kind, text, 9, 1, share=share)  # type: ignore[arg-type]
+        for kind, text, share in zip(kinds, told, shares, strict=True)
+    )
+    past = document(failure("old", days=9, contributions=findings), samples.report())
+    text = "\n".join(["payments", *map(normalise, told)])
+    await memory._store.put(replace(past, form=1, lines=(), kinds=(), signature="", service="", text=text))
+    (found,) = await memory.recall(failure("now", contributions=findings))
+    assert (found.tier, found.similarity) == ("same", 1.0)
+    (partly,) = await memory.recall(failure("now", *DATABASE))
+    assert (partly.tier, partly.similarity < 1.0) == ("same", True)
+
+
+class Asked(LocalIncidents):
+    """A store that nobody should ask."""
+
+    async def _search(self, search: Any) -> Any:
+        raise AssertionError("asked")
+
+
+async def test_for_an_incident_with_nothing_to_compare_no_store_is_asked() -> None:
+    memory = Memory(Asked(KeptDocuments()), HashingEmbedder())
+    order = Contribution("transition", "request accepted -> request done", 0.1, 0.9)
+    assert await memory.recall(failure("now", contributions=(order,))) == ()
+    await memory.close()
+
+
+def test_a_signature_is_the_same_before_and_after_a_template_is_generalised() -> None:
+    before, after = (signs_of(failure("a", text)) for text in ("page 7 was torn off", "page <num> was torn off"))
+    assert signature(before) == signature(after) != signature(signs_of(failure("a", "page was eaten")))
+    refused = [signs_of(failure("a", "connection refused", service=name)) for name in ("cart", "cart", "mail")]
+    assert signature(refused[0]) == signature(refused[1]) != signature(refused[2])
+
+
+async def test_what_the_index_holds_is_redacted_on_reading() -> None:
+    memory = Memory(kept(), HashingEmbedder(), redact=lambda text: text.replace("hunter2", "<secret>"))
+    await remember(memory, failure("past", *DATABASE, "password is hunter2", days=9, fix="set it to hunter2"))
+    found = await memory.recall(failure("now", *DATABASE))
+    assert found
+    assert "hunter2" not in repr(found)
+    await memory.close()

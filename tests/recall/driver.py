@@ -26,6 +26,7 @@ PLACES = {
     "Contribution": ("exporter.model",),
     "Evidence": ("exporter.model",),
     "State": ("exporter.state.file", "exporter.state"),
+    "Closing": ("exporter.model",),
     "write": ("exporter.report.rules", "exporter.report"),
 }
 """Where things are or were, the newest place first."""
@@ -89,6 +90,8 @@ def incident(told: Mapping[str, Any], over: bool) -> Any:
         "anomalies": 3,
         "fix": told.get("fix"),
     }
+    if told.get("rejected") and "closed" in {field.name for field in dataclasses.fields(find("Incident"))}:
+        values["closed"] = find("Closing")("rejected", "somebody", end)
     return find("Incident")(**values)
 
 
@@ -112,8 +115,6 @@ async def asked(task: Mapping[str, Any], embeds: Any, folder: str) -> dict[str, 
         for one in task["documents"]:
             made = incident(one, over=True)
             await memory.remember(made, find("write")(made))
-            if one.get("rejected") and hasattr(memory, "reject"):
-                await memory.reject(made.id)
         shown, seconds = [], []
         for one in task["queries"]:
             made = incident(one, over=False)

@@ -111,6 +111,7 @@ def test_the_report_without_a_model_is_complete() -> None:
     )
     assert [c.text for c in report.what_happened] == [
         "Since 09:26 UTC on 2026-03-14, 3 services behave unlike their past: payments, checkout and gateway.",
+        "It is the 3rd time; last on 2026-03-02 (91c2d0aa5b3e7f14), 12 d ago.",
         "payments: “could not connect to <*>: connection refused” was never seen before; 184 lines since 09:26:12 UTC.",
         "payments: errors of payments: 371 lines, expected 0.8.",
         "the order of messages is unusual: “charge requested → charge captured”: 0.04 of times, expected 0.97.",
@@ -123,8 +124,8 @@ def test_the_report_without_a_model_is_complete() -> None:
         "gateway is a possible cause",
     ]
     assert report.steps[0].text == (
-        "The same kind of failure of 2026-03-02 (91c2d0aa5b3e7f14) was fixed by: raised max_connections of db-payments "
-        "from 100 to 300"
+        "The same failure of 2026-03-02 (91c2d0aa5b3e7f14), was fixed by: raised max_connections of db-payments "
+        "from 100 to 300 (ann), came back after 11 d"
     )
     steps = "\n".join(c.text for c in report.steps)
     assert "https://kibana.example.org/x" in steps

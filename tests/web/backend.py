@@ -213,6 +213,10 @@ def shop_reports(incident: Incident) -> tuple[Report, ...]:
         "Raised max_connections of db-payments to 200 and restarted pgbouncer",
         True,
         ("meaning", "words"),
+        "same",
+        3,
+        ("connection refused",),
+        ("could not connect to <host>: connection refused",),
     )
     older = SimilarIncident("5d10be7742fa0c98", "checkout: time-outs of payments", 0.58, ("checkout",), at(-52_000))
     rules = Report(

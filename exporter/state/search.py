@@ -1,0 +1,70 @@
+"""An index of words in this process's memory, made of rows when it is needed: SQLite's FTS5, which ranks by BM25."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+
+MAX_QUERY_WORDS = 200
+
+_WORD = re.compile(r"\w+")
+
+
+class WordIndex:
+    """Texts under keys, found by their words; each has a moment, and may be hidden from what is found.
+
+    It may be used by several threads, one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._connection.executescript(
+            "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, hidden INTEGER);"
+            "CREATE VIRTUAL TABLE words USING fts5 (text, content='', contentless_delete=1);"
+            if sqlite3.sqlite_version_info >= (3, 43)
+            else "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, hidden INTEGER);"
+            "CREATE VIRTUAL TABLE words USING fts5 (text);"
+        )
+
+    def put(self, texts: Iterable[tuple[str, str, float, bool]]) -> None:
+        """Write or replace: key, text, moment in seconds, and whether it is hidden."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            for key, text, at, hidden in texts:
+                self._delete(key)
+                added = self._connection.execute(
+                    "INSERT INTO known (key, at, hidden) VALUES (?, ?, ?)", (key, at, hidden)
+                )
+                self._connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (added.lastrowid, text))
+            self._connection.execute("COMMIT")
+
+    def delete(self, keys: Iterable[str]) -> None:
+        with self._lock:
+            for key in keys:
+                self._delete(key)
+
+    def best(self, text: str, k: int, before: float, exclude: str) -> Sequence[tuple[str, float]]:
+        """The k keys whose texts share the most telling words, of those from before a moment that are not hidden."""
+        words = list(dict.fromkeys(_WORD.findall(text.lower().replace("\0", " "))))[:MAX_QUERY_WORDS]
+        if not words:
+            return ()
+        asked = " OR ".join(f'"{word}"' for word in words)
+        query = (
+            "SELECT key, -bm25(words) FROM words JOIN known ON known.number = words.rowid "
+            "WHERE words MATCH ? AND NOT hidden AND at < ? AND key != ? ORDER BY bm25(words), key LIMIT ?"
+        )
+        with self._lock:
+            return self._connection.execute(query, (asked, before, exclude, k)).fetchall()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _delete(self, key: str) -> None:
+        found = self._connection.execute("SELECT number FROM known WHERE key = ?", (key,)).fetchone()
+        if found:
+            self._connection.execute("DELETE FROM words WHERE rowid = ?", found)
+            self._connection.execute("DELETE FROM known WHERE number = ?", found)
