@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import MISSING, fields
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,49 +20,25 @@ from exporter.model import (
     IncidentDocument,
     MemorySettings,
     PermanentError,
-    TransientError,
     from_json,
     to_json,
 )
-from integrations._elasticsearch import ConnectionSettings, explained
+from integrations._elasticsearch import ConnectionSettings
+from integrations._incident_index import PROPERTIES, VERSION, IncidentIndex, field_of
+from integrations._incident_requests import Requests
 
-if TYPE_CHECKING:
-    from elasticsearch import AsyncElasticsearch
-
-T = TypeVar("T")
 Found = Sequence[tuple[IncidentDocument, float]]
 
-VERSION = 1
-"""Of the mapping; it is in the index's name. The alias is what everybody reads and writes."""
-
-MAX_DIMENSIONS = 4096
 MAX_QUERY_WORDS = 200
 
-PROPERTIES: Mapping[str, Any] = {
-    "id": {"type": "keyword"},
-    "revision": {"type": "long"},
-    "fingerprint": {"type": "keyword"},
-    "headline": {"type": "text"},
-    "text": {"type": "text"},
-    "services": {"type": "keyword"},
-    "severity": {"type": "keyword"},
-    "status": {"type": "keyword"},
-    "starts_at": {"type": "date"},
-    "ends_at": {"type": "date"},
-    "fix": {"type": "text"},
-    "embedding_model": {"type": "keyword"},
-    "form": {"type": "integer"},
-    "service": {"type": "keyword"},
-    "lines": {"type": "text", "index": False},
-    "kinds": {"type": "keyword"},
-    "fell": {"type": "keyword"},
-    "signature": {"type": "keyword"},
-    "verdict": {"type": "keyword"},
-    "fixed_by": {"type": "keyword"},
-    "fixed_at": {"type": "date"},
-}
-"""Fields are only ever added: an index that an older release made is given those that it lacks."""
+WRITTEN_AT_ONCE = 500
+"""Documents of an import in one request."""
 
+PROBE = "probe"
+"""Id and status of what `check-config --connect` writes."""
+
+OVERSAMPLE = 3.0
+"""So many times the documents asked for are compared again."""
 
 REQUIRED = frozenset(each.name for each in fields(IncidentDocument) if each.default is each.default_factory is MISSING)
 
@@ -94,15 +69,17 @@ class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
 class ElasticsearchIncidents:
     """An incident store. Ranks of its two searches are fused by its caller, which needs no licence."""
 
-    def __init__(self, settings: ElasticsearchIncidentsSettings, aside: Aside | None = None) -> None:
+    requests: type[Requests] = Requests
+
+    def __init__(
+        self, settings: ElasticsearchIncidentsSettings, aside: Aside | None = None, version: int = VERSION
+    ) -> None:
         self._settings = settings
         self._aside = aside or Aside()
         self._alias = settings.index
-        self._connection: AsyncElasticsearch | None = None
-        self._lengths: set[int] = set()
-        self._lacking: Sequence[str] = ()
-        """Fields that an older release's index has not."""
-        self._setting_up = asyncio.Lock()
+        self._requests = self.requests(settings, settings.index, settings.bootstrap, list(PROPERTIES))
+        self._index = IncidentIndex(self._requests, version)
+        self._compares_again = True
 
     async def put(self, document: IncidentDocument) -> None:
         from elasticsearch import ConflictError, NotFoundError
@@ -113,33 +90,57 @@ class ElasticsearchIncidents:
             return
         except NotFoundError:
             # Somebody deleted the index since we last looked.
-            self._lengths.clear()
+            self._index.forget()
             await self._write(document)
 
     async def _write(self, document: IncidentDocument) -> None:
         from elasticsearch import ApiError
 
-        await self._prepare(len(document.embedding))
-        request = self._client().index(
+        await self._index.prepare(len(document.embedding))
+        request = self._requests.client.index(
             index=self._alias,
-            id=document.id,
+            id=document.key,
             document=to_source(document),
             # An older revision is refused by the server itself; the same one may be written again.
             version=document.revision,
             version_type="external_gte",
-            refresh="wait_for",
             # Else a missing index would be made up, with fields guessed from the document.
             require_alias=True,
         )
         try:
-            await self._try(request, raw=True)
+            await self._requests.attempt(request, raw=True)
         except ApiError as error:
             if error.meta.status in (404, 409):
                 raise
-            raise self._explained(error) from None
+            raise self._requests.explained(error) from None
+
+    async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
+        """Write many at once. Returns how many are new, or newer than what was there."""
+        for length in sorted({len(document.embedding) for document in documents}):
+            await self._index.prepare(length)
+        written = 0
+        for start in range(0, len(documents), WRITTEN_AT_ONCE):
+            written += await self._write_all(documents[start : start + WRITTEN_AT_ONCE])
+        return written
+
+    async def _write_all(self, documents: Sequence[IncidentDocument]) -> int:
+        operations: list[Any] = []
+        for document in documents:
+            version = {"version": document.revision, "version_type": "external"}
+            operations += [{"index": {"_id": document.key, **version}}, to_source(document)]
+        return await self._requests.bulk(operations, index=self._alias, require_alias=True)
+
+    async def everything(self) -> AsyncIterator[IncidentDocument]:
+        """All documents in the order of their ids, without vectors."""
+        after: list[Any] | None = None
+        while hits := await self._requests.page(after):
+            for hit in hits:
+                if (document := self._read(hit)) is not None and document.status != PROBE:
+                    yield document
+            after = hits[-1]["sort"]
 
     async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
-        if not await self._has_field(len(vector)):
+        if not await self._index.has_field(len(vector)):
             return ()
         knn = {
             "field": field_of(len(vector)),
@@ -151,7 +152,18 @@ class ElasticsearchIncidents:
             "filter": among(past, {"term": {"embedding_model": embedding_model}}),
         }
         # A cosine of c has the score (1 + c) / 2.
-        return [(document, 2 * score - 1) for document, score in await self._search(k, knn=knn)]
+        return [(document, 2 * score - 1) for document, score in await self._nearest(k, knn)]
+
+    async def _nearest(self, k: int, knn: Mapping[str, Any]) -> Found:
+        """The index compares numbers of one byte: what it finds is compared again as it was written, from 8.18 on."""
+        if self._compares_again:
+            try:
+                return await self._search(k, knn={**knn, "rescore_vector": {"oversample": OVERSAMPLE}})
+            except PermanentError as error:
+                if "rescore_vector" not in str(error):
+                    raise
+                self._compares_again = False
+        return await self._search(k, knn=knn)
 
     async def matching(self, text: str, k: int, past: Earlier) -> Found:
         words = " ".join(list(dict.fromkeys(re.findall(r"\w+", text.lower())))[:MAX_QUERY_WORDS])
@@ -176,138 +188,42 @@ class ElasticsearchIncidents:
         return [document for document, _ in await self._search(k, query=either(past, should), sort=newest)]
 
     async def check(self) -> Sequence[Check]:
-        """A search and a look at the mapping; then the rights, where the server can tell."""
+        """Compare the mapping; write, read and delete a probe; then the rights, where the server can tell."""
         subject = f"memory: index {self._alias} on {', '.join(self._settings.hosts)}"
         try:
-            await self._prepare(0)
+            await self._index.prepare(0)
             await self._search(0, query={"match_all": {}})
-            missing = await self._missing_privileges()
+            stays = await self._probe()
+            missing = await self._index.missing_privileges()
         except ExporterError as error:
-            return [Check(subject, False, str(error), self._remedy())]
+            return [Check(subject, False, str(error), self._requests.remedy())]
         if missing:
-            return [Check(subject, False, f"missing privileges: {', '.join(missing)}", self._remedy())]
-        return [Check(subject, True, "can be searched and written")]
+            return [Check(subject, False, f"missing privileges: {', '.join(missing)}", self._requests.remedy())]
+        return [Check(subject, True, f"can be searched and written{stays}")]
+
+    async def _probe(self) -> str:
+        """Write, read and delete a document that nothing recalls. Raises what any of that fails with."""
+        from elasticsearch import AuthorizationException
+
+        client, now = self._requests.client, datetime.now(UTC)
+        probe = IncidentDocument(PROBE, 1, "", "", "", (), "info", PROBE, now, now, None, "", ())
+        await self._requests.attempt(
+            client.index(index=self._alias, id=PROBE, document=to_source(probe), require_alias=True)
+        )
+        read = await self._requests.attempt(client.get(index=self._alias, id=PROBE))
+        if from_source(read["_source"]) != probe:
+            raise PermanentError(f"memory: {self._alias} gives back another document than was written")
+        try:
+            await self._requests.attempt(client.delete(index=self._alias, id=PROBE), raw=True)
+        except AuthorizationException:
+            return "; a probe stays in it, which nothing recalls, for we may not delete"
+        return ""
 
     async def close(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
-
-    # --- The index
-
-    async def _prepare(self, dimensions: int) -> None:
-        """Make sure that the index, and a field for vectors of this length, are there."""
-        if dimensions > MAX_DIMENSIONS:
-            raise PermanentError(f"memory: vectors of {dimensions} dimensions; Elasticsearch takes {MAX_DIMENSIONS}")
-        if await self._has_field(dimensions):
-            await self._complete()
-            return
-        if not self._settings.bootstrap:
-            raise PermanentError(
-                f"memory: index {self._alias} is missing, or has no field for vectors of {dimensions} dimensions; "
-                f"{self._remedy()}"
-            )
-        await self._create(dimensions)
-        await self._complete()
-        if not await self._has_field(dimensions):
-            await self._try(
-                self._client().indices.put_mapping(
-                    index=self._alias, properties={field_of(dimensions): vector_field(dimensions)}
-                )
-            )
-            self._lengths.add(dimensions)
-
-    async def _complete(self) -> None:
-        """Give an older release's index the fields that it lacks: without them only words and vectors find anything."""
-        if self._lacking and self._settings.bootstrap:
-            more = {name: PROPERTIES[name] for name in self._lacking}
-            await self._try(self._client().indices.put_mapping(index=self._alias, properties=more))
-            self._lacking = ()
-
-    async def _has_field(self, dimensions: int) -> bool:
-        """Whether documents with vectors of this length can be written; 0 asks for the index alone."""
-        if dimensions in self._lengths:
-            return True
-        from elasticsearch import AuthorizationException, NotFoundError
-
-        try:
-            mappings = await self._try(self._client().indices.get_mapping(index=self._alias), raw=True)
-        except NotFoundError:
-            return False
-        except AuthorizationException:
-            # A key without view_index_metadata: then the index is as somebody made it.
-            self._lengths |= {0, dimensions}
-            return True
-        known = [index["mappings"].get("properties", {}) for index in mappings.values()]
-        self._lengths |= {0} | {
-            spec["dims"]
-            for each in known
-            for name, spec in each.items()
-            if name.startswith("embedding_") and "dims" in spec
-        }
-        self._lacking = sorted({name for each in known for name in PROPERTIES.keys() - each.keys()})
-        return dimensions in self._lengths
-
-    async def _create(self, dimensions: int) -> None:
-        from elasticsearch import BadRequestError
-
-        async with self._setting_up:
-            if await self._has_field(0):
-                return
-            try:
-                await self._try(
-                    self._client().indices.create(
-                        index=f"{self._alias}-v{VERSION}", aliases={self._alias: {}}, **index_body(dimensions)
-                    ),
-                    raw=True,
-                )
-            except BadRequestError as error:
-                # Somebody else was faster: another installation that shares the index.
-                if error.error != "resource_already_exists_exception":
-                    raise self._explained(error) from None
-
-    async def _missing_privileges(self) -> list[str]:
-        from elasticsearch import ApiError
-
-        wanted = ["read", "index"] + (
-            ["view_index_metadata", "create_index", "manage"] if self._settings.bootstrap else []
-        )
-        names = [self._alias, f"{self._alias}-v{VERSION}"]
-        try:
-            answer = await self._client().security.has_privileges(index=[{"names": names, "privileges": wanted}])
-        except ApiError:
-            # A server without security, or one that does not tell: the search has worked.
-            return []
-        granted = answer.body.get("index", {})
-        return [right for right in wanted if not all(granted.get(name, {}).get(right, True) for name in names)]
-
-    def _remedy(self) -> str:
-        rights = "read, index" + (", view_index_metadata, create_index and manage" if self._settings.bootstrap else "")
-        return f"grant on {self._alias}*: {rights}; or create the index yourself and set bootstrap: false"
-
-    # --- Requests
+        await self._requests.close()
 
     async def _search(self, size: int, **body: Any) -> Found:
-        from elasticsearch import NotFoundError
-
-        request = self._client().search(
-            index=self._alias,
-            size=size,
-            source={"includes": list(PROPERTIES)},
-            allow_partial_search_results=False,
-            track_total_hits=False,
-            **body,
-        )
-        try:
-            answer = await self._try(request, raw=True)
-        except NotFoundError:
-            # No incident has been remembered yet.
-            return ()
-        except Exception as error:
-            raise self._explained(error) from error
-        if answer["timed_out"] or answer["_shards"]["failed"]:
-            raise TransientError(f"memory: {self._alias} answered in part only; see the cluster's health")
-        read = ((self._read(hit), float(hit["_score"] or 0.0)) for hit in answer["hits"]["hits"])
+        read = ((self._read(hit), float(hit["_score"] or 0.0)) for hit in await self._requests.hits(size, **body))
         return [(document, score) for document, score in read if document is not None]
 
     def _read(self, hit: Mapping[str, Any]) -> IncidentDocument | None:
@@ -319,32 +235,6 @@ class ElasticsearchIncidents:
             self._aside.note("documents", key, error, f"put {key} of the index {self._alias} right, or delete it")
             return None
 
-    async def _try(self, request: Awaitable[T], raw: bool = False) -> T:
-        """Await a request; errors become ours, but for conflicts, and with `raw` what callers tell apart."""
-        from elasticsearch import ApiError, ConflictError
-
-        try:
-            return await request
-        except ConflictError:
-            raise
-        except ApiError as error:
-            if error.meta.status == 401:
-                await self.close()
-            if raw and error.meta.status in (400, 403, 404):
-                raise
-            raise self._explained(error) from None
-        except Exception as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: Exception) -> ExporterError:
-        """What went wrong, as one of our errors, with the remedy."""
-        return explained(error, f"memory: Elasticsearch at {', '.join(self._settings.hosts)}", self._remedy())
-
-    def _client(self) -> AsyncElasticsearch:
-        if self._connection is None:
-            self._connection = self._settings.client("memory")
-        return self._connection
-
 
 def among(past: Earlier, *more: Mapping[str, Any]) -> dict[str, Any]:
     """What may be recalled, as a filter: inside the query, so that what may not takes no place."""
@@ -355,41 +245,22 @@ def among(past: Earlier, *more: Mapping[str, Any]) -> dict[str, Any]:
                 {"range": {"starts_at": {"lt": past.before.isoformat()}}},
                 *more,
             ],
-            "must_not": [{"ids": {"values": [past.exclude]}}, {"term": {"verdict": "rejected"}}],
+            "must_not": [{"ids": {"values": sorted(past.itself)}}, {"term": {"verdict": "rejected"}}, *_others(past)],
         }
     }
+
+
+def _others(past: Earlier) -> list[dict[str, Any]]:
+    """Those of other installations, where they are not wanted; what an older release wrote says nothing of that."""
+    if past.others:
+        return []
+    ours = {"terms": {"installation": ["", past.installation]}}
+    return [{"bool": {"must": [{"exists": {"field": "installation"}}], "must_not": [ours]}}]
 
 
 def either(past: Earlier, should: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What may be recalled and meets at least one of the queries."""
     return {"bool": {**among(past)["bool"], "should": list(should), "minimum_should_match": 1}}
-
-
-def field_of(dimensions: int) -> str:
-    """The field for vectors of this length: another embedder gets another field, words go on as before."""
-    return f"embedding_{dimensions}"
-
-
-def vector_field(dimensions: int) -> dict[str, Any]:
-    """Everything is said, for the defaults differ between versions of the server."""
-    return {
-        "type": "dense_vector",
-        "dims": dimensions,
-        "index": True,
-        "similarity": "cosine",
-        "index_options": {"type": "int8_hnsw", "m": 16, "ef_construction": 100},
-    }
-
-
-def index_body(dimensions: int) -> dict[str, Any]:
-    """Settings and mapping of the index. Nothing of a document makes a field that is not here."""
-    properties = dict(PROPERTIES)
-    if dimensions:
-        properties[field_of(dimensions)] = vector_field(dimensions)
-    return {
-        "settings": {"index.mode": "standard", "number_of_shards": 1, "auto_expand_replicas": "0-1"},
-        "mappings": {"dynamic": False, "properties": properties},
-    }
 
 
 def to_source(document: IncidentDocument) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,6 +26,7 @@ from exporter.model import (
     from_json,
     to_json,
 )
+from exporter.model.memory import key_of
 
 REMEDY = "restore a copy of the state file, or leave it: it is written again with the next change of its incident"
 
@@ -34,6 +35,8 @@ LEAST_ROWS = 64
 
 READ_AT_ONCE = 500
 """Documents: what is being read takes more room than what is kept of it."""
+
+WRITTEN_AT_ONCE = 500
 
 LATEST = datetime.max.replace(tzinfo=UTC)
 
@@ -52,7 +55,9 @@ class LocalIncidentsSettings(MemorySettings):
     def build(self, context: Context) -> LocalIncidents:
         if context.documents is None:
             raise ConfigError("memory: local needs the state file; set `state:`, or use type: elasticsearch")
-        return LocalIncidents(context.documents, self.max_documents, context.telemetry, context.aside)
+        return LocalIncidents(
+            context.documents, self.max_documents, context.telemetry, context.aside, context.installation
+        )
 
 
 class Vectors:
@@ -98,8 +103,10 @@ class LocalIncidents:
         max_documents: int = 10_000,
         telemetry: Telemetry | None = None,
         aside: Aside | None = None,
+        installation: str = "",
     ) -> None:
         self._documents = documents
+        self._installation = installation
         self._aside = aside or Aside()
         self._max_documents = max_documents
         self._telemetry = telemetry or NoTelemetry()
@@ -112,17 +119,43 @@ class LocalIncidents:
         self._lock = asyncio.Lock()
 
     async def put(self, document: IncidentDocument) -> None:
-        await self._whole(lambda: self._put(document))
+        await self._whole(lambda: self._put([document], again=True))
 
-    async def _put(self, document: IncidentDocument) -> None:
+    async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
+        written = 0
+        for start in range(0, len(documents), WRITTEN_AT_ONCE):
+            some = documents[start : start + WRITTEN_AT_ONCE]
+            written += await self._whole(lambda some=some: self._put(some, again=False))  # type: ignore[misc]
+        return written
+
+    async def everything(self) -> AsyncIterator[IncidentDocument]:
+        for document in await self._search(lambda kept: sorted(kept.values(), key=lambda one: (one.id, one.key))):
+            yield document
+
+    async def _put(self, documents: Sequence[IncidentDocument], again: bool) -> int:
+        """Write those that are newer than what is there; with `again` those of the same revision, too."""
         kept = await self._load()
-        before = kept.get(document.id)
-        if before is not None and before.revision > document.revision:
-            return
-        plain, vector = to_row(document)
-        await self._documents.put_document(document.id, plain, vector)
-        self._index([(document, vector)])
+        new: dict[str, IncidentDocument] = {}
+        replaced: list[IncidentDocument] = []
+        for document in documents:
+            old = new.get(document.key) or kept.get(document.key) or self._of_older_release(document, kept)
+            if old is not None and old.revision + (not again) > document.revision:
+                continue
+            new[document.key] = document
+            if old is not None and old.key != document.key:
+                replaced.append(old)
+        rows = [(document, *to_row(document)) for document in new.values()]
+        await self._documents.put_documents([(document.key, plain, vector) for document, plain, vector in rows])
+        self._index([(document, vector) for document, _, vector in rows])
+        await self._drop(replaced, kept)
         await self._make_room(kept)
+        return len(new)
+
+    def _of_older_release(
+        self, document: IncidentDocument, kept: Mapping[str, IncidentDocument]
+    ) -> IncidentDocument | None:
+        """The same one without its installation: an older release knew of one only."""
+        return kept.get(document.id) if document.installation == self._installation else None
 
     async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
         def search(kept: Mapping[str, IncidentDocument]) -> Found:
@@ -134,7 +167,8 @@ class LocalIncidents:
 
     async def matching(self, text: str, k: int, past: Earlier) -> Found:
         def search(kept: Mapping[str, IncidentDocument]) -> Found:
-            found = self._words.best(text, k, past.before.timestamp(), past.exclude)
+            among = () if past.others else ("", past.installation)
+            found = self._words.best(text, k, past.before.timestamp(), key_of(past.installation, past.exclude), among)
             return [(kept[key], score) for key, score in found]
 
         return await self._search(search)
@@ -199,41 +233,50 @@ class LocalIncidents:
     def _index(self, found: Sequence[tuple[IncidentDocument, bytes | None]]) -> None:
         assert self._kept is not None  # noqa: S101
         for document, vector in found:
-            before = self._kept.get(document.id)
-            self._kept[document.id] = replace(document, embedding=())
+            before = self._kept.get(document.key)
+            self._kept[document.key] = replace(document, embedding=())
             if before is not None:
                 self._forget(before)
             for sign in (document.signature, *document.kinds):
-                self._signs.setdefault(sign, set()).add(document.id)
+                self._signs.setdefault(sign, set()).add(document.key)
             if vector:
                 values = np.frombuffer(vector, dtype="<f4")
                 key = document.embedding_model, len(values)
-                self._vectors.setdefault(key, Vectors(len(values))).put(document.id, values)
+                self._vectors.setdefault(key, Vectors(len(values))).put(document.key, values)
         self._words.put(
-            (one.id, f"{one.headline} {one.text}", one.starts_at.timestamp(), not Earlier("", LATEST).has(one))
+            (
+                one.key,
+                f"{one.headline} {one.text}",
+                one.starts_at.timestamp(),
+                one.installation if Earlier("", LATEST).has(one) else None,
+            )
             for one, _ in found
         )
 
     def _forget(self, document: IncidentDocument) -> None:
         """By what it is found, but for its words."""
         for sign in (document.signature, *document.kinds):
-            self._signs.get(sign, set()).discard(document.id)
+            self._signs.get(sign, set()).discard(document.key)
         for (model, _), vectors in self._vectors.items():
             if model == document.embedding_model:
-                vectors.delete(document.id)
+                vectors.delete(document.key)
 
     async def _make_room(self, kept: dict[str, IncidentDocument]) -> None:
         surplus = len(kept) - self._max_documents
         if surplus <= 0:
             return
         by_worth = sorted(kept.values(), key=lambda d: (d.fix is not None, d.starts_at, d.id))
-        dropped = by_worth[:surplus]
-        await self._documents.delete_documents([document.id for document in dropped])
-        self._words.delete(document.id for document in dropped)
-        for document in dropped:
-            self._forget(document)
-            del kept[document.id]
+        await self._drop(by_worth[:surplus], kept)
         self._telemetry.count("memory_requests", surplus, operation="put", outcome="dropped")
+
+    async def _drop(self, documents: Sequence[IncidentDocument], kept: dict[str, IncidentDocument]) -> None:
+        if not documents:
+            return
+        await self._documents.delete_documents([document.key for document in documents])
+        self._words.delete(document.key for document in documents)
+        for document in documents:
+            self._forget(document)
+            del kept[document.key]
 
 
 def _first(found: Iterable[T], k: int) -> list[T]:

@@ -41,6 +41,10 @@ def ack(options: argparse.Namespace) -> int:
     return asyncio.run(act(load_config(options), options.id, "ack", options, options.note))
 
 
+def unfix(options: argparse.Namespace) -> int:
+    return asyncio.run(act(load_config(options), options.id, "unfix", options, options.reason))
+
+
 def note(options: argparse.Namespace) -> int:
     return asyncio.run(act(load_config(options), options.id, "note", options, options.text))
 
@@ -51,7 +55,12 @@ async def act(config: Config, incident_id: str, verb: Verb, options: argparse.Na
         await _look_before(config, incident_id, verb, options, text)
     said = said_by(options, text, confirmed=True)
     await do(config, incident_id, verb, said)
-    closings = {"accept": "is accepted as normal", "reject": "is rejected as no problem", "ack": "is acknowledged"}
+    closings = {
+        "accept": "is accepted as normal",
+        "reject": "is rejected as no problem",
+        "ack": "is acknowledged",
+        "unfix": "has no fix any more",
+    }
     print(f"incident {incident_id} {closings.get(verb, 'has a note more')}, by {one_line(said.by)}")
     if verb in ("accept", "reject"):
         print(f"rule {verb}-{incident_id} expects it from now on; `rules remove {verb}-{incident_id}` takes that back")
@@ -65,8 +74,8 @@ async def do(config: Config, incident_id: str, verb: Verb, said: Said) -> None:
         if await operations.act(incident_id, verb, said) is None:
             raise PermanentError(f"no incident {incident_id!r}; `incidents list` prints their ids")
 
-    names = {"resolve": "fix", "accept": "reason", "reject": "reason", "ack": "note", "note": "text"}
-    body: dict[str, Any] = {"by": said.by, names[verb]: said.reason}
+    names = {"resolve": "fix", "ack": "note", "note": "text"}
+    body: dict[str, Any] = {"by": said.by, names.get(verb, "reason"): said.reason}
     if verb in ("accept", "reject", "ack"):
         body |= until_of(said)
     if verb in ("accept", "reject"):

@@ -422,6 +422,7 @@ def _incidents(commands: Any) -> None:
     resolve.add_argument("--fix", metavar="TEXT", help="what fixed it")
     people.by_whom(resolve)
     people.add_acts(verbs, _add)
+    people.add_moving(verbs, _add)
     explain = _add(
         verbs,
         "explain",

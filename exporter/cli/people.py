@@ -62,6 +62,15 @@ def add_acts(verbs: Any, add: Add) -> None:
         _acts("ack"),
     )
     note = add(verbs, "note", "add a note to its story", "Add a note to the story of an incident.", _acts("note"))
+    unfix = add(
+        verbs,
+        "unfix",
+        "what was said to have fixed it did not: take it back",
+        "Take back what was said to have fixed an incident. Memory names it no more.",
+        _acts("unfix"),
+    )
+    unfix.add_argument("id", help="as `incidents list` prints it")
+    unfix.add_argument("--reason", metavar="TEXT", default="", help="why")
     note.add_argument("id", help="as `incidents list` prints it")
     note.add_argument("text", help="what there is to say")
     for verb in (accept, reject):
@@ -74,9 +83,42 @@ def add_acts(verbs: Any, add: Add) -> None:
         verb.add_argument("id", help="as `incidents list` prints it")
     acts = add(verbs, "acts", "what people did", "Print what people did, as NDJSON, in order.", _acts("log"))
     acts.add_argument("id", nargs="?", default="", help="of one incident; default: of all")
-    for verb in (accept, reject, ack, note):
+    for verb in (accept, reject, ack, note, unfix):
         by_whom(verb)
-    for verb in (accept, reject, ack, note, acts):
+    for verb in (accept, reject, ack, note, unfix, acts):
+        config_option(verb)
+
+
+def _moves(name: str) -> Command:
+    def run(options: argparse.Namespace) -> int:
+        from exporter.cli import moving
+
+        code: int = getattr(moving, name)(options)
+        return code
+
+    return run
+
+
+def add_moving(verbs: Any, add: Add) -> None:
+    """The verbs of `incidents` that move a memory."""
+    export = add(
+        verbs,
+        "export",
+        "what memory holds, as NDJSON",
+        "Print the incidents that memory holds, each a line of JSON, for `incidents import` of another installation.",
+        _moves("export"),
+    )
+    taken = add(
+        verbs,
+        "import",
+        "put an export into memory",
+        "Put the lines of an `incidents export` into memory: what is there already is left, what is newer goes in.\n"
+        "They are redacted by this configuration. Memory in the state file takes them while the daemon is stopped.",
+        _moves("import_file"),
+    )
+    taken.add_argument("file", metavar="FILE", help="- is standard input")
+    taken.add_argument("--dry-run", action="store_true", help="only say what would be new")
+    for verb in (export, taken):
         config_option(verb)
 
 

@@ -12,7 +12,7 @@ from exporter.incidents.clusters import Cluster, bounded, join
 from exporter.incidents.members import Member
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Closing, Incident, Severity, TimelineEntry
+from exporter.model import Anomaly, Closing, Incident, PermanentError, Severity, TimelineEntry
 
 _ALERT = re.compile("alert .* fired", re.DOTALL)
 
@@ -92,6 +92,13 @@ def noted(incident: Incident, what: str, text: str, at: datetime) -> Told:
     """Somebody says something of an incident: it stands in its story."""
     timeline = bounded(incident.timeline, TimelineEntry(at, _said(what, text)))
     return Told(replace(incident, timeline=timeline, revision=incident.revision + 1), "updated", at)
+
+
+def unfixed(incident: Incident, by: str, reason: str, at: datetime) -> Told:
+    """What was said to have fixed it is taken back. Raises PermanentError where nothing was."""
+    if not incident.fix:
+        raise PermanentError(f"incident {incident.id} has no fix to take back")
+    return noted(replace(incident, fix=None), f"fix taken back by {by}", reason, at)
 
 
 def _said(what: str, text: str) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from exporter.memory.likeness import Likeness, Rarity, likeness, rarity
 from exporter.memory.signs import Signs, said, signature, signs_in, signs_of_first_form, text_words
 from exporter.model import Incident, IncidentDocument, SimilarIncident
+from exporter.model.memory import MOST_COUNTED
 
 MAX_REASONS = 3
 """Lines that are named of each sort."""
@@ -64,10 +65,12 @@ def _compared(new: Signs, first: Signs, past: Candidate, signs: Signs, rare: Rar
     return likeness(new, signs, rare, past.cosine)
 
 
-def similar(found: Sequence[Judged], new: Signs, most: int, fingerprint: str = "") -> tuple[SimilarIncident, ...]:
-    """What is told of them, of the best as many as asked for; `fingerprint` is the new incident's."""
+def similar(
+    found: Sequence[Judged], new: Signs, most: int, fingerprint: str = "", installation: str = ""
+) -> tuple[SimilarIncident, ...]:
+    """What is told of them, of the best as many as asked for; `fingerprint` and `installation` are the new one's."""
     told = _told(found, most)
-    times = 1 + sum(one.is_same and _signature(one) == signature(new) for one in found)
+    times = 1 + min(sum(one.is_same and _signature(one) == signature(new) for one in found), MOST_COUNTED)
     rivals = _rivals(told)
     return tuple(
         SimilarIncident(
@@ -90,9 +93,17 @@ def similar(found: Sequence[Judged], new: Signs, most: int, fingerprint: str = "
             came_back=one.came_back,
             fixed_by=one.document.fixed_by,
             fixed_at=one.document.fixed_at,
+            elsewhere=elsewhere(one.document, installation),
         )
         for one in told
     )
+
+
+def elsewhere(document: IncidentDocument, installation: str) -> str:
+    """What is known of the installation that wrote it, if it is another than that one."""
+    if document.installation in ("", installation):
+        return ""
+    return ", ".join(document.origin) or f"installation {document.installation}"
 
 
 def _told(found: Sequence[Judged], most: int) -> Sequence[Judged]:
@@ -111,6 +122,7 @@ def redacted(one: SimilarIncident, redact: Callable[[str], str]) -> SimilarIncid
         services=tuple(map(redact, one.services)),
         fix=redact(one.fix) if one.fix else one.fix,
         fixed_by=redact(one.fixed_by),
+        elsewhere=redact(one.elsewhere),
         common=tuple(map(redact, one.common)),
         now=tuple(map(redact, one.now)),
         then=tuple(map(redact, one.then)),
@@ -121,10 +133,10 @@ def _with_outcomes(found: Sequence[Judged], starts_at: datetime) -> list[Judged]
     """When each came back: with the next one that was the same failure, at the latest with the new one."""
     same = sorted((one for one in found if one.is_same), key=lambda one: (one.document.starts_at, one.document.id))
     came = {
-        one.document.id: max(timedelta(0), then - (one.document.ends_at or one.document.starts_at))
+        one.document.key: max(timedelta(0), then - (one.document.ends_at or one.document.starts_at))
         for one, then in zip(same, [*(one.document.starts_at for one in same[1:]), starts_at], strict=False)
     }
-    return [replace(one, came_back=came.get(one.document.id)) for one in found]
+    return [replace(one, came_back=came.get(one.document.key)) for one in found]
 
 
 def _usefulness(one: Judged) -> tuple[bool, bool, float, float, float, str]:

@@ -32,6 +32,7 @@ from exporter.model import (
     TransientError,
 )
 from exporter.model.faults import know_faults
+from exporter.model.memory import MOST_COUNTED
 
 A = TypeVar("A")
 
@@ -39,7 +40,7 @@ T = TypeVar("T")
 
 Found = Sequence[tuple[IncidentDocument, float]]
 
-CANDIDATES = 30
+CANDIDATES = MOST_COUNTED
 """Documents that each of the queries brings; more than are shown, for most are not alike enough."""
 
 STORE_TIMEOUT = timedelta(seconds=10)
@@ -59,14 +60,20 @@ class Memory:
         *,
         k: int = 5,
         redact: Callable[[str], str] = str,
+        installation: str = "",
+        origin: Sequence[str] = (),
+        others: bool = True,
         store_timeout: timedelta = STORE_TIMEOUT,
         embed_timeout: timedelta = EMBED_TIMEOUT,
     ) -> None:
-        self._store = store
+        self.store = store
         self._embedder = embedder
         self._telemetry = telemetry or NoTelemetry()
         self._k = k
         self._redact = redact
+        self._installation = installation
+        self._origin = tuple(origin)
+        self._others = others
         self._store_timeout = store_timeout.total_seconds()
         self._embed_timeout = embed_timeout.total_seconds()
         self._worker = Worker("embed")
@@ -76,17 +83,38 @@ class Memory:
         """The memory that `memory:` of the configuration describes; what is recalled is foreign text, and redacted."""
         embedder = (settings.embedder or HashingSettings()).build()
         know_faults()
-        return cls(settings.build(context), embedder, context.telemetry, redact=redact)
+        return cls(
+            settings.build(context),
+            embedder,
+            context.telemetry,
+            redact=redact,
+            installation=context.installation,
+            origin=context.origin,
+            others=settings.others,
+        )
 
     async def remember(self, incident: Incident, report: Report) -> None:
         """Write the incident's document. Raises TransientError or PermanentError of the store."""
-        plain = document(incident, report)
+        plain = replace(document(incident, report), installation=self._installation, origin=self._origin)
         embedder, vectors = await self._embed([plain.text], patient=True)
         written = replace(plain, embedding_model=embedder.model, embedding=tuple(vectors[0]))
         if embedder is not self._embedder:
             # Words only, until the incident is written again: no vector of another model may stand in.
             written = replace(written, embedding_model="", embedding=())
-        await self._ask("put", self._store.put(written))
+        await self._ask("put", self.store.put(written))
+
+    async def remember_all(self, documents: Sequence[IncidentDocument]) -> int:
+        """Write documents from elsewhere, embedded anew. Returns how many are new, or newer than what was there.
+
+        Raises TransientError or PermanentError.
+        """
+        embedder, vectors = await self._embed([document.text for document in documents], patient=True)
+        if embedder is self._embedder:
+            documents = [
+                replace(document, embedding_model=embedder.model, embedding=tuple(vector))
+                for document, vector in zip(documents, vectors, strict=True)
+            ]
+        return await self._ask("put", self.store.put_all(documents))
 
     async def recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
         """Past incidents like this one, the most useful first.
@@ -94,14 +122,15 @@ class Memory:
         Raises TransientError or PermanentError when the store does not answer a query and nothing is found without it:
         that is not the same as that nothing is remembered.
         """
-        signs, past = await asyncio.to_thread(signs_of, incident), Earlier(incident.id, incident.starts_at)
+        signs = await asyncio.to_thread(signs_of, incident)
+        past = Earlier(incident.id, incident.starts_at, self._installation, self._others)
         if not signs.any:
             # Nothing is like what cannot be compared, and nobody waits for a store to say so.
             return ()
         nearest, matching, sharing = await asyncio.gather(
             self._nearest(signs, past),
-            self._ask("matching", self._store.matching(searched(signs), CANDIDATES, past)),
-            self._ask("sharing", self._store.sharing(signature(signs), telling(signs), CANDIDATES, past)),
+            self._ask("matching", self.store.matching(searched(signs), CANDIDATES, past)),
+            self._ask("sharing", self.store.sharing(signature(signs), telling(signs), CANDIDATES, past)),
             return_exceptions=True,
         )
         candidates = gathered(
@@ -110,7 +139,7 @@ class Memory:
             _answer(sharing),
             semantic=getattr(self._embedder, "semantic", True),
         )
-        past_ones = [one for one in candidates if past.has(one.document)]
+        past_ones = [one for one in _of_newest_release(candidates, self._installation) if past.has(one.document)]
         found = await asyncio.to_thread(self._judge, incident, signs, past_ones)
         for answer in (nearest, matching, sharing):
             if not found and isinstance(answer, BaseException):
@@ -118,7 +147,8 @@ class Memory:
         return found
 
     def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
-        found = similar(judged(incident, signs, candidates), signs, self._k, incident.fingerprint)
+        alike = judged(incident, signs, candidates)
+        found = similar(alike, signs, self._k, incident.fingerprint, self._installation)
         return tuple(redacted(one, self._redact) for one in found)
 
     async def check(self) -> Sequence[Check]:
@@ -129,19 +159,19 @@ class Memory:
         except Exception as error:
             remedy = "without it incidents are recalled by words alone; see the message, or use type: hashing"
             embedding = Check("embedder", False, str(error) or type(error).__name__, remedy)
-        return [*await self._store.check(), embedding]
+        return [*await self.store.check(), embedding]
 
     async def close(self) -> None:
         """Wait for nothing: a model that is still loading is abandoned."""
         self._worker.close()
-        await self._store.close()
+        await self.store.close()
 
     async def _nearest(self, signs: Signs, past: Earlier) -> Found:
         """Nothing when the embedder fails, for a stand-in made the vector then: no document has one of its."""
         embedder, vectors = await self._embed([searched(signs)])
         if embedder is not self._embedder:
             return ()
-        return await self._ask("nearest", self._store.nearest(vectors[0], embedder.model, CANDIDATES, past))
+        return await self._ask("nearest", self.store.nearest(vectors[0], embedder.model, CANDIDATES, past))
 
     async def _embed(self, texts: Sequence[str], patient: bool = False) -> tuple[Embedder, Sequence[Sequence[float]]]:
         """Vectors and the embedder that made them: the hashing one, which cannot fail, when the configured one does.
@@ -201,10 +231,16 @@ def gathered(meaning: Found, words: Found, kinds: Sequence[IncidentDocument], se
     found: dict[str, Candidate] = {}
     for way, documents in (("meaning", meaning), ("words", words), ("kind", [(one, 0.0) for one in kinds])):
         for item, score in documents:
-            before = found.get(item.id) or Candidate(item, ())
+            before = found.get(item.key) or Candidate(item, ())
             cosine = score if way == "meaning" and semantic else before.cosine
-            found[item.id] = Candidate(before.document, (*before.matched, way), cosine)
+            found[item.key] = Candidate(before.document, (*before.matched, way), cosine)
     return [found[key] for key in sorted(found)]
+
+
+def _of_newest_release(found: Sequence[Candidate], installation: str) -> list[Candidate]:
+    """Without those that an older release wrote, which named no installation, where today's is found as well."""
+    ours = {one.document.id for one in found if one.document.installation == installation}
+    return [one for one in found if one.document.installation or not installation or one.document.id not in ours]
 
 
 def norm(vector: Sequence[float]) -> float:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+MOST_COUNTED = 30
+"""Occurrences of one failure that are counted; of more it is said that they are at least so many."""
+
 
 @dataclass(frozen=True)
 class SimilarIncident:
@@ -37,6 +40,8 @@ class SimilarIncident:
     """How long after its end the same failure came again: what its fix is worth."""
     fixed_by: str = ""
     fixed_at: datetime | None = None
+    elsewhere: str = ""
+    """What is known of the other installation that wrote it; empty where this one did."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +76,45 @@ class IncidentDocument:
     """How a person closed it: what was rejected is no failure."""
     fixed_by: str = ""
     fixed_at: datetime | None = None
+    installation: str = ""
+    """Which installation wrote it; empty where an older release did, that is the only one that it knew of."""
+    origin: tuple[str, ...] = ()
+    """The external labels of that installation, such as `cluster=eu-1`."""
+
+    @property
+    def key(self) -> str:
+        """Under which it is kept: two installations may have incidents of one id."""
+        return key_of(self.installation, self.id)
 
     def __post_init__(self) -> None:
         if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):
             raise ValueError("a time without its zone")
 
 
+def key_of(installation: str, identity: str) -> str:
+    """Under which the incident of an installation is kept in a memory."""
+    return f"{installation}:{identity}" if installation else identity
+
+
 @dataclass(frozen=True)
 class Earlier:
-    """What may be recalled of an incident: others that are over, began before it, and were not rejected by a person."""
+    """What may be recalled of an incident: others that are over, began before it, and were not rejected by a person.
+
+    `exclude` is its own id, `installation` its own; without `others` only what that wrote is recalled.
+    """
 
     exclude: str
     before: datetime
+    installation: str = ""
+    others: bool = True
+
+    @property
+    def itself(self) -> frozenset[str]:
+        """Keys of documents of the incident itself, also as an older release wrote it."""
+        return frozenset({self.exclude, key_of(self.installation, self.exclude)})
 
     def has(self, document: IncidentDocument) -> bool:
         """Whether a document is among them."""
         over = document.status == "resolved" and document.verdict != "rejected"
-        return over and document.id != self.exclude and document.starts_at < self.before
+        ours = self.others or document.installation in ("", self.installation)
+        return over and ours and document.key not in self.itself and document.starts_at < self.before

@@ -104,7 +104,7 @@ class Acknowledgement:
     until: datetime | None = None
 
 
-Verb = Literal["resolve", "accept", "reject", "ack", "note", "add", "remove"]
+Verb = Literal["resolve", "accept", "reject", "ack", "note", "unfix", "add", "remove"]
 """The last two are of rules."""
 
 

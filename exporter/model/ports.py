@@ -52,13 +52,18 @@ class NoTelemetry:
 class Words(Protocol):
     """An index of the words of texts, in this process's memory; threads may use it, one at a time."""
 
-    def put(self, texts: Iterable[tuple[str, str, float, bool]]) -> None:
-        """Write or replace: key, text, moment in seconds, and whether it is hidden from what is found."""
+    def put(self, texts: Iterable[tuple[str, str, float, str | None]]) -> None:
+        """Write or replace: key, text, moment in seconds, and whose it is; None hides it from what is found."""
 
     def delete(self, keys: Iterable[str]) -> None: ...
 
-    def best(self, text: str, k: int, before: float, exclude: str) -> Sequence[tuple[str, float]]:
-        """The k keys whose texts share the most telling words, of those from before a moment, with their scores."""
+    def best(
+        self, text: str, k: int, before: float, exclude: str, among: Sequence[str] = ()
+    ) -> Sequence[tuple[str, float]]:
+        """The k keys whose texts share the most telling words, of those from before a moment, with their scores.
+
+        `among` says whose they may be: anybody's where it is empty.
+        """
 
     def close(self) -> None: ...
 
@@ -66,7 +71,8 @@ class Words(Protocol):
 class Documents(Protocol):
     """The few operations that the local incident store needs from the state file."""
 
-    async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None: ...
+    async def put_documents(self, rows: Sequence[tuple[str, Mapping[str, Any], bytes | None]]) -> None:
+        """Write or replace documents with their vectors under their keys, all or none."""
 
     async def documents_after(
         self, key: str, limit: int
@@ -87,6 +93,10 @@ class Context:
     telemetry: Telemetry = field(default_factory=NoTelemetry)
     documents: Documents | None = None
     aside: Aside = field(default_factory=Aside)
+    installation: str = ""
+    """Which installation this is; the state file knows."""
+    origin: tuple[str, ...] = ()
+    """The external labels, such as `cluster=eu-1`."""
 
 
 @runtime_checkable
@@ -194,7 +204,13 @@ class IncidentStore(Protocol):
     """
 
     async def put(self, document: IncidentDocument) -> None:
-        """Write or replace the document of this id; an older revision never replaces a newer one."""
+        """Write or replace the document of this key; an older revision never replaces a newer one."""
+
+    async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
+        """Write many. Returns how many are new, or of a newer revision than what was there; others are left."""
+
+    def everything(self) -> AsyncIterator[IncidentDocument]:
+        """All documents in the order of their ids, without vectors."""
 
     async def nearest(
         self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier

@@ -294,6 +294,8 @@ class MemorySettings(Settings):
     """Where past incidents are kept."""
     embedder: SerializeAsAny[EmbedderSettings] | None = None
     """Turns incidents into vectors, so that they are found by meaning. Default: `hashing`, which needs no model."""
+    others: bool = True
+    """Whether incidents that other installations wrote, or that were imported from them, are recalled, too."""
 
     @abstractmethod
     def build(self, context: Context) -> IncidentStore:

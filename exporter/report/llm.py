@@ -224,7 +224,12 @@ def prompt_data(
         )
         for s in similar[:5]
     ]
-    rows += [("confirmed_fix", {"past_incident": s.id, "fix": safe(s.fix)}) for s in similar[:5] if s.fix]
+    # What other installations say is hearsay: nobody here confirmed it.
+    rows += [
+        ("fix_of_others" if s.elsewhere else "confirmed_fix", {"past_incident": s.id, "fix": safe(s.fix)})
+        for s in similar[:5]
+        if s.fix
+    ]
     rows += [
         (
             "line",

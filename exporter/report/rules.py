@@ -102,7 +102,7 @@ def _again(incident: Incident, similar: Sequence[SimilarIncident]) -> list[Claim
         return []
     last = max(same, key=lambda one: one.starts_at)
     ago = duration(incident.starts_at - last.starts_at)
-    return [Claim(f"It is the {words.ordinal(last.times)} time; last on {day(last.starts_at)} ({last.id}), {ago} ago.")]
+    return [Claim(f"It is {words.time_of(last)}; last on {day(last.starts_at)} ({last.id}), {ago} ago.")]
 
 
 def _findings(incident: Incident) -> list[Claim]:
@@ -193,7 +193,11 @@ def known_fixes(similar: Sequence[SimilarIncident]) -> list[Claim]:
     same = any(s.tier == "same" for s in similar)
     fixed = [s for s in similar if s.fix and (s.tier == "same" or not same)]
     kind = {"same": "The same failure of", "related": "What may be related, of"}
-    return [Claim(f"{kind[s.tier]} {day(s.starts_at)} ({s.id}), was {words.fixed(s, 300)}") for s in fixed[:2]]
+    return [Claim(f"{kind[s.tier]} {day(s.starts_at)} ({_which(s)}), was {words.fixed(s, 300)}") for s in fixed[:2]]
+
+
+def _which(past: SimilarIncident) -> str:
+    return f"{past.id}, in {brief(past.elsewhere, 80)}" if past.elsewhere else past.id
 
 
 def _by_kind(incident: Incident) -> list[Claim]:

@@ -213,7 +213,12 @@ class _Builder:
         self._base = base
         self._before = before
         self._context = Context(
-            clock=base.clock, telemetry=base.telemetry, documents=base.state, aside=base.state.aside
+            clock=base.clock,
+            telemetry=base.telemetry,
+            documents=base.state,
+            aside=base.state.aside,
+            installation=base.state.installation(),
+            origin=tuple(f"{name}={value}" for name, value in sorted(config.external_labels.items())),
         )
         self.built: list[Client] = []
         """Clients that did not come from the assembly before."""
@@ -284,7 +289,7 @@ class _Builder:
         )
 
     def _memory(self, redactor: Redactor) -> Memory:
-        before = self._unchanged("memory", "redaction")
+        before = self._unchanged("memory", "redaction", "external_labels")
         if before and not secret_files(self._config.memory):
             return before.memory
         return self._new(Memory.of(self._config.memory, self._context, redactor.redact))

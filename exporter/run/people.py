@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exporter.config import explain
-from exporter.incidents.alerts import closed, noted
+from exporter.incidents.alerts import closed, noted, unfixed
 from exporter.incidents.matching import WHOLE_SERVICE
 from exporter.incidents.rule_settings import LITERAL, MAX_RULES, PATTERN, RuleSettings
 from exporter.incidents.rules import would_cover
@@ -197,6 +197,8 @@ def _told(incident: Incident, verb: Verb, said: Said, now: datetime) -> Told:
     if verb == "ack":
         known = acknowledgement(incident, said.by, now, said.reason, said.ends_at(now))
         return noted(replace(incident, acknowledged=known, withheld=""), f"acknowledged by {said.by}", said.reason, now)
+    if verb == "unfix":
+        return unfixed(incident, said.by, said.reason, now)
     if verb == "note":
         return noted(incident, f"note by {said.by}", said.reason, now)
     fix = said.reason if verb == "resolve" else ""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -124,6 +125,35 @@ class Rows:
             self._readers.append(self._local.reader)
         known: Connection = self._local.reader
         return known
+
+    def installation(self) -> str:
+        """Which installation this is, among others that share a memory: the same as long as the file lives.
+
+        Empty where the file has no key yet, or one that cannot be read.
+        """
+        rows = self.read_now("SELECT value FROM meta WHERE key = 'redaction_key'")
+        try:
+            return blake2b(key_of(rows[0][0]), digest_size=8, person=b"installation").hexdigest() if rows else ""
+        except (ValueError, TypeError):
+            return ""
+
+    async def documents_after(self, key: str, limit: int) -> list[tuple[str, Mapping[str, Any] | None, bytes | None]]:
+        """The next documents in the order of their keys, with their vectors; None for one that cannot be read."""
+        rows = await self.read(
+            "SELECT key, body, vector FROM documents WHERE key > ? ORDER BY key LIMIT ?", (key, limit)
+        )
+        return [(key, self._document(key, body), vector) for key, body, vector in rows]
+
+    def word_index(self) -> WordIndex:
+        """An empty index of words, for whoever keeps documents."""
+        return WordIndex()
+
+    def _document(self, key: str, body: str) -> Mapping[str, Any] | None:
+        try:
+            return dict(json.loads(body))
+        except (ValueError, TypeError) as error:
+            self.aside.note("documents", key, error, "restore a copy of the state file, or leave it")
+            return None
 
     async def meta(self, key: str) -> str | None:
         """A value of the table meta."""
@@ -266,31 +296,17 @@ class State(Rows):
         self.write_now([meta_row("redaction_key", key)])
         return bytes.fromhex(key)
 
-    async def put_document(self, key: str, document: Mapping[str, Any], vector: bytes | None) -> None:
-        row = (key, json.dumps({"version": VERSION, **document}, ensure_ascii=False), vector)
-        await self.write([Write("documents", ("key", "body", "vector"), (row,))])
+    async def put_documents(self, rows: Sequence[tuple[str, Mapping[str, Any], bytes | None]]) -> None:
+        """Write or replace documents with their vectors under their keys, all or none."""
+        found = tuple(
+            (key, json.dumps({"version": VERSION, **document}, ensure_ascii=False), vector)
+            for key, document, vector in rows
+        )
+        await self.write([Write("documents", ("key", "body", "vector"), found)])
 
     async def delete_documents(self, keys: Sequence[str]) -> None:
         """Forget documents that made room for newer ones."""
         await self.write([Write("documents", ("key",), tuple((key,) for key in keys), delete=True)])
-
-    async def documents_after(self, key: str, limit: int) -> list[tuple[str, Mapping[str, Any] | None, bytes | None]]:
-        """The next documents in the order of their keys, with their vectors; None for one that cannot be read."""
-        rows = await self.read(
-            "SELECT key, body, vector FROM documents WHERE key > ? ORDER BY key LIMIT ?", (key, limit)
-        )
-        return [(key, self._document(key, body), vector) for key, body, vector in rows]
-
-    def word_index(self) -> WordIndex:
-        """An empty index of words, for whoever keeps documents."""
-        return WordIndex()
-
-    def _document(self, key: str, body: str) -> Mapping[str, Any] | None:
-        try:
-            return dict(json.loads(body))
-        except (ValueError, TypeError) as error:
-            self.aside.note("documents", key, error, "restore a copy of the state file, or leave it")
-            return None
 
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""

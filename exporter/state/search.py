@@ -13,7 +13,7 @@ _WORD = re.compile(r"\w+")
 
 
 class WordIndex:
-    """Texts under keys, found by their words; each has a moment, and may be hidden from what is found.
+    """Texts under keys, found by their words; each has a moment and says whose it is, or is hidden.
 
     It may be used by several threads, one at a time.
     """
@@ -22,21 +22,21 @@ class WordIndex:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._connection.executescript(
-            "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, hidden INTEGER);"
+            "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, whose TEXT);"
             "CREATE VIRTUAL TABLE words USING fts5 (text, content='', contentless_delete=1);"
             if sqlite3.sqlite_version_info >= (3, 43)
-            else "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, hidden INTEGER);"
+            else "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, whose TEXT);"
             "CREATE VIRTUAL TABLE words USING fts5 (text);"
         )
 
-    def put(self, texts: Iterable[tuple[str, str, float, bool]]) -> None:
-        """Write or replace: key, text, moment in seconds, and whether it is hidden."""
+    def put(self, texts: Iterable[tuple[str, str, float, str | None]]) -> None:
+        """Write or replace: key, text, moment in seconds, and whose it is; None hides it."""
         with self._lock:
             self._connection.execute("BEGIN")
-            for key, text, at, hidden in texts:
+            for key, text, at, whose in texts:
                 self._delete(key)
                 added = self._connection.execute(
-                    "INSERT INTO known (key, at, hidden) VALUES (?, ?, ?)", (key, at, hidden)
+                    "INSERT INTO known (key, at, whose) VALUES (?, ?, ?)", (key, at, whose)
                 )
                 self._connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (added.lastrowid, text))
             self._connection.execute("COMMIT")
@@ -46,18 +46,25 @@ class WordIndex:
             for key in keys:
                 self._delete(key)
 
-    def best(self, text: str, k: int, before: float, exclude: str) -> Sequence[tuple[str, float]]:
-        """The k keys whose texts share the most telling words, of those from before a moment that are not hidden."""
+    def best(
+        self, text: str, k: int, before: float, exclude: str, among: Sequence[str] = ()
+    ) -> Sequence[tuple[str, float]]:
+        """The k keys whose texts share the most telling words, of those from before a moment that are not hidden.
+
+        `among` says whose they may be: anybody's where it is empty.
+        """
         words = list(dict.fromkeys(_WORD.findall(text.lower().replace("\0", " "))))[:MAX_QUERY_WORDS]
         if not words:
             return ()
+        owners = f"AND whose IN ({', '.join('?' * len(among))}) " if among else ""
         asked = " OR ".join(f'"{word}"' for word in words)
         query = (
             "SELECT key, -bm25(words) FROM words JOIN known ON known.number = words.rowid "
-            "WHERE words MATCH ? AND NOT hidden AND at < ? AND key != ? ORDER BY bm25(words), key LIMIT ?"
+            "WHERE words MATCH ? AND whose IS NOT NULL AND at < ? AND key != ? "
+            f"{owners}ORDER BY bm25(words), key LIMIT ?"
         )
         with self._lock:
-            return self._connection.execute(query, (asked, before, exclude, k)).fetchall()
+            return self._connection.execute(query, (asked, before, exclude, *among, k)).fetchall()
 
     def close(self) -> None:
         with self._lock:

@@ -29,7 +29,14 @@ from exporter.wording.text import storable
 MAX_TEXT = 2_000
 """Characters of what somebody says."""
 
-TEXT_OF: Mapping[Verb, str] = {"resolve": "fix", "accept": "reason", "reject": "reason", "ack": "note", "note": "text"}
+TEXT_OF: Mapping[Verb, str] = {
+    "resolve": "fix",
+    "accept": "reason",
+    "reject": "reason",
+    "ack": "note",
+    "note": "text",
+    "unfix": "reason",
+}
 """What each verb calls that which somebody says."""
 
 MAKES_A_RULE = ("accept", "reject")

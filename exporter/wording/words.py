@@ -21,6 +21,7 @@ from exporter.model import (
     SimilarIncident,
     Verdict,
 )
+from exporter.model.memory import MOST_COUNTED
 from exporter.model.questions import IncidentRecord
 from exporter.wording.text import amount, brief, clock, day, duration, listed, minute, number, percent
 
@@ -393,10 +394,11 @@ def because(past: SimilarIncident) -> list[str]:
     """Why a past incident is named: how often it was, what is in common, and that others fit as well."""
     lines = len(past.common)
     found = [
-        f"{ordinal(past.times)} time" if past.times else "",
+        time_of(past).removeprefix("the ") if past.times else "",
         listed(past.kinds, 3),
         f"{lines} {'line' if lines == 1 else 'lines'} in common" if lines else "",
         "another cause fits as well" if past.rivals else "",
+        f"in {brief(past.elsewhere, 80)}" if past.elsewhere else "",
     ]
     return [*filter(None, found)]
 
@@ -413,6 +415,11 @@ def fixed(past: SimilarIncident, limit: int) -> str:
     by = f" ({brief(past.fixed_by, 60)})" if past.fixed_by else ""
     held = f", came back after {duration(past.came_back)}" if past.came_back is not None else ""
     return f"{FIXED_BY}: {brief(past.fix, limit)}{by}{held}"
+
+
+def time_of(past: SimilarIncident) -> str:
+    """Which occurrence of its failure the new one is, as far as is counted."""
+    return f"{'at least ' if past.times > MOST_COUNTED else ''}the {ordinal(past.times)} time"
 
 
 def ordinal(count: int) -> str:

@@ -493,7 +493,13 @@ LIVES = ("long", "pairs", "changes", "silences", "ends")
 def recall(data: Path) -> Iterator[Figure]:
     """Past incidents that are the same failure in other words, and new failures that no past one is like."""
     from tests.recall.measure import cases, measured, model, told
+    from tests.recall.signatures import signatures
 
+    again = signatures(report=True)
+    yield figure(f"signature equal, of {again.kinds} kinds that came again", again.equal / again.kinds, 0.8, form=".2f")
+    yield figure(
+        f"signature equal, of {again.pairs} pairs of different kinds", again.across, 0, at_most=True, form=".0f"
+    )
     asked = cases(report=True)
     for old, checkout in _checkouts():
         for path in ("", model()) if model() else ("",):

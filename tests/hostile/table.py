@@ -22,7 +22,7 @@ from exporter.incidents import build, matching, movers
 from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes, splits
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
-from exporter.memory import documents, embedding
+from exporter.memory import documents, embedding, moving
 from exporter.memory.judging import Candidate, judged
 from exporter.memory.signs import signs_of
 from exporter.mining import distinct, masks
@@ -261,9 +261,17 @@ def _remembered(given: str) -> object:
     incident = samples.incident(given)
     document = from_row(to_row(documents.document(incident, samples.report(given)))[0])
     index = WordIndex()
-    index.put([("a", document.text, 0.0, False)])
+    index.put([("a", document.text, 0.0, "")])
     found = index.best(given, 5, 1.0, "b"), judged(incident, signs_of(incident), [Candidate(document, ())])
     index.close()
+    return found
+
+
+def _line_of_an_export(given: str) -> object:
+    found: list[object] = []
+    for line in (given, json.dumps({moving.MARK: moving.VERSION, "id": given, "text": given})):
+        with contextlib.suppress(ValueError):
+            found.append(moving.document_in(line))
     return found
 
 
@@ -532,6 +540,7 @@ TABLE = (
         ("exporter.memory.documents", "exporter.memory.signs", "exporter.state.search", "integrations.local_incidents"),
         _remembered,
     ),
+    Row("line of an export", ("exporter.memory.moving",), _line_of_an_export),
     Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
     Row("who names whom", ("exporter.incidents.movers",), _movers),
     Row("analysis as text", ("exporter.analysis.text",), _analysed),
@@ -574,6 +583,8 @@ ELSEWHERE = {
     "exporter.state": "rows of our own",
     "exporter.telemetry": "names of our own, and labels as they are",
     "exporter.web": "requests, which are cut before; the texts on pages are in the table",
+    "integrations._incident_index": "the mapping of the index, and names of its own",
+    "integrations._incident_requests": "passes documents on",
     "integrations._elasticsearch": "addresses of the operator's, and errors, which are cut before",
     "integrations._http": "answers, which are cut before; addresses in them are in the table",
     "integrations._receipts": "what we wrote ourselves",

@@ -14,7 +14,7 @@ import pytest
 from exporter.memory.documents import document
 from exporter.memory.embedding import HashingEmbedder, normalise
 from exporter.memory.judging import Candidate
-from exporter.memory.recall import Memory, gathered
+from exporter.memory.recall import CANDIDATES, Memory, gathered
 from exporter.memory.signs import signature, signs_of
 from exporter.memory.worker import Worker, at_work
 from exporter.model import (
@@ -33,11 +33,12 @@ from exporter.model import (
 )
 from exporter.report import rules as reports
 from exporter.telemetry import PrometheusTelemetry
+from exporter.wording.words import time_of
 from integrations.elasticsearch_incidents import ElasticsearchIncidentsSettings
 from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings
 from integrations.sentence_transformers import SentenceTransformersSettings
 from tests import samples
-from tests.contracts.test_stores import KeptDocuments
+from tests.contracts.test_stores import KeptDocuments, Refreshed
 from tests.servers.process import PATIENCE
 
 
@@ -224,6 +225,13 @@ class StoreThatFails:
         await self._maybe("put")
         await self.inner.put(document)
 
+    async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
+        await self._maybe("put")
+        return await self.inner.put_all(documents)
+
+    def everything(self) -> AsyncIterator[IncidentDocument]:
+        return self.inner.everything()
+
     async def nearest(
         self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier
     ) -> Sequence[tuple[IncidentDocument, float]]:
@@ -349,7 +357,9 @@ async def test_a_failure_in_other_words_is_found_in_elasticsearch_by_a_real_mode
             "embedder": SentenceTransformersSettings(type="sentence_transformers", model=embedding_model),
         }
     )
-    memory = Memory(settings.build(Context()), settings.embedder.build(), embed_timeout=timedelta(minutes=4))  # type: ignore[union-attr]
+    assert settings.embedder is not None
+    patient = timedelta(minutes=4)
+    memory = Memory(Refreshed(settings), settings.embedder.build(), store_timeout=patient, embed_timeout=patient)
     await remember(
         memory,
         failure(
@@ -402,6 +412,13 @@ async def test_of_fixes_the_one_that_held_comes_first_and_says_so(memory: Memory
     assert best.came_back > timedelta(days=6) > timedelta(days=1) > second.came_back
 
 
+async def test_only_so_many_occurrences_are_counted_and_of_more_it_is_said(memory: Memory) -> None:
+    await remember(memory, *(failure(f"past-{n}", *DATABASE, days=n + 1) for n in range(CANDIDATES + 3)))
+    best, *_ = await memory.recall(failure("now", *DATABASE))
+    assert time_of(best) == "at least the 31st time"
+    assert time_of(replace(best, times=3)) == "the 3rd time"
+
+
 async def test_that_two_causes_fit_is_said_with_what_would_tell_them_apart(memory: Memory) -> None:
     seen = ("call to <*> exceeded its deadline of <num> ms", "circuit breaker towards <*> opened after <num> failures")
     await remember(
@@ -422,7 +439,7 @@ async def test_documents_of_the_first_form_are_compared_too(memory: Memory) -> N
     new = document(failure("old", *DATABASE, days=9), samples.report())
     text = "\n".join(["payments", *new.lines, "request accepted -> request done"])
     first = {"form": 1, "lines": (), "kinds": (), "signature": "", "service": "", "text": text}
-    await memory._store.put(replace(new, **first))  # type: ignore[arg-type]
+    await memory.store.put(replace(new, **first))  # type: ignore[arg-type]
     (found,) = await memory.recall(failure("now", *DATABASE))
     assert (found.id, found.tier, found.times) == ("old", "same", 2)
 
@@ -437,7 +454,7 @@ async def test_what_is_equal_in_all_that_an_old_document_knows_is_wholly_alike(m
     )
     past = document(failure("old", days=9, contributions=findings), samples.report())
     text = "\n".join(["payments", *map(normalise, told)])
-    await memory._store.put(replace(past, form=1, lines=(), kinds=(), signature="", service="", text=text))
+    await memory.store.put(replace(past, form=1, lines=(), kinds=(), signature="", service="", text=text))
     (found,) = await memory.recall(failure("now", contributions=findings))
     assert (found.tier, found.similarity) == ("same", 1.0)
     (partly,) = await memory.recall(failure("now", *DATABASE))

@@ -81,6 +81,10 @@ async def test_while_a_daemon_runs_it_does_what_commands_ask(
             assert await place.run("rules", "add", "--mute", "--service", "mail", "--for", "7d", "--by", "ben") == 0
             assert "rule mute-1 holds from now on" in printed(capsys)
             assert await place.run("incidents", "note", incident.id, "the pool is too small", "--by", "anna") == 0
+            assert await place.run("incidents", "unfix", incident.id) == 1, "nothing was said to have fixed it"
+            assert await place.run("incidents", "resolve", incident.id, "--fix", "a bigger pool") == 0
+            assert await place.run("incidents", "unfix", incident.id, "--reason", "it did not help") == 0
+            assert f"incident {incident.id} has no fix any more" in printed(capsys)
             assert await place.run("incidents", "reject", incident.id, "--by", "anna") == 0
             assert await place.run("incidents", "reject", "unknown") == 1
             assert await place.run("rules", "remove", "unknown") == 1
@@ -89,6 +93,31 @@ async def test_while_a_daemon_runs_it_does_what_commands_ask(
     assert now.closed is not None
     assert (now.closed.verdict, now.closed.by) == ("rejected", "anna")
     assert "note by anna: the pool is too small" in [entry.text for entry in now.timeline]
+
+
+async def test_a_memory_is_exported_and_imported_by_commands(
+    place: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    await place.world.do("resolve", incident, "a bigger pool")
+    assert await place.run("incidents", "export") == 0, "also while a daemon holds the state file"
+    exported = printed(capsys)
+    assert [json.loads(line)["fix"] for line in exported.splitlines()] == ["a bigger pool"]
+    await place.world.assembly.close()
+    file = tmp_path / "memory.ndjson"
+    file.write_text(exported.replace(json.loads(exported)["installation"], "that of others") + "nonsense\n")
+    assert await place.run("incidents", "import", "--dry-run", str(file)) == 1
+    assert "2 incidents: 1 would be taken, 0 are there already, 1 cannot be read" in printed(capsys)
+    assert await place.run("incidents", "import", str(file)) == 1
+    assert await place.run("incidents", "import", str(file)) == 1
+    out = capsys.readouterr()
+    assert "1 are taken, 0 are there" in out.out
+    assert "0 are taken, 1 are there" in out.out
+    assert "line 2: no JSON" in out.err
+    assert await place.run("incidents", "import", str(tmp_path / "nowhere")) == 1
+    assert "nowhere cannot be read" in capsys.readouterr().err
+    assert await place.run("incidents", "export") == 0
+    assert len(printed(capsys).splitlines()) == 2
 
 
 async def test_what_would_hide_much_is_shown_and_made_only_with_yes(

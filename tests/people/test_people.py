@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,37 @@ async def test_a_note_stands_in_the_story(lived: Lived) -> None:
     await world.do("note", incident, "the pool is too small since Tuesday")
     (found,) = await world.incidents()
     assert "note by anna: the pool is too small since Tuesday" in [entry.text for entry in found.timeline]
+
+
+async def recalled(world: Weeks, incident: Incident) -> list[tuple[str, str | None, str]]:
+    """What memory tells of one like it: ids, fixes and who said so."""
+    later = replace(incident, id="later", starts_at=incident.starts_at + 9 * DAY, status="firing", ends_at=None)
+    return [(one.id, one.fix, one.fixed_by) for one in await world.assembly.memory.recall(later)]
+
+
+async def test_what_is_said_to_be_no_problem_is_recalled_no_more_whenever_that_is_said(lived: Lived) -> None:
+    world, _ = lived
+    incident = await opened(world)
+    await world.do("resolve", incident, "restarted it")
+    assert await recalled(world, incident) == [(incident.id, "restarted it", "anna")]
+    await world.operations.act(incident.id, "reject", Said("ben", confirmed=True))
+    await world.tell()
+    assert await recalled(world, incident) == []
+
+
+async def test_what_did_not_fix_it_can_be_taken_back(lived: Lived) -> None:
+    world, _ = lived
+    incident = await opened(world)
+    await world.do("resolve", incident, "restarted it")
+    await world.do("unfix", incident, "it came back at once")
+    (found,) = await world.incidents()
+    assert (found.status, found.fix) == ("resolved", None)
+    assert "fix taken back by anna: it came back at once" in [entry.text for entry in found.timeline]
+    assert await recalled(world, incident) == [(incident.id, None, "")]
+    with pytest.raises(PermanentError, match="no fix to take back"):
+        await world.do("unfix", incident)
+    await world.do("resolve", incident, "raised the limit")
+    assert await recalled(world, incident) == [(incident.id, "raised the limit", "anna")]
 
 
 async def test_every_act_is_on_the_record_redacted_and_in_order(lived: Lived) -> None:

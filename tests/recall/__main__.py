@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tests.recall.measure import REPOSITORY, cases, measured, model
+from tests.recall.signatures import signatures
 
 
 def main() -> None:
@@ -16,6 +17,12 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="name what went wrong")
     options = parser.parse_args()
     asked = cases(report=not options.tune)
+    if options.checkout == REPOSITORY:
+        same = signatures(report=not options.tune)
+        print(f"signatures: equal in {same.equal} of {same.kinds} kinds that came again, ", end="")
+        print(f"and in {same.across} of {same.pairs} pairs of different kinds", flush=True)
+        for line in same.wrong if options.wrong else ():
+            print(f"      {line}")
     for path in [""] if options.without_model else ["", model()]:
         print("with the model" if path else "without a model")
         for name, tally in measured(asked, path, options.checkout.resolve()).items():

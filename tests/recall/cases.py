@@ -180,13 +180,9 @@ def written(report: bool) -> Iterator[Case]:
 
 def shop(report: bool) -> Iterator[Case]:
     """A shop's second failure of each kind, against its first ones; as it is, and reworded and renamed."""
-    found = shops.load(SHOPS[report])
-    middle = (
-        min(_start(one) for one in found) + (max(_start(one) for one in found) - min(_start(one) for one in found)) / 2
-    )
-    firsts = {one["kind"] for one in found if _start(one) < middle}
-    documents = tuple(one for one in found if _start(one) < middle)
-    again = [one for one in found if _start(one) >= middle and one["kind"] and one["kind"] in firsts]
+    firsts, seconds = firsts_and_seconds(shops.load(SHOPS[report]))
+    documents, known = tuple(firsts), {one["kind"] for one in firsts}
+    again = [one for one in seconds if one["kind"] and one["kind"] in known]
     for name, change in (("shop", _same), ("shop, reworded", reworded)):
         queries = tuple(Query(change(one), _of_kind(documents, one["kind"])) for one in again)
         yield Case(name, documents, queries)
@@ -194,6 +190,13 @@ def shop(report: bool) -> Iterator[Case]:
             rest = tuple(one for one in documents if one["kind"] != kind)
             unseen = tuple(Query(change(one)) for one in again if one["kind"] == kind)
             yield Case(f"unseen, {name}", rest, unseen)
+
+
+def firsts_and_seconds(found: Sequence[Incident]) -> tuple[list[Incident], list[Incident]]:
+    """The incidents of the time in which each kind came first, and those of the time in which it came again."""
+    starts = [_start(one) for one in found]
+    middle = min(starts) + (max(starts) - min(starts)) / 2
+    return [one for one in found if _start(one) < middle], [one for one in found if _start(one) >= middle]
 
 
 def _same(found: Incident) -> Incident:

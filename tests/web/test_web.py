@@ -471,7 +471,8 @@ async def test_an_incident_is_accepted_rejected_acknowledged_and_noted_by_who_sa
         assert (await site.post(f"/api/incidents/{ID}/ack", {"by": "ben", "note": "on it"}, BEARER))[0] == 200
         assert (await site.post(f"/api/incidents/{ID}/ack", {"for": "4h"}, BEARER))[0] == 200
         assert (await site.post(f"/api/incidents/{ID}/note", {"text": "the pool is small"}, BEARER))[0] == 200
-        for verb in ("accept", "reject", "ack", "note"):
+        assert (await site.post(f"/api/incidents/{ID}/unfix", {"reason": "it came back"}, BEARER))[0] == 200
+        for verb in ("accept", "reject", "ack", "note", "unfix"):
             assert (await site.post(f"/api/incidents/{ID}/{verb}", {"text": "x"}))[0] == 401
             body = {"text": "x"} if verb == "note" else None
             assert (await site.post(f"/api/incidents/unknown/{verb}", body, BEARER))[0] == 404
@@ -482,6 +483,7 @@ async def test_an_incident_is_accepted_rejected_acknowledged_and_noted_by_who_sa
         ("ack", "ben", "on it", None),
         ("ack", "the API", "", timedelta(hours=4)),
         ("note", "the API", "the pool is small", timedelta(days=90)),
+        ("unfix", "the API", "it came back", timedelta(days=90)),
     ]
 
 
