@@ -48,6 +48,9 @@ STORE_TIMEOUT = timedelta(seconds=10)
 EMBED_TIMEOUT = timedelta(seconds=10)
 """A model that takes longer is mostly still loading: recall does without it, what is to be remembered waits."""
 
+MANY_TIMEOUT = timedelta(minutes=10)
+"""For an import, which nobody waits for but who asked for it."""
+
 
 class Memory:
     """Recalls and remembers through a store; without the embedder it works by words alone."""
@@ -108,13 +111,13 @@ class Memory:
 
         Raises TransientError or PermanentError.
         """
-        embedder, vectors = await self._embed([document.text for document in documents], patient=True)
-        if embedder is self._embedder:
-            documents = [
-                replace(document, embedding_model=embedder.model, embedding=tuple(vector))
-                for document, vector in zip(documents, vectors, strict=True)
-            ]
-        return await self._ask("put", self.store.put_all(documents))
+        patient = MANY_TIMEOUT.total_seconds()
+        vectors = await asyncio.wait_for(self._run(self._embedder, [one.text for one in documents]), patient)
+        embedded = [
+            replace(document, embedding_model=self._embedder.model, embedding=tuple(vector))
+            for document, vector in zip(documents, vectors, strict=True)
+        ]
+        return await self._ask("put", self.store.put_all(embedded), patient)
 
     async def recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
         """Past incidents like this one, the most useful first.
@@ -197,15 +200,16 @@ class Memory:
             raise PermanentError(f"embedder {embedder.model}: did not give one unit vector for each text")
         return vectors
 
-    async def _ask(self, operation: str, request: Awaitable[T]) -> T:
-        """Ask the store, with a deadline, and count."""
+    async def _ask(self, operation: str, request: Awaitable[T], within: float | None = None) -> T:
+        """Ask the store, with a deadline in seconds, and count."""
+        deadline = within or self._store_timeout
         began = time.monotonic()
         outcome = "ok"
         try:
-            return await asyncio.wait_for(request, self._store_timeout)
+            return await asyncio.wait_for(request, deadline)
         except TimeoutError as error:
             outcome = "transient"
-            raise TransientError(f"memory: no answer to {operation} within {self._store_timeout:g}s") from error
+            raise TransientError(f"memory: no answer to {operation} within {deadline:g}s") from error
         except BaseException as error:
             outcome = "permanent" if isinstance(error, PermanentError) else "transient"
             raise

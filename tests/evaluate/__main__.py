@@ -494,12 +494,18 @@ def recall(data: Path) -> Iterator[Figure]:
     """Past incidents that are the same failure in other words, and new failures that no past one is like."""
     from tests.recall.measure import cases, measured, model, told
     from tests.recall.signatures import signatures
+    from tests.recall.size import size
 
     again = signatures(report=True)
     yield figure(f"signature equal, of {again.kinds} kinds that came again", again.equal / again.kinds, 0.8, form=".2f")
     yield figure(
         f"signature equal, of {again.pairs} pairs of different kinds", again.across, 0, at_most=True, form=".0f"
     )
+    cost = size()
+    yield figure("10,000 documents: processor time of a recall, p95, ms", 1000 * cost["p95_seconds"], 20, True, ".0f")
+    yield figure("  of the first one after a start, s", cost["first_seconds"], 1, True, ".2f")
+    yield figure("  memory that they take, MB", cost["bytes"] / 1e6, 100, True, ".0f")
+    yield figure("  importing them, s", cost["import_seconds"], 60, True, ".0f")
     asked = cases(report=True)
     for old, checkout in _checkouts():
         for path in ("", model()) if model() else ("",):

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -38,6 +38,10 @@ def find(name: str) -> Any:
         with contextlib.suppress(ModuleNotFoundError, AttributeError):
             return getattr(import_module(module), name)
     raise SystemExit(f"{name} is in none of {', '.join(PLACES[name])}: say in {__file__} where it is now")
+
+
+PATIENCE = timedelta(minutes=10)
+"""For models and stores: what is measured is what is recalled, on a machine that may have other work."""
 
 
 class Remembering:
@@ -111,7 +115,8 @@ async def asked(task: Mapping[str, Any], embeds: Any, folder: str) -> dict[str, 
 
     with TemporaryDirectory(dir=folder or None) as place:
         state = find("State")(Path(place, "state.db"))
-        memory = find("Memory")(find("LocalIncidentsSettings")().build(find("Context")(documents=state)), embeds)
+        store = find("LocalIncidentsSettings")().build(find("Context")(documents=state))
+        memory = find("Memory")(store, embeds, store_timeout=PATIENCE, embed_timeout=PATIENCE)
         for one in task["documents"]:
             made = incident(one, over=True)
             await memory.remember(made, find("write")(made))
