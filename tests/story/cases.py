@@ -18,11 +18,11 @@ from exporter.demo.shop.failures import KINDS, Failure
 TUNED_ON, REPORTED = (0,), (2,)
 """Seeds of the shops: tried out was the telling on the first, and it is reported on the others."""
 
-HEALTHY = timedelta(days=2)
+HEALTHY = timedelta(hours=36)
 AGAIN = timedelta(hours=30)
 """From the first time that something fails to the second."""
 LINES_A_SECOND = 4.0
-TOGETHER = 5
+TOGETHER = 10
 """Kinds that fail in one shop, one after the other."""
 
 

@@ -68,7 +68,8 @@ def _of_text(lines: pl.DataFrame, text: str, at: datetime) -> Iterator[Recounted
     elif (match := _COUNT.match(text)) and "…" not in match["text"][-3:]:
         where = [name.strip() for name in re.split(r",| and ", match["where"] or "") if name.strip()]
         own = span.filter(pl.col("service").is_in(where)) if where else span
-        shown = own.filter(pl.col("body").str.contains(_pattern(match["text"])))
+        bare = own["body"].str.replace_all('"', "", literal=True)
+        shown = own.filter(bare.str.contains(_pattern(match["text"].replace('"', ""))))
         yield Recounted(text, _whole(match["number"]), shown.height)
 
 
