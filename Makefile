@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench evaluate recall secrets servers image image-test lint provision constraints clean
+.PHONY: help test demo bench evaluate recall story secrets servers image image-test lint provision constraints clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ evaluate: $(TESTABLE) ## measure detection on labelled logs, and delivery while 
 
 recall: $(TESTABLE) ## measure how past incidents are recalled (LAE_OLD_CHECKOUT=DIR measures that beside it)
 	$(BIN)/python -m tests.evaluate recall
+
+story: $(TESTABLE) ## measure what is told of failures (LAE_OLD_CHECKOUT=DIR tells that beside it)
+	$(BIN)/python -m tests.evaluate story
 
 secrets: $(TESTABLE) ## plant secrets in a whole daemon, and look for them in all that leaves it
 	$(BIN)/python -m tests.evaluate secrets

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from exporter.detection import Detection, Detector
 from exporter.detection.observation import observe
+from exporter.facts.observed import forgotten_rows, observed_rows
 from exporter.mining.miner import Miner
 from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
@@ -47,14 +48,17 @@ class Brain:
         observation = observe(self.source, window.key, window.length, reduced, mined)
         detection = self.detector.judge(observation, mined, reduced.exemplars)
         noticed = notice_rows(self.source, window, detection.notices)
-        writes, new = (*mined.writes, *detection.writes, *noticed), len(mined.new)
+        said = observed_rows(self.source, observation, reduced, mined)
+        writes, new = (*mined.writes, *detection.writes, *noticed, *said), len(mined.new)
         own = Judgement(writes, detection.anomalies, (detection,), mined.dropped, new)
         return _together(own, self.settle(window))
 
     def settle(self, window: Window) -> Judgement:
         """What follows from event time alone when `window` has passed, with or without lines."""
         detection = self.detector.settle(seconds(window.start - self.settling))
-        return Judgement((*detection.writes, *self.miner.retire(window.key)), detection.anomalies, (detection,))
+        forgotten = forgotten_rows(self.source, window.key)
+        writes = (*detection.writes, *self.miner.retire(window.key), *forgotten)
+        return Judgement(writes, detection.anomalies, (detection,))
 
     def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:
         """Learn again, exactly, what the rows hold."""

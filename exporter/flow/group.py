@@ -18,7 +18,7 @@ from exporter.incidents.ruling import Ruling
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.standing import Standing, names, recorded, renamed
 from exporter.incidents.threshold import alarm_threshold
-from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Told, advance
+from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Tell, Told, advance
 from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
 from exporter.state.aside import readable
 from exporter.state.checkpoints import learnt, learnt_from, releases, starts
@@ -121,8 +121,10 @@ class Grouper:
         lock: asyncio.Lock | None = None,
         telemetry: Telemetry | None = None,
         rules: Sequence[RuleSettings] = (),
+        tell: Tell | None = None,
     ) -> None:
         self._state = state
+        self._tell = tell
         self._configured: Sequence[RuleSettings] | None = rules
         self._settings = settings
         self._windows = windows
@@ -236,6 +238,7 @@ class Grouper:
             found.services if found else 1,
             await self._pasts(),
             missed.append,
+            self._tell,
         )
         services = found.services if found else 1
         return Step(since, clusters, alive, tuple(told), tuple(missed), tuple(hidden), services)

@@ -95,6 +95,7 @@ def incident_of(
         opening=before.opening if before and before.opening else cluster.opening,
         peak=cluster.peak or None,
         held=cluster.held if cluster.peak else None,
+        facts=before.facts if before else None,
     )
 
 

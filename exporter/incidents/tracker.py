@@ -9,11 +9,14 @@ from itertools import groupby
 
 from exporter.incidents.build import incident_of, visible
 from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
+from exporter.incidents.members import MAX_EVIDENCE
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.settings import IncidentSettings
 from exporter.model import (
     Anomaly,
     Change,
+    Evidence,
+    Facts,
     Incident,
     NearMiss,
     Opening,
@@ -51,6 +54,9 @@ Pasts = Callable[[str, datetime], Past | None]
 
 Localise = Callable[[TimeRange, Cluster], tuple[Suspect, ...]]
 
+Tell = Callable[[Cluster, Sequence[Suspect], datetime], tuple[Facts, tuple[Evidence, ...]]]
+"""What is known of a cluster at a moment, and the lines that carry it, the decisive one first."""
+
 
 def advance(
     clusters: Iterable[Cluster],
@@ -64,6 +70,7 @@ def advance(
     services: int = 1,
     past: Pasts | None = None,
     missed: Callable[[NearMiss], None] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
@@ -81,6 +88,7 @@ def advance(
         services,
         past,
         missed,
+        tell,
     )
     ordered = sorted(anomalies, key=lambda a: (a.reached, a.window, a.source, a.service, a.kind, a.session or ""))
     for reached, batch in groupby(ordered, key=lambda a: a.reached):
@@ -104,7 +112,9 @@ class _Tracker:
         services: int,
         past: Pasts | None,
         missed: Callable[[NearMiss], None] | None,
+        tell: Tell | None,
     ) -> None:
+        self.tell = tell
         self.past = past
         self.missed = missed
         self.releases = releases
@@ -229,9 +239,18 @@ class _Tracker:
         incident = incident_of(cluster, before, suspects, at, change, self.labels)
         if before is None or visible(before) != visible(incident):
             incident = replace(incident, revision=(before.revision if before else 0) + 1)
+            incident = self._with_facts(incident, cluster, at)
             shares = cluster.shares(self.services)
             self.told.append(Told(incident, change, at, sum(one.strength for one in shares), shares))
         self.clusters[cluster.id] = replace(cluster, incident=incident)
+
+    def _with_facts(self, incident: Incident, cluster: Cluster, at: datetime) -> Incident:
+        """With what is known by now, and the lines that carry it before all others."""
+        if self.tell is None:
+            return incident
+        facts, lines = self.tell(cluster, incident.suspects, at)
+        first = {line.id: line for line in (*lines, *incident.evidence)}
+        return replace(incident, facts=facts, evidence=tuple(first.values())[:MAX_EVIDENCE])
 
     def _with_releases(self, cluster: Cluster) -> Cluster:
         """Deployments of its services from a while before it began."""

@@ -2,6 +2,7 @@
 
 from exporter.model.aside import Aside, SetAside
 from exporter.model.errors import ConfigError, ExporterError, NotYetError, PermanentError, StateError, TransientError
+from exporter.model.facts import Facts
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
@@ -157,6 +158,7 @@ __all__ = [
     "EmbedderSettings",
     "Evidence",
     "ExporterError",
+    "Facts",
     "FieldMap",
     "Incident",
     "IncidentDocument",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NewType
 
+from exporter.model.facts import Facts
 from exporter.model.logs import stable_key
 from exporter.model.memory import SimilarIncident
 from exporter.model.people import Acknowledgement, Closing, IncidentSeverity
@@ -284,6 +285,8 @@ class Incident:
     """Why this revision is recorded and shown, and delivered nowhere; empty where it is told."""
     ruled_by: tuple[str, ...] = ()
     """The rules that took something out of it, or made less of it."""
+    facts: Facts | None = None
+    """What is known of it as of this revision; None where an alert opened it, or a release that knew none."""
 
     @property
     def last_seen(self) -> datetime:

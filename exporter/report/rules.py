@@ -14,7 +14,7 @@ from exporter.model import (
     SimilarIncident,
     TimeRange,
 )
-from exporter.wording import words
+from exporter.wording import headlines, words
 from exporter.wording.text import brief, clock, day, duration, listed
 
 RULES = "rules"
@@ -49,8 +49,14 @@ def write(
         incident=incident.id,
         revision=incident.revision,
         writer=RULES,
-        headline=headline(incident),
-        what_happened=(_overview(incident), *_again(incident, similar), *_findings(incident), *_spread(incident)),
+        headline=headline(incident, similar),
+        what_happened=(
+            _overview(incident),
+            *_known(incident),
+            *_again(incident, similar),
+            *_findings(incident),
+            *_spread(incident),
+        ),
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
         similar=tuple(similar),
@@ -59,8 +65,10 @@ def write(
     )
 
 
-def headline(incident: Incident) -> str:
-    """Service, what, since when: one line."""
+def headline(incident: Incident, similar: Sequence[SimilarIncident] = ()) -> str:
+    """What failed, whom it hit, since when, and what fixed it the last time: one line."""
+    if incident.facts and (said := headlines.headline(incident.facts, similar)):
+        return said
     service = words.cause(incident)
     if finding := _main_finding(incident, service):
         what = words.in_headline(finding)
@@ -72,9 +80,9 @@ def headline(incident: Incident) -> str:
 
 
 def _main_finding(incident: Incident, service: str) -> Contribution | None:
-    """The strongest finding that cites a line of the service; the strongest of all, where none does."""
+    """The strongest finding that cites a line of the service, or of all where none does; order and pauses come last."""
     own = {line.id for line in incident.evidence if line.service == service}
-    ranked = sorted(incident.contributions, key=lambda c: -c.share)
+    ranked = sorted(incident.contributions, key=lambda c: (c.kind in LEAST_TELLING, -c.share))
     return next((c for c in ranked if own.intersection(c.evidence)), ranked[0] if ranked else None)
 
 
@@ -105,10 +113,32 @@ def _again(incident: Incident, similar: Sequence[SimilarIncident]) -> list[Claim
     return [Claim(f"It is {words.time_of(last)}; last on {day(last.starts_at)} ({last.id}), {ago} ago.")]
 
 
+def _known(incident: Incident) -> list[Claim]:
+    """What code has counted: whom it hit, what failed, what stopped or got slow."""
+    if incident.facts is None:
+        return []
+    kept = {line.id for line in incident.evidence}
+    said = headlines.sentences(incident.facts)
+    return [Claim(text, (line,) if line in kept else ()) for text, line in said]
+
+
+LEAST_TELLING = frozenset(("transition", "gap"))
+"""Order and pauses: they follow from what failed, and come last."""
+
+
 def _findings(incident: Incident) -> list[Claim]:
     kept = {line.id: line for line in incident.evidence}
-    ranked = sorted(incident.contributions, key=lambda c: -c.share)
-    return [Claim(_sentence(c, kept), citations(c, kept)) for c in ranked[:MAX_FINDINGS]]
+    ranked = sorted(incident.contributions, key=lambda c: (c.kind in LEAST_TELLING, -c.share))
+    told = _told_already(incident)
+    telling = [c for c in ranked if not (c.templates and told.issuperset((c.source, t) for t in c.templates))]
+    return [Claim(_sentence(c, kept), citations(c, kept)) for c in telling[:MAX_FINDINGS]]
+
+
+def _told_already(incident: Incident) -> set[tuple[str, int | None]]:
+    """The templates of the failing lines that are told with all their lines."""
+    failing = incident.facts.failing[: headlines.MOST_SENTENCES] if incident.facts else ()
+    lines = {one.line for one in failing}
+    return {(line.source, line.template_id) for line in incident.evidence if line.id in lines}
 
 
 def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str, ...]:
@@ -176,16 +206,23 @@ def _steps(
     hosts = {line.host for line in incident.evidence if line.service == words.cause(incident)}
     if len(hosts) == 1 and "" not in hosts and len(own) > 1:
         steps.append(Claim(f"All of it comes from host {brief(hosts.pop(), 80)}: compare it with the others.", own))
-    steps.append(
-        Claim(
-            f"Compare releases, configuration and traffic of {service} before and after {start} on "
-            f"{day(incident.starts_at)}."
-        )
-    )
+    steps += _after_start(incident, service)
     if not incident.fix:
         command = f"{OWN_NAME} incidents resolve {incident.id} --fix TEXT -c FILE"
         steps.append(Claim(f"Tell what fixed it, for next time: {command}"))
     return tuple(steps)
+
+
+def _after_start(incident: Incident, service: str) -> list[Claim]:
+    """What began shortly before it failed."""
+    starts = incident.facts.starts if incident.facts else ()
+    own = [one for one in starts if one.service == words.cause(incident)]
+    before = [one for one in own if one.at <= incident.starts_at]
+    if not before:
+        return []
+    last = before[-1]
+    started = f"{service} started {brief(last.version, 20)} at {clock(last.at)}"
+    return [Claim(f"{started}, before it failed: look at what that changed, and go back if it is new.")]
 
 
 def known_fixes(similar: Sequence[SimilarIncident]) -> list[Claim]:

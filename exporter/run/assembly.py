@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +21,7 @@ from exporter.delivery.enrich import Enricher, Links
 from exporter.delivery.memory import MemorySink
 from exporter.delivery.settings import DigestRules
 from exporter.detection import Detector, localise, observation
+from exporter.facts import observed, story
 from exporter.flow.brain import Brain
 from exporter.flow.flow import Flow
 from exporter.flow.group import Grouper
@@ -28,7 +29,7 @@ from exporter.flow.settings import Pace
 from exporter.flow.source import SourcePipeline
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.suspects import suspected
-from exporter.incidents.tracker import Localise
+from exporter.incidents.tracker import Localise, Tell
 from exporter.ingest.redaction import Redactor
 from exporter.ingest.settings import ReductionSettings
 from exporter.memory.recall import Memory
@@ -37,6 +38,8 @@ from exporter.model import (
     LLM,
     Clock,
     Context,
+    Evidence,
+    Facts,
     Incident,
     Sink,
     Source,
@@ -49,7 +52,7 @@ from exporter.model import (
 from exporter.model.times import moment
 from exporter.run.learning import open_state
 from exporter.state.file import State
-from exporter.state.windows import scores_now
+from exporter.state.windows import facts_now, scores_now
 from exporter.wording.text import rfc3339
 
 if TYPE_CHECKING:
@@ -242,6 +245,7 @@ class _Builder:
                 base.lock,
                 base.telemetry,
                 config.rules,
+                teller(base.state, pipelines),
             ),
             redactor=redactor,
             links=links,
@@ -354,6 +358,32 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
         return suspected(cluster, ranked)
 
     return of
+
+
+def teller(state: State, pipelines: Sequence[SourcePipeline]) -> Tell:
+    """What is known of an incident at a moment: from what its sources' windows said until then."""
+    windows = {pipeline.name: pipeline.window for pipeline in pipelines}
+
+    def of(cluster: Cluster, suspects: Sequence[Suspect], at: datetime) -> tuple[Facts, tuple[Evidence, ...]]:
+        sources = [one for one in dict.fromkeys(member.source for member in cluster.members) if one in windows]
+        first = cluster.starts_at - story.EARLIER - story.ORDINARY
+        found = [
+            (source, window, _said(body))
+            for source in sources
+            for window, body in facts_now(state, source, TimeRange(first, at))
+        ]
+        step = min((windows[source] for source in sources), default=timedelta(minutes=1))
+        weights = {suspect.service: suspect.weight for suspect in suspects}
+        known = story.told(found, step, cluster.starts_at, at, weights, cluster.contributions)
+        return known.facts, known.lines
+
+    return of
+
+
+@lru_cache(512)
+def _said(body: bytes) -> observed.Observed:
+    """Of a window: an incident is told again with each window that it goes on through."""
+    return observed.read(body)
 
 
 @lru_cache(512)

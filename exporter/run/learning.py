@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporter.config import Config
 from exporter.detection import tables as detection_tables
+from exporter.facts.observed import tables as facts_tables
 from exporter.ingest.redaction import fingerprint as redaction_fingerprint
 from exporter.mining.rows import TABLES as MINING_TABLES
 from exporter.mining.settings import fingerprint as mining_fingerprint
@@ -70,7 +71,7 @@ def _mark(value: object) -> str:
 def open_state(config: Config, path: Path | None = None) -> State:
     """The state file with the tables of all stages, and what was learnt with these settings. Raises StateError."""
     form, *same = _forms(config)
-    state = State(path or config.state, (MINING_TABLES, detection_tables()), form, same)
+    state = State(path or config.state, (MINING_TABLES, detection_tables(), facts_tables()), form, same)
     try:
         learn_anew(state, config)
     except BaseException:

@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -228,6 +228,7 @@ class State(Rows):
         tables = columns_of(derived)
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         known = _names(meta.get("derived", "[]"))
+        known = _with_empty(connection, known, derived, tables)
         same = meta.get("fingerprint") in self._same and set(known) == set(tables)
         if not same or not has_columns(connection, tables) or not plausible(connection):
             self.rebuilt = "fingerprint" in meta
@@ -353,6 +354,24 @@ def _names(text: str) -> list[str]:
         return [name for name in json.loads(text) if re.fullmatch(r"[a-z_]+", name)]
     except (ValueError, TypeError):
         return []
+
+
+BEGIN_EMPTY = frozenset(("facts_windows",))
+"""Derived tables of which nothing is learnt: where an earlier release has none, it begins empty."""
+
+
+def _with_empty(
+    connection: sqlite3.Connection, known: list[str], derived: Sequence[str], tables: Collection[str]
+) -> list[str]:
+    """The names of the derived tables, with those that a file lacks and that may begin empty."""
+    new = BEGIN_EMPTY.intersection(tables).difference(known)
+    if not known or not new or not new.issuperset(set(tables).difference(known)):
+        return known
+    names = [*known, *sorted(new)]
+    made = "".join(part for part in derived if any(name in part for name in new))
+    mark = f"UPDATE meta SET value = {_quoted(json.dumps(names))} WHERE key = 'derived';"
+    connection.executescript(f"BEGIN IMMEDIATE; {made} {mark} COMMIT;")
+    return names
 
 
 def _rebuild(

@@ -84,6 +84,12 @@ def scores_now(rows: Rows, source: str, span: TimeRange) -> list[tuple[int, byte
     return [(window, body) for window, body in rows.read_now(query, (source, seconds(span.start), seconds(span.end)))]
 
 
+def facts_now(rows: Rows, source: str, span: TimeRange) -> list[tuple[int, bytes]]:
+    """What the windows say that begin inside a range, its end not included."""
+    query = "SELECT window, body FROM facts_windows WHERE source = ? AND window >= ? AND window < ? ORDER BY window"
+    return [(window, body) for window, body in rows.read_now(query, (source, seconds(span.start), seconds(span.end)))]
+
+
 async def lines_a_minute(rows: Rows, source: str, end: datetime, window: timedelta) -> float:
     """What a source holds, by the windows that are kept of the hour before a moment."""
     query = "SELECT COUNT(*), SUM(lines) FROM windows WHERE source = ? AND window >= ? AND window < ?"

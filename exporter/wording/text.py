@@ -237,6 +237,15 @@ def duration(value: timedelta) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def took(seconds: float) -> str:
+    """A time that something takes, in the unit that a person would choose.
+
+    >>> took(2.6), took(0.02), took(0.0004)
+    ('2.6 s', '20 ms', '0.4 ms')
+    """
+    return f"{number(seconds)} s" if seconds >= 1 else f"{number(seconds * 1000)} ms"
+
+
 def day(moment: datetime) -> str:
     """2026-03-14, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d}"
@@ -250,6 +259,11 @@ def clock(moment: datetime) -> str:
 def time_of_day(moment: datetime) -> str:
     """09:26:12, where its day and its zone stand beside it."""
     return f"{moment.astimezone(UTC):%H:%M:%S}"
+
+
+def hour(moment: datetime) -> str:
+    """09:26, in UTC, where that stands beside it."""
+    return f"{moment.astimezone(UTC):%H:%M}"
 
 
 def minute(moment: datetime) -> str:

@@ -23,7 +23,7 @@ from exporter.model import (
 )
 from exporter.model.memory import MOST_COUNTED
 from exporter.model.questions import IncidentRecord
-from exporter.wording.text import amount, brief, clock, day, duration, listed, minute, number, percent
+from exporter.wording.text import amount, brief, day, duration, listed, minute, number, percent
 
 WHY = "Observed against expected"
 """Heads the reasons of an incident."""
@@ -52,8 +52,8 @@ class Kind:
     """The words for one kind of finding.
 
     Slots are filled when it is said: `{text}` is the template or what was counted, `{seen}` the observed amount with
-    its unit, `{expected}` the expected number, `{more}` "more" or "fewer", `{where}` the services with a colon, and
-    `{since}` " since 09:26 UTC"; the last two may be empty.
+    its unit, `{expected}` the expected number, `{more}` "more" or "fewer", and `{where}` the services with a colon,
+    which may be empty. What was seen is of the window that was strangest, which is said: `{worst}`.
     """
 
     name: str
@@ -68,73 +68,76 @@ class Kind:
     """What to look at because of it, where that is more than its logs."""
 
 
+WORST = ", at its strangest"
+"""Of numbers that are not of the whole incident."""
+
 KINDS: Mapping[ContributionKind, Kind] = {
     "new_template": Kind(
         name="new kind of line",
         headline="new message “{text}”",
-        sentence="{where}“{text}” was never seen before; {seen}{since}.",
+        sentence="{where}“{text}” was never seen before; {seen}{worst}.",
         unexpected="never before",
     ),
     "template": Kind(
         name="unusual number",
         headline="{more} “{text}”",
-        sentence="{where}“{text}”: {seen}, expected {expected}{since}.",
+        sentence="{where}“{text}”: {seen}, expected {expected}{worst}.",
     ),
     "transition": Kind(
         name="unusual order",
         headline="unusual order of messages around “{text}”",
-        sentence="{where}the order of messages is unusual: “{text}”: {seen}, expected {expected}{since}.",
+        sentence="{where}the order of messages is unusual: “{text}”: {seen}, expected {expected}{worst}.",
     ),
     "gap": Kind(
         name="unusual pause",
         headline="unusual pause around “{text}”",
-        sentence="{where}an unusual pause: “{text}” took {seen}, expected {expected}{since}.",
+        sentence="{where}an unusual pause: “{text}” took {seen}, expected {expected}{worst}.",
     ),
     "errors": Kind(
         name="errors",
         headline="{more} errors",
-        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        sentence="{where}{text}: {seen}, expected {expected}{worst}.",
     ),
     "volume": Kind(
         name="volume",
         headline="{more} log lines",
-        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        sentence="{where}{text}: {seen}, expected {expected}{worst}.",
     ),
     "silence": Kind(
         name="silence",
         headline="silent",
-        sentence="{text}: {seen}{since} where {expected} were expected.",
+        sentence="{text}: {seen} where {expected} were expected{worst}.",
         step="Check that what fell silent still runs, and that its logs are still shipped.",
     ),
     "new_service": Kind(
         name="new service",
         headline="a service never seen before",
-        sentence="{text} was never seen before; {seen}{since}.",
+        sentence="{text} was never seen before; {seen}{worst}.",
         unexpected="never before",
         step="Check that the new service is meant to be there.",
     ),
     "status": Kind(
         name="unusual status",
         headline="{text}: {seen}",
-        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        sentence="{where}{text}: {seen}, expected {expected}{worst}.",
         unexpected="never before",
     ),
     "duration": Kind(
         name="slower than usual",
         headline="slow “{text}”",
-        sentence="{where}“{text}” takes {seen}, expected {expected} (p95){since}.",
+        sentence="{where}“{text}” takes {seen}, expected {expected} (p95){worst}.",
         step="Look at what it waits for: its own dependencies, and what it shares with others.",
     ),
     "value": Kind(
         name="unusual value",
         headline="{text}: {seen}",
-        sentence="{where}{text}: {seen}, expected {expected}{since}.",
+        sentence="{where}{text}: {seen}, expected {expected}{worst}.",
         unexpected="never before",
     ),
     "session": Kind(
         name="unusual session",
         headline="unusual sessions, “{text}”",
-        sentence="{where}“{text}”: {seen}, expected {expected}{since}.",
+        sentence="{where}“{text}”: {seen}, expected {expected}{worst}.",
     ),
 }
 
@@ -163,7 +166,7 @@ def kind_of(finding: Contribution) -> Kind:
         return KINDS[cast(ContributionKind, finding.kind)]
     name = brief(finding.words, 60)
     said = name.replace("{", "{{").replace("}", "}}")
-    return Kind(name, f"{said} “{{text}}”", f"{{where}}{said}: “{{text}}”: {{seen}}, expected {{expected}}{{since}}.")
+    return Kind(name, f"{said} “{{text}}”", f"{{where}}{said}: “{{text}}”: {{seen}}, expected {{expected}}{{worst}}.")
 
 
 def reason(finding: Contribution, limit: int = 240) -> str:
@@ -239,7 +242,7 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
     """A finding as the report says it, with the services whose lines show it.
 
     >>> sentence(Contribution("template", "cache miss", 1, 12), ["cart"])
-    'cart: “cache miss”: 1 line, expected 12.'
+    'cart: “cache miss”: 1 line, expected 12, at its strangest.'
     """
     return kind_of(finding).sentence.format(
         where=f"{listed(services, 3)}: " if services else "",
@@ -247,7 +250,7 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
         seen=_seen(finding),
         expected=_expected(finding),
         more=_more(finding),
-        since=f" since {clock(finding.since)}" if finding.since else "",
+        worst=WORST,
     )
 
 

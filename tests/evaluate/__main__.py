@@ -342,6 +342,27 @@ def pairs(data: Path) -> Iterator[Figure]:
             yield _unless(told, figure(f"{told}pairs told apart of {len(given)}, seed {seed}", number, 58, form=".0f"))
 
 
+def story(data: Path) -> Iterator[Figure]:
+    """What is told of failures that happen twice; `LAE_STORY_SEEDS` names other seeds."""
+    from tests.story.cases import REPORTED, TUNED_ON
+    from tests.story.figures import shop_figures, train_ticket_figures
+
+    seeds = [int(seed) for seed in os.environ.get("LAE_STORY_SEEDS", "").split()] or REPORTED
+    yield Figure("story: seeds tuned on, reported", f"{', '.join(map(str, TUNED_ON))}; {', '.join(map(str, seeds))}")
+    for told, checkout in _checkouts():
+        for seed in seeds:
+            for row in shop_figures(seed, checkout):
+                yield _unless(told, _figure_of(f"{told}story, seed {seed}: {row.name}", row))
+        for row in train_ticket_figures(data, checkout):
+            yield _unless(told, _figure_of(f"{told}story, TrainTicket: {row.name}", row))
+
+
+def _figure_of(name: str, row: Any) -> Figure:
+    if row.goal is None:
+        return Figure(name, row.value if isinstance(row.value, str) else f"{row.value:g}")
+    return figure(name, row.value, row.goal, row.at_most, "g")
+
+
 def _unless(other: str, one: Figure) -> Figure:
     """The figure without a floor where it is of something else."""
     return Figure(one.name, one.value) if other else one
@@ -570,6 +591,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "month": month,
     "values": values,
     "pairs": pairs,
+    "story": story,
     "loghub": loghub,
     "lives-shop": lives_shop,
     **{f"lives-{story}": partial(lives, story=story) for story in LIVES},
@@ -597,6 +619,7 @@ WITHOUT_DATA = (
         "recall",
         "secrets",
         "people",
+        "story",
     ),
     *("lives-shop", *(f"lives-{story}" for story in LIVES)),
 )

@@ -18,6 +18,9 @@ import polars as pl
 from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
 from exporter.cli import mine as mine_command
+from exporter.facts import groups
+from exporter.facts.prefixes import Prefix
+from exporter.facts.roots import told
 from exporter.incidents import build, matching, movers
 from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes, splits
 from exporter.ingest.redaction import RedactionSettings, Redactor
@@ -30,6 +33,7 @@ from exporter.mining import words as mining_words
 from exporter.mining.miner import Miner
 from exporter.mining.settings import MiningSettings
 from exporter.model import Contribution, DigestLine, Match, Notification, Rule, Suspect, failure_in, page_schema
+from exporter.model.facts import Facts, Failing
 from exporter.model.faults import fault_in
 from exporter.model.questions import IncidentRecord
 from exporter.reading import (
@@ -52,7 +56,7 @@ from exporter.reading.parts import joined
 from exporter.report import llm, rules
 from exporter.state.search import WordIndex
 from exporter.web import pages
-from exporter.wording import digests, terminal, text, why, words
+from exporter.wording import digests, headlines, terminal, text, why, words
 from integrations import alertmanager, grafana, otlp, webhook
 from integrations import console as console_sink
 from integrations._batches import batch_in, parted
@@ -139,6 +143,17 @@ def _users() -> tuple[patterns.UsersPattern, ...]:
 
 def _found(given: str) -> object:
     return [pattern.spans(given) for pattern in _users()]
+
+
+def _failed(given: str) -> object:
+    prefix = Prefix([given, f"12:00:01 {given}"])
+    return prefix.strip(given), told(given, prefix)
+
+
+def _headline(given: str) -> object:
+    failing = Failing("shop", given, "", 17, 3, 0.0, NOW)
+    said = [given.split()[:60], given.split()[:60]]
+    return groups._alike(*said), headlines.headline(Facts(NOW, (failing,)), (samples.similar(given),))
 
 
 def _notified(given: str) -> Notification:
@@ -530,6 +545,8 @@ TABLE = (
     Row("report and terminal", ("exporter.report.rules", "exporter.wording.terminal"), _told),
     Row("why and words", ("exporter.wording.why", "exporter.wording.words"), _opened),
     Row("digests", ("exporter.wording.digests",), _digest),
+    Row("what a line says failed", ("exporter.facts.prefixes", "exporter.facts.roots"), _failed),
+    Row("a headline", ("exporter.facts.groups", "exporter.wording.headlines"), _headline),
     Row("pages", ("exporter.web.pages",), _paged),
     Row("prompt", ("exporter.report.llm",), _asked),
     Row("answer of a model, judged", ("exporter.report.llm",), _judged),
@@ -568,6 +585,7 @@ ELSEWHERE = {
     "exporter.demo": "the shop's own lines",
     "exporter.delivery": "passes texts on",
     "exporter.detection": "numbers, ids and the first 300 characters of templates",
+    "exporter.facts": "numbers, and what lines say, which is cut before; that is in the table",
     "exporter.flow": "passes texts on",
     "exporter.incidents.rule_settings": "the operator's own file, and what people say, which is cut before",
     "exporter.ingest.redaction.forms": "patterns of our own",

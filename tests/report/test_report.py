@@ -112,10 +112,11 @@ def test_the_report_without_a_model_is_complete() -> None:
     assert [c.text for c in report.what_happened] == [
         "Since 09:26 UTC on 2026-03-14, 3 services behave unlike their past: payments, checkout and gateway.",
         "It is the 3rd time; last on 2026-03-02 (91c2d0aa5b3e7f14), 12 d ago.",
-        "payments: “could not connect to <*>: connection refused” was never seen before; 184 lines since 09:26:12 UTC.",
-        "payments: errors of payments: 371 lines, expected 0.8.",
-        "the order of messages is unusual: “charge requested → charge captured”: 0.04 of times, expected 0.97.",
-        "receipt <*> sent to <*>: 0 lines since 09:29 UTC where 38 were expected.",
+        "payments: “could not connect to <*>: connection refused” was never seen before; 184 lines, at its strangest.",
+        "payments: errors of payments: 371 lines, expected 0.8, at its strangest.",
+        "receipt <*> sent to <*>: 0 lines where 38 were expected, at its strangest.",
+        "the order of messages is unusual: “charge requested → charge captured”: 0.04 of times, expected 0.97, at its "
+        "strangest.",
         "It began in payments; then came checkout 1 min later and gateway 2 min later.",
     ]
     assert [c.text.split(":")[0] for c in report.causes] == [
@@ -130,7 +131,6 @@ def test_the_report_without_a_model_is_complete() -> None:
     steps = "\n".join(c.text for c in report.steps)
     assert "https://kibana.example.org/x" in steps
     assert "Follow trace 4bf92f3577b3" in steps
-    assert "Compare releases" in steps
     assert "incidents resolve 3f9a1c0de47b2856 --fix TEXT -c FILE" in steps
 
 

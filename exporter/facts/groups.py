@@ -1,0 +1,114 @@
+"""Failing lines that say the same, over the windows of an incident and the hour before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from exporter.facts.observed import Saying
+from exporter.model import Evidence
+
+ALIKE = 0.6
+"""Share of the words that lines have in common that say the same."""
+
+MOST_WORDS = 60
+
+LULL = 600.0
+"""Seconds without a line after which a run is another one."""
+
+_VALUE = re.compile(r"\d|=")
+
+
+@dataclass
+class Seen:
+    """A kind of failing line in one window: seconds of its first line and of the window's end."""
+
+    first: float
+    end: float
+    count: int
+
+
+@dataclass
+class Group:
+    """Lines of a service that say the same failure; `now` and `before` are its windows, in order of time."""
+
+    source: str
+    service: str
+    kind: str
+    words: list[str]
+    now: list[Seen] = field(default_factory=list)
+    before: list[Seen] = field(default_factory=list)
+    lines: list[Evidence] = field(default_factory=list)
+    level: int = 0
+    since: float = 0.0
+    score: float = 0.0
+    about: str = ""
+
+    def said(self) -> str:
+        """Its words, values where they are the same in all lines, an ellipsis where they differ."""
+        return re.sub(r"(?:… ?){2,}", "… ", " ".join(self.words)).strip(" ")
+
+    def count(self, since: float) -> int:
+        """Lines of its windows from a moment on at which one of them begins."""
+        return sum(seen.count for seen in self.now if seen.first >= since)
+
+
+def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
+    """Groups of sayings, each given with whether it is of now, its source, and the end of its window in seconds.
+
+    First those of now: what they say decides the words.
+    """
+    found: list[Group] = []
+    buckets: dict[tuple[str, str], list[Group]] = {}
+    for late, source, end, one in sayings:
+        if not one.words:
+            continue
+        tokens = [words.split()[:MOST_WORDS] for words in one.words]
+        bucket = buckets.setdefault((source, one.service), [])
+        group = next((each for each in bucket if _alike(each.words, tokens[0]) >= ALIKE), None)
+        if group is None:
+            group = Group(source, one.service, one.kind, tokens[0])
+            bucket.append(group)
+            found.append(group)
+        seen = Seen(one.first / 1e9, end, one.count)
+        if late:
+            for said in tokens:
+                group.words = _common(group.words, said)
+            group.level = max(group.level, one.level)
+            group.kind = group.kind or one.kind
+            group.lines += one.lines
+        (group.now if late else group.before).append(seen)
+    for group in found:
+        group.now.sort(key=lambda seen: seen.first)
+        group.before.sort(key=lambda seen: seen.first)
+    return found
+
+
+def _common(known: Sequence[str], said: Sequence[str]) -> list[str]:
+    if len(known) != len(said):
+        return list(known)
+    return [one if one == other else "…" for one, other in zip(known, said, strict=True)]
+
+
+def _alike(known: Sequence[str], said: Sequence[str]) -> float:
+    if len(known) != len(said):
+        return 0.0
+    pairs = [(a, b) for a, b in zip(known, said, strict=True) if not (_VALUE.search(a) and _VALUE.search(b))]
+    return sum(a == b or a == "…" for a, b in pairs) / len(pairs) if pairs else 1.0
+
+
+def began(group: Group, usual: float) -> float:
+    """The first line of the run that lasts: a lull of LULL, or of half the usual pause, begins another.
+
+    usual: lines a second before. What is known of a window is its first line: so runs end with windows.
+    """
+    windows = [*group.before[-60:], *group.now]
+    lull = min(LULL, 0.5 / usual if usual else LULL)
+    start = windows[-1].first
+    for earlier in reversed(windows[:-1]):
+        last = earlier.first if earlier.count == 1 else earlier.end
+        if start - last > lull:
+            break
+        start = earlier.first
+    return start

@@ -1,0 +1,259 @@
+"""What a window says for whoever tells of an incident: its failing lines with their words, its requests, its starts.
+
+A row a window, replaced when the window is read again; it is kept as long as something may still be told of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from exporter.detection import valued
+from exporter.detection.observation import Observation
+from exporter.detection.rows import Table
+from exporter.facts.prefixes import Prefix
+from exporter.facts.roots import told
+from exporter.model import (
+    Evidence,
+    Reduced,
+    Severity,
+    Write,
+    dumps,
+    evidence_id,
+    failure_in,
+    from_nanoseconds,
+    loads,
+    stable_key,
+)
+from exporter.model.faults import fault_in
+
+if TYPE_CHECKING:
+    from exporter.mining.templates import Mined
+
+FACTS = Table("facts_windows", {"window": int}, {"body": bytes})
+
+KEEP = timedelta(hours=26)
+"""How long a window is kept: an incident is told by what it holds, and by the hour before it."""
+
+MOST_SAYINGS = 30
+"""Kinds of failing lines of a service that are kept of a window, the worst and most frequent first."""
+
+MOST_OF_ALL = 300
+"""The same of all services."""
+
+SHOWN = 2
+"""Lines that are kept of each."""
+
+MOST_STARTS = 50
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what its `lines` say."""
+
+    service: str
+    template: int
+    level: int
+    count: int
+    first: int
+    kind: str
+    words: tuple[str, ...]
+    lines: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Lines of one kind that have a status: all, those of 2xx and 3xx, those of 5xx."""
+
+    service: str
+    family: int
+    all: int
+    well: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Began:
+    """A line that says that a service starts."""
+
+    service: str
+    version: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A window. `lines` are those of each service."""
+
+    lines: Mapping[str, int]
+    sayings: tuple[Saying, ...] = ()
+    requests: tuple[Requests, ...] = ()
+    starts: tuple[Began, ...] = ()
+
+
+def tables() -> str:
+    """The statement that makes the table."""
+    return FACTS.definition()
+
+
+def observed_rows(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> tuple[Write, ...]:
+    """The row of a window."""
+    if observation.services.is_empty():
+        return FACTS.put(source, [(observation.window, b"")])
+    return FACTS.put(source, [(observation.window, _packed(observed(source, observation, reduced, mined)))])
+
+
+def forgotten_rows(source: str, window: int) -> tuple[Write, ...]:
+    """Forget the window that is old when this one settles."""
+    return FACTS.delete(source, [(window - KEEP // timedelta(seconds=1),)])
+
+
+def _packed(value: Observed) -> bytes:
+    import zstandard
+
+    return zstandard.compress(dumps(value).encode(), 3)
+
+
+MOST_UNPACKED = 1 << 28
+
+
+def read(body: bytes) -> Observed:
+    """The window that a row holds."""
+    import zstandard
+
+    if not body:
+        return Observed({})
+    found: Observed = loads(Observed, zstandard.decompress(body, max_output_size=MOST_UNPACKED))
+    return found
+
+
+def observed(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> Observed:
+    """What a window says."""
+    lines = dict(zip(*(observation.services[name].to_list() for name in ("service", "lines")), strict=True))
+    return Observed(
+        lines,
+        tuple(_sayings(source, observation, reduced, mined)),
+        tuple(_requests(observation.values)),
+        tuple(_starts(reduced.exemplars))[:MOST_STARTS],
+    )
+
+
+def _sayings(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> Iterator[Saying]:
+    failing = _failing(reduced.lines, mined, observation.sampled)
+    if not failing:
+        return
+    names = dict(zip(reduced.names["key"].to_list(), reduced.names["text"].to_list(), strict=True))
+    shown = _shown(source, reduced.exemplars, mined, {one.template for one in failing})
+    prefixes: dict[str, Prefix] = {}
+    for one in failing:
+        service = names.get(one.service, "")
+        lines = shown.get((service, one.template, one.loud), [])[:SHOWN]
+        if service not in prefixes:
+            own = reduced.exemplars.filter(pl.col("service") == service)["body"]
+            prefixes[service] = Prefix(body.split("\n", 1)[0] for body in own if body[:1] != "{")
+        words = tuple(told(line.body, prefixes[service]) for line in lines)
+        text = mined.texts.get(one.template, "")
+        texts = (*words, *(line.body for line in lines), text)
+        fault = next((found for each in texts if (found := fault_in(each))), None)
+        level = one.level or failure_in(text)
+        yield Saying(
+            service, one.template, level, one.lines, one.first, fault.id if fault else "", words, lines=tuple(lines)
+        )
+
+
+class _Failing(NamedTuple):
+    """Lines of a template, those that warn or worse (`loud`) where there are any; `service` is its key."""
+
+    service: int
+    template: int
+    loud: bool
+    level: int
+    lines: int
+    first: int
+
+
+def _failing(lines: pl.DataFrame, mined: Mined, sampled: float) -> list[_Failing]:
+    """What fails, the worst and most frequent first: a harmless line of the same words is no failure."""
+    loud = (pl.col("severity") >= Severity.WARN).alias("loud")
+    shapes = lines.filter(~pl.col("continuation")).group_by("service", "shape", loud)
+    counted = shapes.agg(pl.len(), pl.col("severity").max(), pl.col("timestamp").min())
+    found = (
+        counted.join(mined.templates, on=("service", "shape"))
+        .group_by("service", "template", "loud")
+        .agg(pl.col("severity").max(), pl.col("len").sum(), pl.col("timestamp").min())
+        .sort("loud", "severity", "len", "service", "template", descending=[True, True, True, False, False])
+    )
+    kept, of, known = list[_Failing](), dict[int, int](), set[tuple[int, int]]()
+    for service, template, is_loud, level, count, first in found.iter_rows():
+        if (service, template) in known or not (is_loud or _speaks(mined.texts.get(template, ""), level)):
+            continue
+        known.add((service, template))
+        of[service] = of.get(service, 0) + 1
+        if of[service] <= MOST_SAYINGS:
+            kept.append(_Failing(service, template, is_loud, max(level, 0), round(count / sampled), first))
+    return kept[:MOST_OF_ALL]
+
+
+def _speaks(text: str, level: int) -> bool:
+    """Whether lines that do not warn speak of a failure: of a kind of fault, or by a word where they have no level."""
+    return fault_in(text) is not None or (level <= 0 and failure_in(text) >= Severity.WARN)
+
+
+def _shown(
+    source: str, exemplars: pl.DataFrame, mined: Mined, templates: Collection[int]
+) -> dict[tuple[str, int, bool], list[Evidence]]:
+    """Lines of templates as text, by service, template and whether they warn or worse, in order of time."""
+    keys = {name: stable_key(name) if name else 0 for name in exemplars["service"].unique().to_list()}
+    keyed = exemplars.with_columns(pl.col("service").replace_strict(keys, return_dtype=pl.UInt64).alias("key"))
+    ids = mined.templates.filter(pl.col("template").is_in(list(templates)))
+    joined = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape")).sort("timestamp", "id")
+    found: dict[tuple[str, int, bool], list[Evidence]] = {}
+    for row in joined.iter_rows(named=True):
+        loud = (row["severity"] or 0) >= Severity.WARN
+        found.setdefault((row["service"], row["template"], loud), []).append(_evidence(source, row, mined))
+    return found
+
+
+def _evidence(source: str, row: Mapping[str, Any], mined: Mined) -> Evidence:
+    return Evidence(
+        id=evidence_id(source, row["id"]),
+        source=source,
+        service=row["service"],
+        timestamp=from_nanoseconds(row["timestamp"]),
+        body=row["body"],
+        severity=row["severity"] or 0,
+        template=mined.texts.get(row["template"], ""),
+        host=row["host"] or "",
+        trace=row["trace"] or "",
+        template_id=row["template"],
+    )
+
+
+def _requests(values: pl.DataFrame) -> Iterator[Requests]:
+    own = values.filter((pl.col("kind") == valued.CODES) & (pl.col("family") != valued.SERVICE))
+    found: dict[tuple[str, int], dict[int, int]] = {}
+    columns = (own[name].to_list() for name in ("service", "family", "value", "x"))
+    for service, family, value, amount in zip(*columns, strict=True):
+        found.setdefault((service, family), {})[value] = amount
+    for (service, family), amounts in sorted(found.items()):
+        every = amounts.get(valued.ALL, sum(amounts.values()))
+        well = amounts.get(2, 0) + amounts.get(valued.REDIRECTED, 0)
+        yield Requests(service, family, every, well, amounts.get(valued.BROKEN, 0))
+
+
+_STARTS = r"(?i)\b(?:starting|started|booting|server listening)\b"
+_VERSION = re.compile(r"(?<![\d.])v?(\d{1,5}\.\d{1,5}\.\d{1,5})(?![\d.])")
+
+
+def _starts(exemplars: pl.DataFrame) -> Iterator[Began]:
+    """Starts that name a version, in order of time."""
+    harmless = pl.col("severity").fill_null(0) < Severity.WARN
+    found = exemplars.filter(pl.col("body").str.contains(_STARTS) & harmless).sort("timestamp", "id")
+    for row in found.select("service", "body", "timestamp").iter_rows():
+        if version := _VERSION.search(row[1][:400]):
+            yield Began(row[0], version[1], row[2])

@@ -1,0 +1,156 @@
+"""The line that one reads first: what failed, in the words of a real line, whom it hit, since when, what fixed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from exporter.model import SimilarIncident
+from exporter.model.facts import Facts, Failing, Impact, Measured, Start
+from exporter.model.faults import fault_named
+from exporter.wording.text import amount, brief, clock, day, duration, hour, listed, number, one_line, shorten, took
+
+LONGEST = 160
+"""Characters of a headline."""
+
+LEAST_WORDS, ENOUGH = 24, 40
+"""Characters that what failed has at least, whatever else is said, and before it is said what fixed it."""
+
+AFTER_START = timedelta(minutes=15)
+"""A start this long before it began is said."""
+
+MANY_STARTS = 3
+
+MOST_SENTENCES = 4
+"""Failing lines, and what only numbers say, that become sentences."""
+
+
+def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
+    """What matters most of the facts, in at most LONGEST characters, cut at words; empty where nothing is known."""
+    failing, measured = facts.failing[:1], facts.measured[:1]
+    if measured and not (failing and failing[0].score >= measured[0].score):
+        return _of_measured(measured[0], facts, similar)
+    return _of_failing(decisive(facts), facts, similar) if failing else ""
+
+
+def decisive(facts: Facts) -> Failing:
+    """The failing lines that are told first: of whom others complain, where it says itself what is wrong; of lines of
+    one kind those of the highest level."""
+    top = facts.failing[0]
+    if top.about:
+        own = (one for one in facts.failing if one.service == top.about and one.score > 3 and not one.about)
+        top = next(own, top)
+    alike = [one for one in facts.failing if top.kind and (one.service, one.kind, one.about) == _key(top)]
+    return max(alike, key=lambda one: (one.level, one.score), default=top)
+
+
+def _key(one: Failing) -> tuple[str, str, str]:
+    return one.service, one.kind, one.about
+
+
+def subject(facts: Facts) -> str:
+    """The service that the headline is about; empty where nothing is known."""
+    failing, measured = facts.failing[:1], facts.measured[:1]
+    if measured and not (failing and failing[0].score >= measured[0].score):
+        return measured[0].service
+    top = decisive(facts) if failing else None
+    return (top.about or top.service) if top else ""
+
+
+def sentences(facts: Facts) -> list[tuple[str, str]]:
+    """What is known, a sentence each, with the id of the line that shows it: whom it hit, what failed, what changed.
+
+    Each number is told with the time from which and up to which it counts.
+    """
+    found: list[tuple[str, str]] = []
+    if hit := facts.impact:
+        found.append((f"{brief(hit.service, 60)}: {_impact(hit)} since {_span(facts, hit.since)}.", ""))
+    for one in facts.failing[:MOST_SENTENCES]:
+        service, text = brief(one.service, 60), cut(one_line(one.words), 240)
+        before = f"usually {number(one.usual)} a minute" if one.usual else "none in the hour before"
+        seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}, {before}"
+        found.append((f"{service}: “{text}”: {seen}.", one.line))
+    for other in facts.measured[:MOST_SENTENCES]:
+        what = f" (“{brief(other.text, 120)}”)" if other.text else ""
+        found.append((f"{brief(other.service, 60)}: {_measure(other)}{what}, from {hour(other.since)} on.", ""))
+    return found
+
+
+def _of_failing(top: Failing, facts: Facts, similar: Sequence[SimilarIncident]) -> str:
+    service = top.about or top.service
+    fault = fault_named(top.kind) if top.kind else None
+    say, what = fault.say if fault else "", one_line(top.words)
+    if service == top.service and say.lower() in what.lower():
+        say = ""
+    alike = [one for one in facts.failing if top.kind and one.kind == top.kind and service in (one.about, one.service)]
+    since = min(one.since for one in (top, *alike))
+    if service != top.service:
+        who = dict.fromkeys(one.service for one in (top, *alike) if one.about == service)
+        silent = next((m for m in facts.measured if m.kind == "stopped" and m.service == service and not m.text), None)
+        say = _measure(silent) if silent else say
+        what = f"{listed(list(who), 3)}: {what}"
+    hit = _impact(facts.impact) if facts.impact else amount(top.count, "lines")
+    tail = f"; {hit} since {_span(facts, since)}{_life(facts.starts, service, since)}"
+    return _whole(service, say, what, tail, similar)
+
+
+def _of_measured(top: Measured, facts: Facts, similar: Sequence[SimilarIncident]) -> str:
+    hurt = next((one for one in facts.failing if one.about == top.service), None)
+    what = f"“{brief(top.text, 70)}”" if top.text else ""
+    if hurt and not what:
+        what = f"{hurt.service}: {one_line(hurt.words)}"
+    tail = f"; since {_span(facts, top.since)}{_life(facts.starts, top.service, top.since)}"
+    return _whole(top.service, _measure(top), what, tail, similar)
+
+
+def _whole(service: str, say: str, what: str, tail: str, similar: Sequence[SimilarIncident]) -> str:
+    """Cut is what the line says, never whom it hit or since when."""
+    head = f"{brief(service, 60)}: "
+    known = next((one for one in similar if one.fix and one.tier == "same"), None)
+    fixed = f"; as on {day(known.starts_at)}, then fixed by {brief(known.fix or '', 60)}" if known else ""
+    for end in (tail + fixed, tail):
+        room = LONGEST - len(head) - len(end)
+        # The kind stands for what is cut; where nothing is, the line says it better.
+        said = say and what and len(what) <= room < len(what) + len(say) + 3
+        told = what if said or not say else f"{say}{' – ' if what else ''}{what}"
+        if room >= min(len(told), ENOUGH):
+            break
+    return shorten(head + cut(told, max(room, LEAST_WORDS)) + end, LONGEST)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters, cut at words, the last one "…" where something is missing."""
+    if len(text) <= limit:
+        return text
+    whole = text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]
+    return whole.rstrip(" ,;:(–…") + "…"
+
+
+def _measure(one: Measured) -> str:
+    """What only numbers say, with its units."""
+    if one.kind == "slow":
+        return f"takes {took(one.observed)} instead of {took(one.expected)}"
+    if one.kind == "fewer":
+        return f"{number(one.observed)} requests a minute instead of {number(one.expected)}"
+    if one.text:
+        return f"stopped: {amount(one.observed, 'lines')}, {number(one.expected)} expected"
+    often = f"{number(one.expected)} a minute" if one.expected >= 1.5 else f"{number(one.expected * 60)} an hour"
+    return f"stopped: none for {duration(timedelta(seconds=one.observed))}, usually {often}"
+
+
+def _impact(impact: Impact) -> str:
+    return f"{impact.failed:,} of {impact.of:,} requests failed"
+
+
+def _span(facts: Facts, since: datetime) -> str:
+    return f"{hour(since)} until {clock(facts.until)}"
+
+
+def _life(starts: Sequence[Start], service: str, since: datetime) -> str:
+    own = [one for one in starts if one.service == service and one.at >= since - AFTER_START]
+    if earlier := [one for one in own if one.at <= since]:
+        last = earlier[-1].version
+        first = next(one for one in earlier if one.version == last)
+        at = f" at {hour(first.at)}" if since - first.at > timedelta(minutes=2) else ""
+        return f", after start of {brief(last, 20)}{at}"
+    return f", {len(own)} starts since" if len(own) >= MANY_STARTS else ""

@@ -1,0 +1,167 @@
+"""What an incident's lines say: words without a logger's prefix, ranked, since their first line, in one short line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from exporter.facts.observed import Began, Observed, Requests, Saying
+from exporter.facts.prefixes import Prefix
+from exporter.facts.roots import told as told_of
+from exporter.facts.story import Told, told
+from exporter.model import Contribution, Evidence
+from exporter.model.faults import fault_in
+from exporter.wording.headlines import LONGEST, headline, sentences
+from tests import samples
+
+START = datetime(2026, 3, 14, 11, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+SPRING = [
+    "2026-03-02T15:36:45.010Z ERROR 1 --- [orders] [nio-8080-exec-3] [65f0c1] c.a.orders.basket.BasketCheck : Basket 7 "
+    "has 3 lines but 2 were priced",
+    "2026-03-02T15:36:45.020Z  INFO 1 --- [orders] [nio-8080-exec-4] [65f0c2] c.a.orders.web.Orders : Order 9 accepted",
+    "2026-03-02T15:36:46.020Z  INFO 1 --- [orders] [nio-8080-exec-5] [65f0c3] c.a.orders.web.Orders : Mail is queued",
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "lines", "words"),
+    [
+        (SPRING[0], SPRING, "Basket 7 has 3 lines but 2 were priced"),
+        ('{"level":50,"msg":"request failed","err":{"type":"Error","message":"connect ECONNREFUSED 10.4.2.9"}}', (),
+         "connect ECONNREFUSED 10.4.2.9"),
+        ('level=warn msg="dial failed: connection refused" peer=users:8080', (),
+         "dial failed: connection refused peer=users:8080"),
+        ("12:00:01 ERROR could not store\ncom.shop.StoreException: no\n\tat a.B(C.java:1)\n"
+         "Caused by: java.io.IOException: No space left on device", (), "No space left on device"),
+        ('10.0.0.1 - - "GET /api/cart?id=7 HTTP/1.1" 502 17 "curl"', (), "GET /api/cart 502"),
+        ("fail: Billing.Data.Store[0]\n      Could not open the store", (), "Could not open the store"),
+    ],
+)  # fmt: skip
+def test_what_failed_is_said_without_the_prefix_by_the_root_of_the_error(
+    line: str, lines: Sequence[str], words: str
+) -> None:
+    assert told_of(line, Prefix(lines)) == words
+
+
+NUMBERS = count()
+
+
+def saying(service: str, words: str, minute: float, lines: int = 10, level: int = 17) -> tuple[int, Saying]:
+    """Lines of a service within a minute, the first at that moment; by the minute."""
+    at = START + minute * MINUTE
+    line = Evidence(f"L{next(NUMBERS)}", "shop", service, at, words, level)
+    fault = fault_in(words)
+    one = Saying(service, 1, level, lines, int(at.timestamp() * 1e9), fault.id if fault else "", (words,), (line,))
+    return int(minute // 1), one
+
+
+def known(
+    *sayings: tuple[int, Saying],
+    until: int = 10,
+    requests: Sequence[tuple[int, int, int]] = (),
+    starts: Sequence[Began] = (),
+    findings: Sequence[Contribution] = (),
+    quiet: Sequence[str] = (),
+) -> Told:
+    """What is known of an incident that began at minute 0; payments is likely the cause. `requests` are minute, all and
+    failed; who is `quiet` says nothing from minute 0 on."""
+    windows = []
+    for minute in range(-75, until):
+        said = tuple(one for at, one in sayings if at == minute)
+        lines = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
+        answered = [Requests("gateway", 1, n, n - bad, bad) for at, n, bad in requests if at == minute]
+        begun = tuple(one for one in starts if (START + minute * MINUTE).timestamp() * 1e9 == one.at // 1)
+        window = int((START + minute * MINUTE).timestamp())
+        answered = answered or [Requests("gateway", 1, 9, 9, 0)]
+        windows.append(("shop", window, Observed(lines, said, tuple(answered), begun)))
+    weights = {"payments": 0.6, "cart": 0.4}
+    return told(windows, MINUTE, START, START + until * MINUTE, weights, findings)
+
+
+POOL = "HikariPool-1 - Connection is not available, request timed out after 30004ms (total=20)"
+
+
+def test_the_cause_is_told_in_the_words_of_its_line_with_whom_it_hit_and_since_when() -> None:
+    found = known(
+        *(saying("payments", POOL.replace("30004", str(30_000 + minute)), minute + 0.5) for minute in range(5)),
+        *(saying("cart", "request 7f failed with status 500", minute + 0.2, 40) for minute in range(5)),
+        requests=[(minute, 20, 4) for minute in range(10)],
+    )
+    assert headline(found.facts) == (
+        "payments: HikariPool-1 - Connection is not available, request timed out after … (total=20); 40 of 200 "
+        "requests failed since 11:00 until 11:10 UTC"
+    )
+    assert found.lines[0].body.startswith("HikariPool-1")
+
+
+def test_since_is_the_first_line_of_the_run_that_lasts() -> None:
+    lasting = [saying("payments", POOL, minute + 0.75) for minute in range(3, 8)]
+    rare = known(saying("payments", POOL, -14.5, 1), *lasting)
+    assert rare.facts.failing[0].since == START + 3.75 * MINUTE
+    assert rare.facts.failing[0].count == 50
+    early = known(*(saying("payments", POOL, minute + 0.5) for minute in range(-2, 5)))
+    assert early.facts.failing[0].since == START - 1.5 * MINUTE
+
+
+def test_what_was_ordinary_in_the_hour_before_is_no_headline() -> None:
+    usual = [saying("cart", "could not push metrics, attempt 3", minute) for minute in range(-75, 10)]
+    found = known(*usual, *(saying("payments", POOL, minute, 3) for minute in range(3)))
+    assert [one.service for one in found.facts.failing] == ["payments"]
+
+
+def test_one_line_that_fails_by_chance_is_not_told_before_what_goes_on() -> None:
+    chance = saying("payments", "TypeError: Cannot read properties of undefined", 4, 1)
+    found = known(chance, *(saying("cart", "Queue holds 712 messages", minute, 9, 13) for minute in range(8)))
+    assert headline(found.facts).startswith("cart: ")
+
+
+def test_a_complaint_is_about_the_service_that_it_names_which_speaks_for_itself_where_it_says_what_is_wrong() -> None:
+    complaints = [saying("cart", "request to payments failed: connection refused", minute, 30) for minute in range(6)]
+    assert headline(known(*complaints).facts).startswith("payments: connection refused – cart: request to payments")
+    own = saying("payments", "Could not open data directory /var: input/output error, exiting", 0.5, 2, 21)
+    assert "data directory" in headline(known(*complaints, own).facts)
+
+
+def test_a_service_that_fell_silent_is_told_with_how_long_and_how_often_it_spoke() -> None:
+    assert headline(known(quiet=["payments"]).facts) == (
+        "payments: stopped: none for 10 min, usually 20 a minute; since 11:00 until 11:10 UTC"
+    )
+
+
+def test_a_start_just_before_is_told_with_its_version() -> None:
+    begun = Began("payments", "2.14.0", int((START - 3 * MINUTE).timestamp() * 1e9))
+    found = known(*(saying("payments", "no such column: total", minute) for minute in range(5)), starts=[begun])
+    assert headline(found.facts).endswith("after start of 2.14.0 at 10:57")
+
+
+def test_what_fixed_it_the_last_time_is_told_and_no_headline_is_longer_than_it_may_be() -> None:
+    said = known(*(saying("payments", POOL, minute) for minute in range(5)), requests=[(1, 20, 9)]).facts
+    again = headline(said, (samples.similar("raised the pool"),))
+    assert "fixed by raised the pool" in again
+    for words in (POOL, POOL * 4, "x" * 400):
+        long = known(*(saying("payments", words, minute) for minute in range(5)), requests=[(1, 20, 9)]).facts
+        for similar in ((), (samples.similar("y" * 300),)):
+            assert len(headline(long, similar)) <= LONGEST
+
+
+def test_a_slow_statement_is_told_with_what_it_takes_and_took() -> None:
+    slow = Contribution("duration", "charge <*>", 2.6, 0.02, "seconds", 0.5, START, service="payments")
+    said = headline(known(findings=[slow]).facts)
+    assert said.startswith("payments: takes 2.6 s instead of 20 ms – “charge <*>”; since 11:00")
+
+
+def test_facts_do_not_depend_on_the_order_of_windows() -> None:
+    given = [saying("payments", POOL, minute) for minute in range(5)] + [saying("cart", POOL, 3)]
+    assert known(*given).facts.failing == known(*reversed(given)).facts.failing
+
+
+def test_every_number_of_a_sentence_has_its_time() -> None:
+    found = known(*(saying("payments", POOL, minute) for minute in range(5)), requests=[(1, 20, 9)])
+    for text, _ in sentences(found.facts):
+        assert "since" in text
+        assert "until 11:10 UTC" in text

@@ -1,0 +1,104 @@
+"""Count again, from the raw lines, what texts say: it shares no code with what computes facts, and knows only texts.
+
+What can be counted again: lines of a text since a time (until one, else until it was told), requests that failed of
+all, and whether a service that is named is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+_TIME = r"(\d\d:\d\d)"
+_COUNT = re.compile(
+    r"^(?:(?P<where>[\w, .-]+): )?(?:[\w ]+: )?“(?P<text>.+?)”[^“]*?(?P<number>\d[\d,]*) lines?\b(?P<rest>.*)$"
+)
+_OWN = re.compile(
+    r"^(?:[\w, .-]+: )?(?P<what>errors|lines|log lines) of (?P<where>[\w.-]+): (?P<number>\d[\d,]*) lines?(?P<rest>.*)$"
+)
+_REQUESTS = re.compile(r"(?P<failed>\d[\d,]*) of (?P<all>\d[\d,]*) requests failed")
+_SINCE, _UNTIL = re.compile(rf"since {_TIME}"), re.compile(rf"until {_TIME}")
+_EXPECTED = re.compile(r"expected \d[\d,.]*")
+_CODE = re.compile(r'(?:" |status=)([1-5]\d\d)\b')
+
+
+@dataclass(frozen=True)
+class Recounted:
+    """A number that a text says, and what the lines say; equal where it is right."""
+
+    text: str
+    said: int
+    true: int
+
+    @property
+    def wrong(self) -> bool:
+        return self.said != self.true
+
+
+def recounted(lines: pl.DataFrame, told: Mapping[str, Any]) -> list[Recounted]:
+    """Every number of a revision that can be counted again."""
+    at = datetime.fromtimestamp(told["at"], UTC)
+    found: list[Recounted] = []
+    for text in [told["headline"], *told["claims"]]:
+        found += _of_text(lines, text, at)
+    return found
+
+
+def _of_text(lines: pl.DataFrame, text: str, at: datetime) -> Iterator[Recounted]:
+    since = _SINCE.findall(text)
+    if not since:
+        return
+    first, last = _moment(since[-1], at), _until(text, at)
+    span = lines.filter(pl.col("timestamp").is_between(_nano(first), _nano(last), closed="left"))
+    if match := _REQUESTS.search(text):
+        codes = span["body"].str.extract(_CODE.pattern, 1).cast(pl.Int64)
+        coded = span.with_columns(codes.alias("code")).drop_nulls("code")
+        access = coded.filter(pl.col("body").str.contains(r'" [1-5]\d\d '))
+        yield Recounted(text, _whole(match["failed"]), access.filter(pl.col("code") >= 500).height)
+        yield Recounted(text, _whole(match["all"]), access.height)
+    if match := _OWN.match(text):
+        own = span.filter(pl.col("service") == match["where"])
+        counted = own.filter(pl.col("severity") >= 17) if match["what"] == "errors" else own
+        yield Recounted(text, _whole(match["number"]), counted.height)
+    elif (match := _COUNT.match(text)) and "…" not in match["text"][-3:]:
+        where = [name.strip() for name in re.split(r",| and ", match["where"] or "") if name.strip()]
+        own = span.filter(pl.col("service").is_in(where)) if where else span
+        bare = own["body"].str.replace_all('"', "", literal=True)
+        shown = own.filter(bare.str.contains(_pattern(match["text"].replace('"', ""))))
+        yield Recounted(text, _whole(match["number"]), shown.height)
+
+
+def _pattern(text: str) -> str:
+    """A pattern for the lines of a template: what varies is a placeholder or an ellipsis."""
+    parts = re.split(r"<[^<>]{1,12}>|…", text)
+    return "(?s)" + ".*?".join(re.escape(part).replace(r"\ ", r"\s+") for part in parts)
+
+
+def _moment(clock: str, at: datetime) -> datetime:
+    """The last time at which a clock showed this before a moment."""
+    hour, minute = map(int, clock.split(":"))
+    moment = at.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return moment if moment <= at else moment - timedelta(days=1)
+
+
+def _until(text: str, at: datetime) -> datetime:
+    said = _UNTIL.findall(text)
+    return _moment(said[-1], at) if said else at
+
+
+def _nano(moment: datetime) -> int:
+    return int(moment.timestamp()) * 10**9
+
+
+def _whole(number: str) -> int:
+    return int(number.replace(",", ""))
+
+
+def names(told: Mapping[str, Any], services: Sequence[str]) -> bool:
+    """Whether the headline is about a service that there is."""
+    return str(told["headline"]).split(":", 1)[0].strip() in services
