@@ -99,7 +99,7 @@ class ElasticsearchIncidents:
         await self._index.prepare(len(document.embedding))
         request = self._requests.client.index(
             index=self._alias,
-            id=document.key,
+            id=await self._id_of(document),
             document=to_source(document),
             # An older revision is refused by the server itself; the same one may be written again.
             version=document.revision,
@@ -113,6 +113,18 @@ class ElasticsearchIncidents:
             if error.meta.status in (404, 409):
                 raise
             raise self._requests.explained(error) from None
+
+    async def _id_of(self, document: IncidentDocument) -> str:
+        """Its key; but what an older release wrote, which named no installation, keeps its id: it is never two."""
+        from elasticsearch import NotFoundError
+
+        request = self._requests.client.get(index=self._alias, id=document.id, source_includes=["installation"])
+        try:
+            found = await self._requests.attempt(request, raw=True)
+        except NotFoundError:
+            return document.key
+        ours = found["_source"].get("installation") in (None, "", document.installation)
+        return document.id if ours else document.key
 
     async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
         """Write many at once. Returns how many are new, or newer than what was there."""

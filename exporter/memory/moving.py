@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from exporter.memory.recall import Memory
 from exporter.model import IncidentDocument, IncidentStore, from_json, to_json
+from exporter.model.memory import key_of
 
 VERSION = 1
 """Of a line of an export."""
@@ -54,7 +55,11 @@ async def imported(
 ) -> Moved:
     """Put the documents of an export into a memory; `dry` only says what would be new."""
     moved = Moved()
-    known = {document.key: document.revision async for document in store.everything()}
+    # What an older release wrote names no installation: it is of this one.
+    known = {
+        key_of(document.installation or memory.installation, document.id): document.revision
+        async for document in store.everything()
+    }
     waiting: dict[str, IncidentDocument] = {}
     for document in _read(lines, moved):
         before = waiting.get(document.key)

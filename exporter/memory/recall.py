@@ -74,7 +74,7 @@ class Memory:
         self._telemetry = telemetry or NoTelemetry()
         self._k = k
         self._redact = redact
-        self._installation = installation
+        self.installation = installation
         self._origin = tuple(origin)
         self._others = others
         self._store_timeout = store_timeout.total_seconds()
@@ -98,7 +98,7 @@ class Memory:
 
     async def remember(self, incident: Incident, report: Report) -> None:
         """Write the incident's document. Raises TransientError or PermanentError of the store."""
-        plain = replace(document(incident, report), installation=self._installation, origin=self._origin)
+        plain = replace(document(incident, report), installation=self.installation, origin=self._origin)
         embedder, vectors = await self._embed([plain.text], patient=True)
         written = replace(plain, embedding_model=embedder.model, embedding=tuple(vectors[0]))
         if embedder is not self._embedder:
@@ -126,7 +126,7 @@ class Memory:
         that is not the same as that nothing is remembered.
         """
         signs = await asyncio.to_thread(signs_of, incident)
-        past = Earlier(incident.id, incident.starts_at, self._installation, self._others)
+        past = Earlier(incident.id, incident.starts_at, self.installation, self._others)
         if not signs.any:
             # Nothing is like what cannot be compared, and nobody waits for a store to say so.
             return ()
@@ -142,7 +142,7 @@ class Memory:
             _answer(sharing),
             semantic=getattr(self._embedder, "semantic", True),
         )
-        past_ones = [one for one in _of_newest_release(candidates, self._installation) if past.has(one.document)]
+        past_ones = [one for one in candidates if past.has(one.document)]
         found = await asyncio.to_thread(self._judge, incident, signs, past_ones)
         for answer in (nearest, matching, sharing):
             if not found and isinstance(answer, BaseException):
@@ -151,7 +151,7 @@ class Memory:
 
     def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
         alike = judged(incident, signs, candidates)
-        found = similar(alike, signs, self._k, incident.fingerprint, self._installation)
+        found = similar(alike, signs, self._k, incident.fingerprint, self.installation)
         return tuple(redacted(one, self._redact) for one in found)
 
     async def check(self) -> Sequence[Check]:
@@ -239,12 +239,6 @@ def gathered(meaning: Found, words: Found, kinds: Sequence[IncidentDocument], se
             cosine = score if way == "meaning" and semantic else before.cosine
             found[item.key] = Candidate(before.document, (*before.matched, way), cosine)
     return [found[key] for key in sorted(found)]
-
-
-def _of_newest_release(found: Sequence[Candidate], installation: str) -> list[Candidate]:
-    """Without those that an older release wrote, which named no installation, where today's is found as well."""
-    ours = {one.document.id for one in found if one.document.installation == installation}
-    return [one for one in found if one.document.installation or not installation or one.document.id not in ours]
 
 
 def norm(vector: Sequence[float]) -> float:

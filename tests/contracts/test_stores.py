@@ -94,7 +94,7 @@ class Kind:
 def kind(request: pytest.FixtureRequest, unique_name: str) -> Kind:
     if request.param == "local":
         documents = KeptDocuments()
-        return Kind(lambda: LocalIncidentsSettings().build(Context(documents=documents)))
+        return Kind(lambda: LocalIncidentsSettings().build(Context(documents=documents, installation="here")))
     settings = elasticsearch_settings(request.getfixturevalue("elasticsearch_url"), unique_name)
     return Kind(lambda: Refreshed(settings))
 
@@ -257,6 +257,16 @@ async def test_what_an_older_release_wrote_of_no_installation_is_ones_own(store:
     await store.put(document("old", "connection refused"))
     among = Earlier("none", START + timedelta(days=1), "here", others=False)
     assert ids(await store.matching("refused", 5, among)) == ["old"]
+
+
+async def test_what_an_older_release_wrote_and_its_installation_writes_again_is_one(store: IncidentStore) -> None:
+    await store.put(document("a", "connection refused"))
+    await store.put(document("b", "connection refused"))
+    await store.put(document("a", "connection refused", revision=2, installation="here", verdict="rejected"))
+    await store.put(document("a", "connection refused", installation="there"))
+    found = await store.matching("refused", 5, past())
+    assert sorted((one.id, one.installation) for one, _ in found) == [("a", "there"), ("b", "")]
+    assert sorted([one.key async for one in store.everything()]) == ["b", "here:a", "there:a"]
 
 
 async def test_writers_at_the_same_time_leave_the_newest(store: IncidentStore) -> None:

@@ -526,7 +526,7 @@ def recall(data: Path) -> Iterator[Figure]:
     yield figure("10,000 documents: processor time of a recall, p95, ms", 1000 * cost["p95_seconds"], 20, True, ".0f")
     yield figure("  of the first one after a start, s", cost["first_seconds"], 1, True, ".2f")
     yield figure("  memory that they take, MB", cost["bytes"] / 1e6, 100, True, ".0f")
-    yield figure("  importing them, s", cost["import_seconds"], 60, True, ".0f")
+    yield figure("  processor time of importing them, s", cost["import_seconds"], 60, True, ".0f")
     asked = cases(report=True)
     for old, checkout in _checkouts():
         for path in ("", model()) if model() else ("",):

@@ -77,6 +77,13 @@ async def test_what_comes_home_is_ones_own_again(lines: list[str]) -> None:
     assert found.elsewhere == ""
 
 
+async def test_what_an_older_release_wrote_at_home_is_not_taken_again(lines: list[str]) -> None:
+    home = memory("there")
+    older = failure("disk", *DISK, days=5)
+    await home.store.put(document(older, reports.write(older)))
+    assert (await imported(lines, home, home.store, str)).new == 1
+
+
 async def test_what_is_there_already_is_left_and_a_dry_run_changes_nothing(lines: list[str]) -> None:
     here = memory("here")
     dry = await imported(lines, here, here.store, str, dry=True)
