@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import nlargest
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -177,7 +178,7 @@ class LocalIncidents:
         def search(kept: Mapping[str, IncidentDocument]) -> Sequence[IncidentDocument]:
             keys = set[str]().union(*(self._signs.get(sign, ()) for sign in (signature, *kinds) if sign))
             alike = [kept[key] for key in keys if past.has(kept[key])]
-            return sorted(alike, key=lambda one: (one.signature != signature, -one.starts_at.timestamp(), one.id))[:k]
+            return nlargest(k, alike, key=lambda one: (one.signature == signature, one.starts_at, one.key))
 
         return await self._search(search)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from exporter.memory.likeness import Likeness, Rarity, likeness, rarity
+from exporter.memory.likeness import Likeness, Weight, likeness, rarity
 from exporter.memory.signs import Signs, said, signature, signs_in, signs_of_first_form, text_words
 from exporter.model import Incident, IncidentDocument, SimilarIncident
 from exporter.model.memory import MOST_COUNTED
@@ -55,7 +55,7 @@ def judged(incident: Incident, new: Signs, candidates: Sequence[Candidate]) -> l
     return sorted(_with_outcomes(alike, incident.starts_at), key=_usefulness)
 
 
-def _compared(new: Signs, first: Signs, past: Candidate, signs: Signs, rare: Rarity) -> Likeness:
+def _compared(new: Signs, first: Signs, past: Candidate, signs: Signs, rare: Weight) -> Likeness:
     """The likeness; equal to a document of the first form is what has all in common that such a document knows.
 
     It knows more than what is alarming, of which much is in common by chance: that is not enough to be related.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Literal
 
 from exporter.memory.signs import ROLES, Signs, role_of, text_words
@@ -39,22 +40,42 @@ FEW_WORDS_IN_COMMON = 0.1
 PRIOR = 50
 """Incidents that are thought of as remembered beside the real ones: else the first would make every word common."""
 
-Rarity = Callable[[str], float]
+Weight = Callable[[frozenset[str]], float]
+"""How telling words are together."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two incidents are, and why. Lines are those of the new one, `then` those of the past one."""
+    """How alike two incidents are, and why; of most it is not asked why, so that it is found when it is."""
 
     evidence: float
     """What speaks for it, from 0 up."""
     most: float
     """What would speak for the same incident, word by word."""
     tier: Tier | None
-    common: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    now: tuple[str, ...] = ()
-    then: tuple[str, ...] = ()
+    new: Signs
+    past: Signs
+    rare: Weight = field(repr=False, compare=False)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of fault in common."""
+        return _kinds(self.new, self.past)[1]
+
+    @cached_property
+    def common(self) -> tuple[str, ...]:
+        """Lines of the new one that the past one has, too."""
+        return tuple(line for line in self.new.lines if _has(self.past.lines, line, self.rare))
+
+    @property
+    def now(self) -> tuple[str, ...]:
+        """Lines of the new one alone."""
+        return tuple(line for line in self.new.lines if line not in self.common)
+
+    @cached_property
+    def then(self) -> tuple[str, ...]:
+        """Lines of the past one alone."""
+        return tuple(line for line in self.past.lines if not _has(self.new.lines, line, self.rare))
 
     @property
     def score(self) -> float:
@@ -63,22 +84,31 @@ class Likeness:
         return round(min(self.evidence, SAME) + (1 - SAME) * min(over, 1.0), 4)
 
 
-def rarity(known: Sequence[Signs]) -> Rarity:
-    """How telling a word is, by the number of incidents that have it."""
+def rarity(known: Sequence[Signs]) -> Weight:
+    """How telling words are, by the number of incidents that have each."""
     counts = Counter(word for signs in known for word in signs.words)
     total = len(known) + PRIOR
-    return lambda word: math.log(1 + (total - counts[word] + 0.5) / (counts[word] + 0.5))
+
+    @cache
+    def rare(count: int) -> float:
+        return math.log(1 + (total - count + 0.5) / (count + 0.5))
+
+    @cache
+    def weight(words: frozenset[str]) -> float:
+        # The same in any order, in which sets differ from run to run.
+        return math.fsum(rare(counts[word]) for word in words)
+
+    return weight
 
 
-def likeness(new: Signs, past: Signs, rare: Rarity, cosine: float | None = None) -> Likeness:
+def likeness(new: Signs, past: Signs, rare: Weight, cosine: float | None = None) -> Likeness:
     """Compare two incidents. `cosine` is of their vectors, where a model made them."""
     words = _dice(new.words, past.words, rare)
     evidence = _evidence(new, past, words, cosine)
     if evidence < RELATED - 1e-9:
-        return Likeness(evidence, evidence, None)
-    now, then, common = _lines(new, past, rare)
+        return Likeness(evidence, evidence, None, new, past, rare)
     most = _evidence(new, new, 1.0 if new.words else 0.0, None if cosine is None else 1.0)
-    return Likeness(evidence, most, _tier(evidence, new, past, words), common, _kinds(new, past)[1], now, then)
+    return Likeness(evidence, most, _tier(evidence, new, past, words), new, past, rare)
 
 
 def _evidence(new: Signs, past: Signs, words: float, cosine: float | None) -> float:
@@ -112,20 +142,12 @@ def _fell(new: Signs, past: Signs) -> float:
     return max(len(shared) / len({*new.fell, *past.fell}) * SAME, RELATED if several else 0.0)
 
 
-def _lines(new: Signs, past: Signs, rare: Rarity) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Lines of the new one alone, of the past one alone, and of both."""
-    common = tuple(line for line in new.lines if _has(past.lines, line, rare))
-    now = tuple(line for line in new.lines if line not in common)
-    then = tuple(line for line in past.lines if not _has(new.lines, line, rare))
-    return now, then, common
-
-
-def _has(lines: Iterable[str], line: str, rare: Rarity) -> bool:
+def _has(lines: Iterable[str], line: str, rare: Weight) -> bool:
     own = text_words(line)
     return any(_dice(own, text_words(other), rare) >= LINE_IN_COMMON for other in lines)
 
 
-def _dice(a: frozenset[str], b: frozenset[str], rare: Rarity) -> float:
+def _dice(a: frozenset[str], b: frozenset[str], rare: Weight) -> float:
     """Twice the weight of what both have, of the weight of both."""
-    both = sum(map(rare, sorted(a & b)))
-    return 2 * both / (sum(map(rare, sorted(a))) + sum(map(rare, sorted(b)))) if both else 0.0
+    shared = a & b
+    return 2 * rare(shared) / (rare(a) + rare(b)) if shared else 0.0

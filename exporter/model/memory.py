@@ -116,5 +116,6 @@ class Earlier:
     def has(self, document: IncidentDocument) -> bool:
         """Whether a document is among them."""
         over = document.status == "resolved" and document.verdict != "rejected"
-        ours = self.others or document.installation in ("", self.installation)
-        return over and ours and document.key not in self.itself and document.starts_at < self.before
+        ours = document.installation in ("", self.installation)
+        itself = ours and document.id == self.exclude
+        return over and (ours or self.others) and not itself and document.starts_at < self.before

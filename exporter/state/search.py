@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 
 MAX_QUERY_WORDS = 200
 
+MOST_ASKED = 12
+"""Words of a query that are looked up, the rarest: those that many texts have cost most and tell least."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -28,6 +31,7 @@ class WordIndex:
             else "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, whose TEXT);"
             "CREATE VIRTUAL TABLE words USING fts5 (text);"
         )
+        self._connection.execute("CREATE VIRTUAL TABLE counts USING fts5vocab (words, row)")
 
     def put(self, texts: Iterable[tuple[str, str, float, str | None]]) -> None:
         """Write or replace: key, text, moment in seconds, and whose it is; None hides it."""
@@ -53,7 +57,7 @@ class WordIndex:
 
         `among` says whose they may be: anybody's where it is empty.
         """
-        words = list(dict.fromkeys(_WORD.findall(text.lower().replace("\0", " "))))[:MAX_QUERY_WORDS]
+        words = self._rarest(list(dict.fromkeys(_WORD.findall(text.lower().replace("\0", " "))))[:MAX_QUERY_WORDS])
         if not words:
             return ()
         owners = f"AND whose IN ({', '.join('?' * len(among))}) " if among else ""
@@ -65,6 +69,19 @@ class WordIndex:
         )
         with self._lock:
             return self._connection.execute(query, (asked, before, exclude, *among, k)).fetchall()
+
+    def _rarest(self, words: list[str]) -> list[str]:
+        """Those of the words that fewest texts have; what no text has is not among them.
+
+        The index folds letters and parts words: of one that it keeps otherwise it is not known how many have it.
+        """
+        if len(words) <= MOST_ASKED:
+            return words
+        query = f"SELECT term, doc FROM counts WHERE term IN ({', '.join('?' * len(words))})"
+        with self._lock:
+            counts = dict(self._connection.execute(query, words).fetchall())
+        known = [word for word in words if word in counts or not (word.isascii() and word.isalnum())]
+        return sorted(known, key=lambda word: (counts.get(word, 0), word))[:MOST_ASKED]
 
     def close(self) -> None:
         with self._lock:
