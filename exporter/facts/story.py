@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from exporter.facts.groups import Group, grouped
@@ -67,10 +67,18 @@ def told(
                 :MOST_MEASURED
             ]
         ),
-        impact=_impact(known, failing[0].since, edge, length) if failing else None,
         starts=tuple(_starts(known, edge))[-MOST_STARTS:],
     )
-    return Told(facts, tuple(line for group in failing[:MOST_FAILING] for line in group.lines[:EACH]))
+    if facts.began:
+        facts = replace(facts, impact=_impact(known, facts.began, length))
+    return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
+
+
+def _lines(failing: Sequence[Group], facts: Facts) -> Iterator[Evidence]:
+    """A few of each group, those of the decisive one first."""
+    first = facts.decisive.line if facts.decisive else ""
+    for group in sorted(failing, key=lambda one: not any(line.id == first for line in one.lines)):
+        yield from group.lines[:EACH]
 
 
 def _sayings(
@@ -126,10 +134,10 @@ def _answers(windows: Sequence[tuple[str, int, Observed]], length: int) -> dict[
     return found
 
 
-def _impact(windows: Sequence[tuple[str, int, Observed]], since: float, edge: int, length: int) -> Impact | None:
+def _impact(windows: Sequence[tuple[str, int, Observed]], since: datetime, length: int) -> Impact | None:
     """Of the service that answers most requests: those that failed, from the window in which it began."""
     kinds = _answering(windows)
-    first = int(since) // length * length
+    first = seconds(since) // length * length
     sums: dict[str, list[int]] = {}
     for source, start, one in windows:
         for r in one.requests:

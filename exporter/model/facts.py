@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+TELLING = 3.0
+"""Score from which a service that others complain of is taken to say itself what is wrong."""
+
 
 @dataclass(frozen=True)
 class Failing:
@@ -79,3 +82,35 @@ class Facts:
     measured: tuple[Measured, ...] = ()
     impact: Impact | None = None
     starts: tuple[Start, ...] = ()
+
+    @property
+    def decisive(self) -> Failing | None:
+        """The failing lines that are told first: those of whom others complain, where it says itself what is wrong; of
+        lines of one kind those of the highest level."""
+        if not self.failing:
+            return None
+        top = self.failing[0]
+        if top.about:
+            own = (one for one in self.failing if one.service == top.about and one.score > TELLING and not one.about)
+            top = next(own, top)
+        same = (top.service, top.kind, top.about)
+        alike = [one for one in self.failing if top.kind and (one.service, one.kind, one.about) == same]
+        return max(alike, key=lambda one: (one.level, one.score), default=top)
+
+    @property
+    def alike(self) -> tuple[Failing, ...]:
+        """The decisive lines, and others of their kind that are about the same service."""
+        top = self.decisive
+        if top is None:
+            return ()
+        about = top.about or top.service
+        return tuple(
+            one
+            for one in self.failing
+            if one is top or (top.kind and one.kind == top.kind and about in (one.about, one.service))
+        )
+
+    @property
+    def began(self) -> datetime | None:
+        """The first of these lines."""
+        return min((one.since for one in self.alike), default=None)

@@ -30,22 +30,7 @@ def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
     failing, measured = facts.failing[:1], facts.measured[:1]
     if measured and not (failing and failing[0].score >= measured[0].score):
         return _of_measured(measured[0], facts, similar)
-    return _of_failing(decisive(facts), facts, similar) if failing else ""
-
-
-def decisive(facts: Facts) -> Failing:
-    """The failing lines that are told first: of whom others complain, where it says itself what is wrong; of lines of
-    one kind those of the highest level."""
-    top = facts.failing[0]
-    if top.about:
-        own = (one for one in facts.failing if one.service == top.about and one.score > 3 and not one.about)
-        top = next(own, top)
-    alike = [one for one in facts.failing if top.kind and (one.service, one.kind, one.about) == _key(top)]
-    return max(alike, key=lambda one: (one.level, one.score), default=top)
-
-
-def _key(one: Failing) -> tuple[str, str, str]:
-    return one.service, one.kind, one.about
+    return _of_failing(facts.decisive, facts, similar) if facts.decisive else ""
 
 
 def subject(facts: Facts) -> str:
@@ -53,7 +38,7 @@ def subject(facts: Facts) -> str:
     failing, measured = facts.failing[:1], facts.measured[:1]
     if measured and not (failing and failing[0].score >= measured[0].score):
         return measured[0].service
-    top = decisive(facts) if failing else None
+    top = facts.decisive
     return (top.about or top.service) if top else ""
 
 
@@ -82,16 +67,15 @@ def _of_failing(top: Failing, facts: Facts, similar: Sequence[SimilarIncident]) 
     say, what = fault.say if fault else "", one_line(top.words)
     if service == top.service and say.lower() in what.lower():
         say = ""
-    alike = [one for one in facts.failing if top.kind and one.kind == top.kind and service in (one.about, one.service)]
-    since = min(one.since for one in (top, *alike))
+    since = facts.began or top.since
     if service != top.service:
-        who = dict.fromkeys(one.service for one in (top, *alike) if one.about == service)
+        who = dict.fromkeys(one.service for one in facts.alike if one.about == service)
         silent = next((m for m in facts.measured if m.kind == "stopped" and m.service == service and not m.text), None)
         say = _measure(silent) if silent else say
         what = f"{listed(list(who), 3)}: {what}"
     hit = _impact(facts.impact) if facts.impact else amount(top.count, "lines")
     tail = f"; {hit} since {_span(facts, since)}{_life(facts.starts, service, since)}"
-    return _whole(service, say, what, tail, similar)
+    return _whole(service, say, what, tail, similar, spare=service == top.service)
 
 
 def _of_measured(top: Measured, facts: Facts, similar: Sequence[SimilarIncident]) -> str:
@@ -103,16 +87,18 @@ def _of_measured(top: Measured, facts: Facts, similar: Sequence[SimilarIncident]
     return _whole(top.service, _measure(top), what, tail, similar)
 
 
-def _whole(service: str, say: str, what: str, tail: str, similar: Sequence[SimilarIncident]) -> str:
-    """Cut is what the line says, never whom it hit or since when."""
+def _whole(
+    service: str, say: str, what: str, tail: str, similar: Sequence[SimilarIncident], spare: bool = False
+) -> str:
+    """Cut is what the line says, never whom it hit or since when. `spare`: what the line says may stand alone."""
     head = f"{brief(service, 60)}: "
     known = next((one for one in similar if one.fix and one.tier == "same"), None)
     fixed = f"; as on {day(known.starts_at)}, then fixed by {brief(known.fix or '', 60)}" if known else ""
     for end in (tail + fixed, tail):
         room = LONGEST - len(head) - len(end)
         # The kind stands for what is cut; where nothing is, the line says it better.
-        said = say and what and len(what) <= room < len(what) + len(say) + 3
-        told = what if said or not say else f"{say}{' – ' if what else ''}{what}"
+        alone = spare and what and len(what) <= room < len(what) + len(say) + 3
+        told = what if alone or not say else f"{say}{' – ' if what else ''}{what}"
         if room >= min(len(told), ENOUGH):
             break
     return shorten(head + cut(told, max(room, LEAST_WORDS)) + end, LONGEST)
