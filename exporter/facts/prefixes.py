@@ -54,7 +54,7 @@ class Prefix:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._off: dict[tuple[str, ...], frozenset[str]] = {}
-        distinct = {re.sub(r"[\d\W]+", "", line[:HEAD]): line[:HEAD].lstrip() for line in lines}
+        distinct = {re.sub(r"[\d\W]+", "", line[:HEAD]): line[:HEAD].lstrip() for line in sorted(lines)}
         self._learn((), list(distinct.values())[:MOST_LINES])
 
     def _learn(self, path: tuple[str, ...], rests: list[str]) -> None:
