@@ -58,7 +58,7 @@ class Prefix:
         self._learn((), list(distinct.values())[:MOST_LINES])
 
     def _learn(self, path: tuple[str, ...], rests: list[str]) -> None:
-        rests = [rest for rest in rests if rest]
+        rests = [rest for rest in rests if rest.strip()]
         if not rests or len(path) > DEEPEST:
             return
         kinds, words = Counter(_kind(rest)[0] for rest in rests), Counter(_word(rest) for rest in rests)
