@@ -16,7 +16,6 @@ from exporter.flow import flow
 from exporter.model import NO_MORE_FILES, ExporterError, StateError, is_at_limit, may_open
 from exporter.model.questions import Health, Readiness
 from exporter.run.assembly import Assembly
-from exporter.run.hastening import hasten
 from exporter.run.operations import Operations
 from exporter.run.polling import Polling
 from exporter.run.reloading import Load, Reloader
@@ -83,14 +82,12 @@ class Daemon(Operations):
     # --- Jobs ---
 
     async def group(self) -> None:
-        """Group what has become known; what there is to tell is reported at once."""
-        if await flow.group(self.assembly.flow):
-            hasten(self._scheduler, "enrich")
+        """Group what has become known."""
+        await flow.group(self.assembly.flow)
 
     async def enrich(self) -> None:
-        """Report what is new, and let it be delivered at once."""
-        if await flow.enrich(self.assembly.flow):
-            hasten(self._scheduler, *(f"deliver {d.name}" for d in self.assembly.deliverers))
+        """Report what is new."""
+        await flow.enrich(self.assembly.flow)
 
     async def recall(self) -> None:
         """What memory knew only later."""
