@@ -53,6 +53,11 @@ class Look:
         return self.past.history.pasts(self.window)
 
     @cached_property
+    def vanished(self) -> Bools | None:
+        """By place, what is no longer missed, as `History.vanished` has it."""
+        return self.past.history.vanished()
+
+    @cached_property
     def new_templates(self) -> Mapping[str, Mapping[int, tuple[int, int]]]:
         """Of each template that no settled window has, by service: its lines now, and in the RECENT windows."""
         index, total, placed = self.past.history.index, self.past.history.total(), self.placed
@@ -83,7 +88,7 @@ class Look:
     def compare(self, span: Sequence[Placed], kinds: Collection[int]) -> Compared:
         """The numbers of these kinds in one of the spans, against the past."""
         index, pasts, harmless = self.past.history.index, self.pasts, self.harmless
-        return compare(index, Now.of(index, span), pasts, kinds, harmless, self.past.history.vanished())
+        return compare(index, Now.of(index, span), pasts, kinds, harmless, self.vanished)
 
     def levels(self, templates: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The severity of templates of services in this window, or what their words say."""

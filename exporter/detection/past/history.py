@@ -196,10 +196,15 @@ class History:
 
     def lately(self) -> Ints | None:
         """Sums of the last `adopt_after`, once at least half of it was seen: what is usual here is the new normal."""
-        newest = max(self._blocks, default=0) + HOUR
-        hours = [hour for hour in self._blocks if hour >= newest - self._adopt]
+        hours = self._hours_lately()
         seen = sum(self._blocks[hour][0] for hour in hours)
-        return self._past("lately", newest, hours) if 2 * seen * self._step >= self._adopt else None
+        return (
+            self._past("lately", max(hours) + HOUR, hours) if hours and 2 * seen * self._step >= self._adopt else None
+        )
+
+    def _hours_lately(self) -> list[int]:
+        newest = max(self._blocks, default=0) + HOUR
+        return [hour for hour in self._blocks if hour >= newest - self._adopt]
 
     def vanished(self) -> Bools | None:
         """By place, what a service that goes on has not written for `adopt_after`, though at these hours of earlier
@@ -207,11 +212,10 @@ class History:
         lately = self.lately()
         if lately is None:
             return None
-        newest = max(self._blocks) + HOUR
-        own = {hour for hour in self._blocks if hour >= newest - self._adopt}
+        own = self._hours_lately()
         like = {hour % DAY // HOUR for hour in own}
-        before = [hour for hour in self._blocks if hour not in own and hour % DAY // HOUR in like]
-        then = self._past("earlier", newest, before) if before else self.total()
+        before = [hour for hour in self._blocks if hour < min(own) and hour % DAY // HOUR in like]
+        then = self._past("earlier", max(own), before) if before else self.total()
         went = lately[self.index.against, base.SUM] > 0
         return np.asarray(went & (lately[:, base.SUM] == 0) & (then[:, base.SUM] > 0))
 

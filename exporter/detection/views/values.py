@@ -182,13 +182,15 @@ class Values(View):
         usual = Usual.of(past, _long(floor, len(index))[place])
         x, n = now[place], now[index.against[place]]
         alone = tail(x, n, usual.mean, usual.spread)
-        tens, lines = self._together(span, place, usual)
+        last = [self._learnt(one) for one in span]
+        tens, lines = self._together(last, place, usual)
         together = tail(tens, lines, usual.mean, usual.spread)
         # A window that ends what was unusual says nothing of it.
         together[x <= n * usual.mean] = 1.0
         alone[~self._alone(place, total)] = 1.0
-        alone[self._as_fast(place, now, total)] = 1.0
-        together[self._as_fast(place, _learnt_of(span, index), total)] = 1.0
+        edges = _passed(index, total[:, base.SUM])
+        alone[self._as_fast(place, now, edges)] = 1.0
+        together[self._as_fast(place, np.sum(last, axis=0), edges)] = 1.0
         words = index.kind[place] == base.VALUED + 2 * valued.WORDS + 1
         fresh: Ints = np.flatnonzero(words & (past.x == 0))
         if len(fresh):
@@ -231,12 +233,16 @@ class Values(View):
         own = values.filter(*(pl.col(name) == one for name, one in zip(valued.GROUP, group, strict=True)))
         return dict(own.select("value", "template").iter_rows())
 
-    def _together(self, span: Sequence[Placed], place: Ints, usual: Usual) -> tuple[Floats, Floats]:
+    def _learnt(self, one: Placed) -> Floats:
+        """By place, the lines of a window, whether they are learnt from or not."""
+        index = self.past.history.index
+        return np.asarray(np.bincount(index.learnt[one.places], one.count, len(index)), float)
+
+    def _together(self, last: Sequence[Floats], place: Ints, usual: Usual) -> tuple[Floats, Floats]:
         """Lines with each value and of its place in the last windows, each window bounded."""
         index = self.past.history.index
         tens, lines = np.zeros(len(place)), np.zeros(len(place))
-        for one in span:
-            count: Floats = np.bincount(index.learnt[one.places], one.count, len(index)).astype(float)
+        for count in last:
             x, n = count[place], count[index.against[place]]
             tens += usual.bounded(x, n)
             lines += n
@@ -273,13 +279,13 @@ class Values(View):
         last = self._edges(total)[index.against[places], 2]
         return np.asarray(~times | ((index.second[places] & 0xFFFFFFFF) >= last))
 
-    def _as_fast(self, place: Ints, counts: Floats, total: Ints) -> Bools:
+    def _as_fast(self, place: Ints, counts: Floats, usual: Ints) -> Bools:
         """Which of these are durations of lines that, by the quantile that is told of them, take no longer than usual:
-        what is unusual of them could not be told in a true sentence."""
+        what is unusual of them could not be told in a true sentence. `usual` is that of the past (`_passed`)."""
         index = self.past.history.index
         times = index.kind[place] == base.VALUED + 2 * valued.TIMES + 1
         group = index.against[place]
-        return np.asarray(times & (_passed(index, counts)[group] <= _passed(index, total[:, base.SUM])[group]))
+        return np.asarray(times & (_passed(index, counts)[group] <= usual[group]))
 
     def _edges(self, total: Ints) -> Ints:
         """By place of all lines that have a duration, the edges at which it is judged: above half of the past, and far
@@ -352,10 +358,9 @@ class Values(View):
     def _slow(self, span: Sequence[Placed], key: base.Key, template: int, text: str) -> Contribution:
         """The 95 % quantile of durations, now and before, by the edges that one in twenty passes."""
         index, total = self.past.history.index, self.past.history.total()
-        service, kind, family, _ = key
-        group = index.place((service, kind - 1, family, 0))
-        edges = (_passed(index, counts)[group] for counts in (_learnt_of(span, index), total[:, base.SUM]))
-        now, usual = (float(2 ** (edge + 0.5) / 1000) for edge in edges)
+        group = index.against[index.place(key)]
+        counts = np.sum([self._learnt(one) for one in span], axis=0), total[:, base.SUM]
+        now, usual = (float(2 ** (_passed(index, each)[group] + 0.5) / 1000) for each in counts)
         return Contribution("duration", text, now, usual, "s", templates=(template,) if template else ())
 
     # --- A window that has settled -----------------------------------------------------------------
@@ -370,11 +375,6 @@ class Values(View):
         if not told:
             return None
         return replace(settled.observation, values=valued.flagged(own, sorted(told), valued.LEFT))
-
-
-def _learnt_of(span: Sequence[Placed], index: base.Index) -> Floats:
-    """By place, the lines of these windows together, whether they are learnt from or not."""
-    return np.asarray(sum(np.bincount(index.learnt[one.places], one.count, len(index)) for one in span), float)
 
 
 def _passed(index: base.Index, counts: Floats | Ints) -> Ints:
