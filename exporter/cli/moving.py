@@ -29,9 +29,8 @@ async def _export(config: Config) -> int:
     from exporter.memory.moving import exported
 
     with closing(rows_of(config)) as rows:
-        origin = tuple(f"{name}={value}" for name, value in sorted(config.external_labels.items()))
         # It is only read from.
-        context = Context(documents=cast(Documents, rows), installation=rows.installation(), origin=origin)
+        context = Context(documents=cast(Documents, rows), installation=rows.installation(), origin=config.origin)
         store = config.memory.build(context)
         try:
             async for line in exported(store, context.installation, context.origin):

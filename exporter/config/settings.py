@@ -121,6 +121,11 @@ class Config(Settings):
             raise ValueError(f"{str(value)!r} {reason}; name a file, which is made at first start")
         return value
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The external labels as `name=value`, in order: whose the incidents are that this installation writes."""
+        return tuple(f"{name}={value}" for name, value in sorted(self.external_labels.items()))
+
     @field_validator("external_url")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:

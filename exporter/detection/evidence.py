@@ -20,6 +20,22 @@ _PLACES = {"template": pl.Int64(), "place": pl.Int64()}
 MAX_TRACES = 20
 
 
+def evidence_of(source: str, row: Mapping[str, Any], texts: Mapping[int, str]) -> Evidence:
+    """An exemplar with its `template` as a line that may be cited; `texts` are those of the templates."""
+    return Evidence(
+        id=evidence_id(source, row["id"]),
+        source=source,
+        service=row["service"],
+        timestamp=from_nanoseconds(row["timestamp"]),
+        body=row["body"],
+        severity=row["severity"] or 0,
+        template=texts.get(row["template"], ""),
+        host=row["host"] or "",
+        trace=row["trace"] or "",
+        template_id=row["template"],
+    )
+
+
 class Lines:
     """Exemplars of one window: what anomalies cite."""
 
@@ -51,21 +67,7 @@ class Lines:
         rank = pl.int_range(pl.len()).over("template")
         order = chosen.with_columns(rank.alias("rank")).join(places, on="template", how="left")
         order = order.sort("rank", "place", "timestamp", "id", nulls_last=True).head(MAX_EVIDENCE)
-        return tuple(self._evidence(row) for row in order.iter_rows(named=True))
-
-    def _evidence(self, row: Mapping[str, Any]) -> Evidence:
-        return Evidence(
-            id=evidence_id(self._source, row["id"]),
-            source=self._source,
-            service=row["service"],
-            timestamp=from_nanoseconds(row["timestamp"]),
-            body=row["body"],
-            severity=row["severity"] or 0,
-            template=self._texts.get(row["template"], ""),
-            host=row["host"] or "",
-            trace=row["trace"] or "",
-            template_id=row["template"],
-        )
+        return tuple(evidence_of(self._source, row, self._texts) for row in order.iter_rows(named=True))
 
     def severity(self, template: int) -> int:
         """Of a template of this window: the level of its lines, or the words of its text."""

@@ -9,11 +9,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from exporter.detection import valued
+from exporter.detection.evidence import evidence_of
 from exporter.detection.observation import Observation
 from exporter.detection.rows import Table
 from exporter.facts.prefixes import Prefix
@@ -24,9 +25,7 @@ from exporter.model import (
     Severity,
     Write,
     dumps,
-    evidence_id,
     failure_in,
-    from_nanoseconds,
     loads,
     stable_key,
 )
@@ -215,23 +214,8 @@ def _shown(
     found: dict[tuple[str, int, bool], list[Evidence]] = {}
     for row in joined.iter_rows(named=True):
         loud = (row["severity"] or 0) >= Severity.WARN
-        found.setdefault((row["service"], row["template"], loud), []).append(_evidence(source, row, mined))
+        found.setdefault((row["service"], row["template"], loud), []).append(evidence_of(source, row, mined.texts))
     return found
-
-
-def _evidence(source: str, row: Mapping[str, Any], mined: Mined) -> Evidence:
-    return Evidence(
-        id=evidence_id(source, row["id"]),
-        source=source,
-        service=row["service"],
-        timestamp=from_nanoseconds(row["timestamp"]),
-        body=row["body"],
-        severity=row["severity"] or 0,
-        template=mined.texts.get(row["template"], ""),
-        host=row["host"] or "",
-        trace=row["trace"] or "",
-        template_id=row["template"],
-    )
 
 
 def _requests(values: pl.DataFrame) -> Iterator[Requests]:

@@ -26,7 +26,7 @@ _HEADER = re.compile(r"^\w{4,5}: [\w.]{1,200}\[\d{1,9}\]$")
 _ERRORS = ("err", "error", "exception", "cause", "reason")
 _PEERS = ("peer", "upstream", "target", "endpoint", "dependency")
 
-_THROWN = re.compile(r"((?:[\w$]{1,80}\.){0,12})((?:[A-Z]\w{0,80})?(?:Error|Exception))(?: \([^)]{0,80}\))?: (?=\S)")
+_THROWN = re.compile(r"(?:[\w$]{1,80}\.){0,12}((?:[A-Z]\w{0,80})?(?:Error|Exception))(?: \([^)]{0,80}\))?: (?=\S)")
 
 _PLAIN = re.compile(
     r"(?:Axios|OS|Operational|Runtime|IO|Http\w*|Npgsql|Postgres|Sql|SQL\w*|Illegal(?:Argument|State))?(?:Error|Exception)"
@@ -53,7 +53,8 @@ def told(body: str, prefix: Prefix) -> str:
     first, *more = body.split("\n")[:MOST_LINES]
     raised = [found[1].strip() for line in more if (found := _RAISED.match(line))]
     if fields := decode(body if body[:1] == "{" else first):
-        said = _error(body) or fields.message + _peer(body)
+        record = _record(body)
+        said = _error(record) or fields.message + _peer(record)
     elif _HEADER.match(first) and more:
         said = more[0].strip()
     elif found := _ACCESS.search(first):
@@ -79,8 +80,7 @@ _PAIR = re.compile(
 )
 
 
-def _error(body: str) -> str:
-    record = _record(body)
+def _error(record: Mapping[str, Any]) -> str:
     found = next((record[name] for name in _ERRORS if record.get(name)), "")
     if isinstance(found, dict):
         kind, text = (str(found.get(name) or "") for name in ("type", "message"))
@@ -91,18 +91,15 @@ def _error(body: str) -> str:
     return str(found) if isinstance(found, str) else ""
 
 
-def _peer(body: str) -> str:
-    record = _record(body)
+def _peer(record: Mapping[str, Any]) -> str:
     found = next((str(record[name]) for name in _PEERS if isinstance(record.get(name), str)), "")
     return f" peer={found}" if found else ""
 
 
 def _bare(text: str) -> str:
     """Without the package of an exception, and without its class where that says nothing."""
-    found = re.match(
-        r"((?:[\w$]{1,80}\.){0,12})((?:[A-Z]\w{0,80})?(?:Error|Exception))(?: \([^)]{0,80}\))?: (?=\S)", text
-    )
+    found = _THROWN.match(text)
     if not found:
         return text
     rest = text[found.end() :]
-    return rest if _PLAIN.fullmatch(found[2]) else f"{found[2]}: {rest}"
+    return rest if _PLAIN.fullmatch(found[1]) else f"{found[1]}: {rest}"

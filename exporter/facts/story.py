@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -59,18 +59,17 @@ def told(
     ordered = sorted(known, key=lambda one: (one[1] < edge, one[1], one[0]))
     groups = grouped(_sayings(ordered, edge, length))
     failing = failures(groups, services, weights, seconds(begins), end, spans)
+    answering = _answering(known)
+    answers = _answers(known, answering)
+    numbers = measured(_minutes(known), (past, edge), (edge, end), length, weights, findings, answers)
     facts = Facts(
         until=until,
         failing=tuple(_failing(group, spans[1]) for group in failing[:MOST_FAILING]),
-        measured=tuple(
-            measured(_minutes(known), (past, edge), (edge, end), length, weights, findings, _answers(known, length))[
-                :MOST_MEASURED
-            ]
-        ),
+        measured=tuple(numbers[:MOST_MEASURED]),
         starts=tuple(_starts(known, edge))[-MOST_STARTS:],
     )
     if facts.began:
-        facts = replace(facts, impact=_impact(known, facts.began, length))
+        facts = replace(facts, impact=_impact(known, answering, facts.began, length))
     return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
 
 
@@ -123,9 +122,11 @@ def _answering(windows: Sequence[tuple[str, int, Observed]]) -> set[tuple[str, s
     return {(source, r.service, r.family) for source, _, one in windows for r in one.requests if r.well}
 
 
-def _answers(windows: Sequence[tuple[str, int, Observed]], length: int) -> dict[str, dict[int, int]]:
+def _answers(
+    windows: Sequence[tuple[str, int, Observed]], kinds: Collection[tuple[str, str, int]]
+) -> dict[str, dict[int, int]]:
     """Requests of each service by window."""
-    kinds, found = _answering(windows), dict[str, dict[int, int]]()
+    found: dict[str, dict[int, int]] = {}
     for source, start, one in windows:
         for r in one.requests:
             if (source, r.service, r.family) in kinds:
@@ -134,9 +135,10 @@ def _answers(windows: Sequence[tuple[str, int, Observed]], length: int) -> dict[
     return found
 
 
-def _impact(windows: Sequence[tuple[str, int, Observed]], since: datetime, length: int) -> Impact | None:
+def _impact(
+    windows: Sequence[tuple[str, int, Observed]], kinds: Collection[tuple[str, str, int]], since: datetime, length: int
+) -> Impact | None:
     """Of the service that answers most requests: those that failed, from the window in which it began."""
-    kinds = _answering(windows)
     first = seconds(since) // length * length
     sums: dict[str, list[int]] = {}
     for source, start, one in windows:

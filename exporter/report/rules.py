@@ -17,6 +17,9 @@ from exporter.model import (
 from exporter.wording import headlines, words
 from exporter.wording.text import brief, clock, day, duration, listed
 
+LEAST_TELLING = frozenset(("transition", "gap"))
+"""Order and pauses: they follow from what failed, and come last."""
+
 RULES = "rules"
 """The `writer` of the deterministic report."""
 
@@ -82,7 +85,7 @@ def headline(incident: Incident, similar: Sequence[SimilarIncident] = ()) -> str
 def _main_finding(incident: Incident, service: str) -> Contribution | None:
     """The strongest finding that cites a line of the service, or of all where none does; order and pauses come last."""
     own = {line.id for line in incident.evidence if line.service == service}
-    ranked = sorted(incident.contributions, key=lambda c: (c.kind in LEAST_TELLING, -c.share))
+    ranked = _ranked(incident)
     return next((c for c in ranked if own.intersection(c.evidence)), ranked[0] if ranked else None)
 
 
@@ -101,6 +104,11 @@ def _overview(incident: Incident) -> Claim:
     for line in incident.evidence:
         firsts.setdefault(line.service, line.id)
     return Claim(text, tuple(firsts.values())[:MAX_CITED])
+
+
+def _ranked(incident: Incident) -> list[Contribution]:
+    """The findings, the strongest first, order and pauses last."""
+    return sorted(incident.contributions, key=lambda c: (c.kind in LEAST_TELLING, -c.share))
 
 
 def _again(incident: Incident, similar: Sequence[SimilarIncident]) -> list[Claim]:
@@ -122,15 +130,12 @@ def _known(incident: Incident) -> list[Claim]:
     return [Claim(text, (line,) if line in kept else ()) for text, line in said]
 
 
-LEAST_TELLING = frozenset(("transition", "gap"))
-"""Order and pauses: they follow from what failed, and come last."""
-
-
 def _findings(incident: Incident) -> list[Claim]:
     kept = {line.id: line for line in incident.evidence}
-    ranked = sorted(incident.contributions, key=lambda c: (c.kind in LEAST_TELLING, -c.share))
     told = _told_already(incident)
-    telling = [c for c in ranked if not (c.templates and told.issuperset((c.source, t) for t in c.templates))]
+    telling = [
+        c for c in _ranked(incident) if not (c.templates and told.issuperset((c.source, t) for t in c.templates))
+    ]
     return [Claim(_sentence(c, kept), citations(c, kept)) for c in telling[:MAX_FINDINGS]]
 
 

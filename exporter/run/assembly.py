@@ -221,7 +221,7 @@ class _Builder:
             documents=base.state,
             aside=base.state.aside,
             installation=base.state.installation(),
-            origin=tuple(f"{name}={value}" for name, value in sorted(config.external_labels.items())),
+            origin=config.origin,
         )
         self.built: list[Client] = []
         """Clients that did not come from the assembly before."""

@@ -14,6 +14,9 @@ MOST_ASKED = 12
 
 _WORD = re.compile(r"\w+")
 
+_WITHOUT_TEXTS = ", content='', contentless_delete=1" if sqlite3.sqlite_version_info >= (3, 43) else ""
+"""Where SQLite can delete from an index that does not keep the texts themselves."""
+
 
 class WordIndex:
     """Texts under keys, found by their words; each has a moment and says whose it is, or is hidden.
@@ -26,12 +29,9 @@ class WordIndex:
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._connection.executescript(
             "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, whose TEXT);"
-            "CREATE VIRTUAL TABLE words USING fts5 (text, content='', contentless_delete=1);"
-            if sqlite3.sqlite_version_info >= (3, 43)
-            else "CREATE TABLE known (number INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL, whose TEXT);"
-            "CREATE VIRTUAL TABLE words USING fts5 (text);"
+            f"CREATE VIRTUAL TABLE words USING fts5 (text{_WITHOUT_TEXTS});"
+            "CREATE VIRTUAL TABLE counts USING fts5vocab (words, row);"
         )
-        self._connection.execute("CREATE VIRTUAL TABLE counts USING fts5vocab (words, row)")
 
     def put(self, texts: Iterable[tuple[str, str, float, str | None]]) -> None:
         """Write or replace: key, text, moment in seconds, and whose it is; None hides it."""

@@ -33,15 +33,6 @@ def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
     return _of_failing(facts.decisive, facts, similar) if facts.decisive else ""
 
 
-def subject(facts: Facts) -> str:
-    """The service that the headline is about; empty where nothing is known."""
-    failing, measured = facts.failing[:1], facts.measured[:1]
-    if measured and not (failing and failing[0].score >= measured[0].score):
-        return measured[0].service
-    top = facts.decisive
-    return (top.about or top.service) if top else ""
-
-
 def sentences(facts: Facts) -> list[tuple[str, str]]:
     """What is known, a sentence each, with the id of the line that shows it: whom it hit, what failed, what changed.
 
