@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -18,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.checkouts import answers
 from tests.field.cases import (
     COMPARED,
     MORE,
@@ -116,20 +115,10 @@ def _knows(checkout: Path, flag: str) -> bool:
 
 def driven(checkout: Path, tasks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The answers of a process that has the code of a checkout."""
-    given = "".join(f"{json.dumps(task)}\n" for task in tasks)
-    driver = Path(__file__).with_name("driver.py")
-    done = subprocess.run(
-        [sys.executable, "-P", str(driver)],
-        input=given,
-        capture_output=True,
-        text=True,
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{checkout}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    try:
+        return [json.loads(line) for line in answers(Path(__file__).with_name("driver.py"), tasks, checkout)]
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from None
 
 
 async def _from_server(case: Mapping[str, Any], where: Path, checkout: Path) -> Verdict:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.checkouts import REPOSITORY
 from tests.lives.judge import Judge
-from tests.lives.play import REPOSITORY, play
+from tests.lives.play import play
 from tests.lives.stories import STORIES
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.checkouts import REPOSITORY
 from tests.lives.judge import Judge, Verdict
-from tests.lives.play import REPOSITORY, play
+from tests.lives.play import play
 from tests.lives.stories import CHANGES, REPORTED, STORIES
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.checkouts import REPOSITORY, answers
 from tests.lives.stories import WARM, Story
 from tests.lives.world import BEGIN
 
-REPOSITORY = Path(__file__).parent.parent.parent
 DRIVER = Path(__file__).parent / "driver.py"
 
 
@@ -46,18 +44,9 @@ def play(
             "learnt": str((learnt or folder) / f"learnt-{story.seed}-{services}.db"),
             "settings": dict(settings or {}),
         }
-        done = subprocess.run(
-            [sys.executable, "-P", str(DRIVER)],
-            input=json.dumps(task),
-            cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+        answer = json.loads(answers(DRIVER, [task], checkout)[-1])
         if keep := os.environ.get("LAE_KEEP_STATE"):
             os.replace(folder / "state.db", Path(keep) / f"{story.name}-{story.seed}.db")
-    answer = json.loads(done.stdout.splitlines()[-1])
     for item in answer["told"]:
         for key in ("at", "starts_at", "ends_at"):
             item[key] = item[key] - BEGIN if item[key] is not None else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.recall.measure import REPOSITORY, cases, measured, model
+from tests.checkouts import REPOSITORY
+from tests.recall.measure import cases, measured, model
 from tests.recall.signatures import signatures
 
 

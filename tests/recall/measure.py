@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tests import checkouts
+from tests.checkouts import REPOSITORY
 from tests.recall import stories
 from tests.recall.cases import Case, Query, shop, written
-
-REPOSITORY = Path(__file__).parent.parent.parent
 
 
 @dataclass
@@ -93,15 +90,5 @@ def answers(asked: Iterable[Case], model: str, checkout: Path) -> list[dict[str,
         {"model": model, "documents": case.documents, "queries": [query.incident for query in case.queries]}
         for case in asked
     ]
-    done = subprocess.run(
-        [sys.executable, "-P", str(Path(__file__).with_name("driver.py"))],
-        input="".join(f"{json.dumps(task)}\n" for task in tasks),
-        capture_output=True,
-        text=True,
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{checkout}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    driver = Path(__file__).with_name("driver.py")
+    return [json.loads(line) for line in checkouts.answers(driver, tasks, checkout, HF_HUB_OFFLINE="1")]

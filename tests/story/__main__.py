@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.checkouts import REPOSITORY
 from tests.story.cases import cases
 from tests.story.judge import verdicts
-from tests.story.play import REPOSITORY, play
+from tests.story.play import play
 from tests.story.recount import recounted
 
 if __name__ == "__main__":

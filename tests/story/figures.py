@@ -10,9 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
+from tests.checkouts import REPOSITORY
 from tests.story.cases import EXPECTED, cases
 from tests.story.judge import Verdict, ticketed, verdicts
-from tests.story.play import REPOSITORY, Played, asked, play
+from tests.story.play import Played, asked, play
 from tests.story.recount import names, recounted
 
 

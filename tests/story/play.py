@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +13,9 @@ from typing import Any
 import polars as pl
 
 from exporter.model import TimeRange
+from tests.checkouts import REPOSITORY, answers
 from tests.story.cases import EXPECTED, Case
 
-REPOSITORY = Path(__file__).parent.parent.parent
 DRIVER = Path(__file__).parent / "driver.py"
 STEP = timedelta(hours=2)
 
@@ -58,16 +55,7 @@ def play(case: Case, checkout: Path = REPOSITORY) -> Played:
 
 def asked(task: Mapping[str, Any], checkout: Path) -> list[Mapping[str, Any]]:
     """What the driver answers, with the code of a checkout."""
-    done = subprocess.run(
-        [sys.executable, "-P", str(DRIVER)],
-        input=json.dumps(task),
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: list[Mapping[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    found: list[Mapping[str, Any]] = json.loads(answers(DRIVER, [task], checkout)[-1])
     return found
 
 
