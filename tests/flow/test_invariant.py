@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from exporter.config import Config, parse
 from exporter.detection.observation import Observation
 from exporter.detection.valued import LEFT
+from exporter.facts.observed import read
 from exporter.model import NoTelemetry, SystemClock
 from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
@@ -191,6 +193,13 @@ def test_the_failure_becomes_an_incident_of_the_services_that_show_it() -> None:
 def test_windows_that_are_left_out_of_the_past_are_among_the_rows() -> None:
     found = [Observation.from_bytes("shop", body) for _, _, body in whole()["detection_observations"] if body]
     assert any(((one.values["flags"] & LEFT) != 0).any() for one in found)
+
+
+def test_what_windows_say_of_a_failure_and_the_facts_of_the_incident_are_among_the_rows() -> None:
+    said = [read(body) for _, _, body in whole()["facts_windows"]]
+    assert any(one.sayings for one in said)
+    (body,) = [row[6] for row in whole()["incidents"] if row[6]]
+    assert json.loads(body)["facts"]["failing"]
 
 
 CASES = 60 if os.environ.get("CI") else 30

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.facts.observed import tables
 from exporter.model import Claim, StateError, Write
 from exporter.state import migrations
 from exporter.state.bodies import pack, unpack
@@ -115,6 +116,21 @@ async def test_given_rows_survive_a_new_fingerprint_and_derived_rows_do_not(tmp_
     assert (await state.derived_rows("s"))["templates"] == []
     assert await state.read("SELECT id FROM incidents") == [("i1",)]
     state.close()
+
+
+async def test_a_file_without_the_facts_of_windows_is_given_an_empty_table_and_nothing_is_learnt_anew(
+    tmp_path: Path,
+) -> None:
+    learnt = "CREATE TABLE learnt (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
+    before = State(tmp_path / "state.db", (learnt,), "one")
+    await before.write([Write("learnt", ("key", "value"), (("a", "b"),))])
+    before.close()
+    for _ in range(2):
+        after = State(tmp_path / "state.db", (learnt, tables()), "one")
+        assert not after.rebuilt
+        assert await after.read("SELECT * FROM learnt") == [("a", "b")]
+        assert await after.read("SELECT * FROM facts_windows") == []
+        after.close()
 
 
 def test_a_second_process_is_refused_and_told_who_holds_the_file(tmp_path: Path) -> None:
