@@ -56,11 +56,9 @@ def _head(overview: Overview, paint: _Paint) -> Iterable[str]:
 def _finding(rank: int, finding: Finding, overview: Overview, paint: _Paint) -> Iterable[str]:
     style = "red" if finding.severity >= Severity.ERROR else "yellow" if finding.severity >= Severity.WARN else "bold"
     title = f"{rank}. {brief(finding.service, 60) or 'all services'}: {words.ANALYSIS_KINDS[finding.kind]}"
-    yield paint(style, title) + paint(
-        "dim", f"  (score {finding.score:.2f}{', the detector agrees' if finding.confirmed else ''})"
-    )
+    yield paint(style, title) + paint("dim", f"  (score {finding.score:.2f})")
     yield f"   {brief(finding.text, 300)}"
-    yield f"   {_when(finding, overview)}{_amounts(finding)}: {finding.reason}"
+    yield f"   {_when(finding, overview)}{_amounts(finding)}"
     for example in finding.examples:
         yield paint("dim", f"   {brief(example.place, 80)}  ") + brief(example.body, 240)
     for text in finding.also[:3]:
@@ -76,5 +74,6 @@ def _when(finding: Finding, overview: Overview) -> str:
 
 
 def _amounts(finding: Finding) -> str:
-    seen = amount(finding.observed, finding.unit)
-    return seen if finding.kind == "session" else f"{seen}, expected {number(finding.expected)}"
+    if finding.kind in ("session", "failure"):
+        return f"{amount(finding.observed, finding.unit)}: {finding.reason}"
+    return finding.reason

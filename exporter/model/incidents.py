@@ -55,7 +55,22 @@ OwnKind = NewType("OwnKind", str)
 """A kind that only a view of detection knows: its findings bring the words for it along."""
 
 
-AnalysisKind = Literal["new", "burst", "volume", "silence", "gap", "errors", "failure", "slow", "session", "window"]
+AnalysisKind = Literal[
+    "new",
+    "service",
+    "burst",
+    "volume",
+    "silence",
+    "gap",
+    "errors",
+    "value",
+    "failure",
+    "slow",
+    "order",
+    "pause",
+    "session",
+    "window",
+]
 """What `analyze` finds, which compares a stretch of logs with itself."""
 
 

@@ -143,13 +143,17 @@ KINDS: Mapping[ContributionKind, Kind] = {
 
 ANALYSIS_KINDS: Mapping[AnalysisKind, str] = {
     "new": KINDS["new_template"].name,
+    "service": KINDS["new_service"].name,
     "burst": "burst of one kind of line",
     "volume": "unusual volume",
     "silence": KINDS["silence"].name,
     "gap": "gap in the logs",
     "errors": KINDS["errors"].name,
+    "value": KINDS["value"].name,
     "failure": "rare failure",
-    "slow": "slower than usual",
+    "slow": KINDS["duration"].name,
+    "order": KINDS["transition"].name,
+    "pause": KINDS["gap"].name,
     "session": KINDS["session"].name,
     "window": "unusual stretch",
 }

@@ -163,6 +163,40 @@ async def test_answers_that_fail_to_the_end_do_not_pass_for_usual() -> None:
     assert all(" 502 " in example.body for example in finding.examples)
 
 
+async def test_a_word_that_decides_is_told_as_the_daemon_tells_it() -> None:
+    times = np.arange(0, 3600, 2.0)
+    ended = np.where((times > 2000) & (times < 2300) & (times % 4 == 0), "declined", "accepted")
+    page = lines([f"payment {n} ended outcome={end}" for n, end in enumerate(ended)], times.tolist())
+    finding = (await analysed(page)).findings[0]
+    assert "declined" in finding.text
+    assert "never before" in finding.reason
+    assert all("declined" in example.body for example in finding.examples)
+    assert finding.since
+    assert abs((finding.since - NOON).total_seconds() - 2000) <= 60
+
+
+async def test_a_release_that_writes_otherwise_is_one_finding() -> None:
+    """What every kind of line of a service turns into is told once, not once for each."""
+    old, new = steady(minutes=40), steady(minutes=20, seed=3)
+    new = new.with_columns(
+        pl.col("timestamp") + 2400 * SECOND,
+        pl.col("body")
+        .str.replace("request (.*) served in (.*) ms", "served id=$1 ms=$2")
+        .str.replace("user", "person"),
+    )
+    findings = (await analysed(joined(old, new))).findings
+    assert len(findings) == 1
+    assert findings[0].also
+
+
+async def test_of_the_part_that_is_learnt_from_it_says_so_and_tells_rare_failures_only() -> None:
+    early = lines([f"lease {n} lost" for n in range(2)], [300, 310], severity=17)
+    analysis = await analysed(joined(steady(), early))
+    assert [(finding.kind, finding.text) for finding in analysis.findings] == [("failure", "lease <NUM> lost")]
+    assert analysis.findings[0].examples[0].body == "lease 0 lost"
+    assert any("12:15 UTC is what the rest is compared with" in note for note in analysis.notes)
+
+
 async def test_errors_that_grow_with_the_traffic_are_usual() -> None:
     times = np.concatenate([np.arange(0, 2300, 2.0), np.arange(2300, 3600, 0.1)])
     status = np.where(np.arange(len(times)) % 10 == 0, 502, 200)

@@ -580,6 +580,8 @@ TABLE = (
 
 ELSEWHERE = {
     "exporter.analysis.analyze": "compares findings, which are numbers, and passes texts on",
+    "exporter.analysis.judging": "numbers and ids; looks for a word of a template, as it is, in lines that are cut",
+    "exporter.analysis.stretch": "numbers and ids",
     "exporter.cli": "what the user of a command says; what is printed goes through exporter.wording",
     "exporter.config": "the operator's own file",
     "exporter.demo": "the shop's own lines",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from exporter.analysis.comparisons import severities_of
 from exporter.detection.evidence import Lines
 from exporter.ingest.exemplars import NO_EXEMPLARS
 from exporter.mining.templates import TEMPLATES_SCHEMA, Mined
@@ -32,11 +31,9 @@ FATAL, ERROR, WARN = Severity.FATAL, Severity.ERROR, Severity.WARN
         ("skilled worker hired", 0), ("mirror is in step", 0),
     ],
 )  # fmt: skip
-def test_the_words_of_a_line_say_how_bad_it_is_to_detection_and_to_analysis(text: str, severity: int) -> None:
+def test_the_words_of_a_line_say_how_bad_it_is(text: str, severity: int) -> None:
     texts = {7: text}
-    records = pl.DataFrame({"service": [1], "template": [7], "severity": [0]})
     assert failure_in(text) == severity
     assert (
         Lines("shop", NO_EXEMPLARS, Mined(pl.DataFrame(schema=TEMPLATES_SCHEMA), texts=texts)).severity(7) == severity
     )
-    assert severities_of(records, texts) == {(1, 7): severity}
