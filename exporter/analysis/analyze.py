@@ -148,7 +148,7 @@ def _mine(reduced: Reduced, settings: AnalyzeSettings) -> tuple[Logs, list[Anoma
         records = records.with_columns(pl.col("template").replace(moves))
     names = dict(reduced.names.rows())
     logs = Logs(records, texts, names, reduced.exemplars, starts, window, moves)
-    return logs, judge.finish(len(names)), limited
+    return logs, judge.finish(), limited
 
 
 def _fitting(seconds: Ints) -> timedelta:

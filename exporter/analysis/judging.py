@@ -62,7 +62,6 @@ class Judge:
         self._step = window // timedelta(seconds=1)
         self._detector = Detector("analyze", SHORT, window=window, late_window=window)
         self._learning = learnt_of(windows)
-        self._judged = max(windows - self._learning, 1)
         self._anomalies: list[Anomaly] = []
 
     def take(self, moment: int, part: Reduced, mined: Mined) -> None:
@@ -74,14 +73,9 @@ class Judge:
         if self._learning < 0:
             self._anomalies += found
 
-    def finish(self, services: int) -> list[Anomaly]:
-        """What is unusual in the part that was judged: less by chance than FALSE_ALARM of windows of so many services.
-
-        Sessions have a calibration of their own, and a service that is absent is no chance.
-        """
-        every = [*self._anomalies, *self._detector.finish().anomalies]
-        least = 1 - FALSE_ALARM / (self._judged * max(services, 1))
-        return [one for one in every if one.contributions and (one.kind != "window" or one.score >= least)]
+    def finish(self) -> list[Anomaly]:
+        """What is unusual in the part that was judged."""
+        return [one for one in (*self._anomalies, *self._detector.finish().anomalies) if one.contributions]
 
 
 def findings_of(anomalies: Sequence[Anomaly], logs: Logs) -> list[Finding]:
@@ -90,10 +84,12 @@ def findings_of(anomalies: Sequence[Anomaly], logs: Logs) -> list[Finding]:
     for anomaly in anomalies:
         if anomaly.kind != "session":
             by_service.setdefault(anomaly.service, []).append(anomaly)
+    chances = math.log10(max(logs.windows - learnt_of(logs.windows), 1) * logs.services / FALSE_ALARM)
     found = [
         _told(service, episode, logs)
         for service, several in sorted(by_service.items())
         for episode in _episodes(several, logs)
+        if _strength(episode) >= chances
     ]
     return [*(finding for finding in found if finding.score >= WORTH_TELLING), *_sessions(anomalies)]
 
@@ -105,6 +101,18 @@ def _episodes(anomalies: Sequence[Anomaly], logs: Logs) -> Iterator[list[Anomaly
         places.setdefault(logs.place(anomaly.window), []).append(anomaly)
     for first, last in runs(sorted(places)):
         yield [one for place in range(first, last + 1) for one in places.get(place, ())]
+
+
+def _strength(episode: Sequence[Anomaly]) -> float:
+    """How unlikely it is, in powers of ten: its windows together, each for what it has beyond the least of an anomaly.
+
+    That a service is absent is no chance.
+    """
+    if any(anomaly.kind != "window" for anomaly in episode):
+        return math.inf
+    least = 1 - SHORT.window_score
+    beyond = (math.log10(least / max(1 - anomaly.score, 1e-9)) for anomaly in episode)
+    return sum(beyond) - math.log10(least)
 
 
 @dataclass(frozen=True)

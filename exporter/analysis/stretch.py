@@ -76,6 +76,10 @@ class Logs:
         """Kinds of lines of all services."""
         return self.counted.select("service", "template").n_unique()
 
+    @property
+    def services(self) -> int:
+        return int(self.counted["service"].n_unique())
+
     def place(self, moment: datetime) -> int:
         """The window that a moment is in, or the one before it where the logs have a hole there."""
         at = np.searchsorted(self.starts, (moment - EPOCH) // timedelta(seconds=1), side="right") - 1
