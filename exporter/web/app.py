@@ -203,7 +203,8 @@ class _Site:
         return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all, noticed))
 
     async def incident(self, request: web.Request) -> web.Response:
-        return _html(pages.incident_page(await self._find(request), _root(request)))
+        can_act = self._access().can_act
+        return _html(pages.incident_page(await self._find(request), _root(request), can_act))
 
     async def api_incidents(self, request: web.Request) -> web.Response:
         records = await self._backend.list_incidents(_status(request), _limit(request))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,10 +16,23 @@ from markupsafe import Markup
 
 from exporter.model import Notice, SimilarIncident
 from exporter.model.questions import IncidentRecord, Readiness
-from exporter.wording import words
+from exporter.web import showing
+from exporter.wording import impact, words
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
 from exporter.wording.why import why_it_opened
+
+T = TypeVar("T")
+
+ACTIONS = (
+    ("ack", "Acknowledge"),
+    ("resolve", "Resolve"),
+    ("mute", "Mute"),
+    ("reject", "Reject"),
+    ("accept", "Accept"),
+    ("note", "Note"),
+)
+"""What people do to an incident from its page: the verb, and what is on the button."""
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
@@ -41,19 +54,28 @@ def incident_list(
     return _render("incidents.html", root, notices=notices, **given)
 
 
-def incident_page(record: IncidentRecord, root: str) -> str:
-    """The page that an alert links to."""
+def incident_page(record: IncidentRecord, root: str, can_act: bool = False) -> str:
+    """The page that an alert links to. `can_act`: whether there is a token, with which people act."""
+    incident, past = record.incident, similar(record)
     return _render(
         "incident.html",
         root,
         record=record,
-        incident=record.incident,
+        incident=incident,
         title=words.title(record),
-        similar=similar(record),
-        sampled=words.sampled(record.incident),
-        ruled=words.ruled(record.incident),
+        decisive=showing.decisive(incident),
+        fix=impact.known_fix(incident, record.rules, past),
+        can_act=can_act,
+        actions=ACTIONS,
+        similar=past,
+        groups=showing.lines_by_fact(record),
+        findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),
+        suspects=_with_shares(incident.suspects, [item.weight for item in incident.suspects]),
+        delivered=showing.told_to(record.deliveries),
+        sampled=words.sampled(incident),
+        ruled=words.ruled(incident),
         notes=_notes(record),
-        known={evidence.id for evidence in record.incident.evidence},
+        known={evidence.id for evidence in incident.evidence},
     )
 
 
@@ -67,6 +89,10 @@ def similar(record: IncidentRecord) -> list[SimilarIncident]:
     found = {item.id: item for report in reversed(record.reports) for item in report.similar}
     order = [item.id for report in record.reports for item in report.similar]
     return sorted(found.values(), key=lambda item: order.index(item.id))
+
+
+def _with_shares(items: Sequence[T], values: Sequence[float]) -> list[tuple[T, int]]:
+    return list(zip(items, showing.shares(values), strict=True))
 
 
 def _notes(record: IncidentRecord) -> list[str]:
@@ -129,7 +155,7 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words, why=why_it_opened)
+    environment.globals.update(words=words, why=why_it_opened, impact=impact.impact)
     return environment
 
 

@@ -110,6 +110,11 @@ class Access:
     external_url: str | None = None
 
     @property
+    def can_act(self) -> bool:
+        """Whether a token is configured, with which people act."""
+        return bool(self.settings.token or self.settings.token_file)
+
+    @property
     def open_to_all(self) -> bool:
         """Whether whoever reaches one of all our addresses can read every incident."""
         host, _ = split_listen(self.settings.listen)

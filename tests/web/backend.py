@@ -21,6 +21,7 @@ from exporter.model import (
     TimelineEntry,
     Verb,
 )
+from exporter.model.facts import Facts, Failing, Impact, Start
 from exporter.model.questions import (
     AlertTrigger,
     DeliveryStatus,
@@ -199,6 +200,21 @@ def shop_incident() -> Incident:
             TimelineEntry(at(3), "Receipts are no longer sent", "payments"),
         ),
         anomalies=17,
+        facts=shop_facts(),
+    )
+
+
+def shop_facts() -> Facts:
+    """What is known of it by its seventh minute."""
+    refused = "could not connect to db-payments:5432: connection refused"
+    return Facts(
+        until=at(7),
+        failing=(
+            Failing("payments", refused, "refused", 17, 184, 0.0, at(0.2), "L8f0c1d22a9", score=9.0),
+            Failing("checkout", "charge failed: payments 503", "", 17, 92, 1.4, at(1.1), "L90ad3fe451", score=5.0),
+        ),
+        impact=Impact("gateway", 52, 100, at(0)),
+        starts=(Start("payments", "2.4.1", at(-3)),),
     )
 
 

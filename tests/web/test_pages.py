@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.model import Incident
 from exporter.model.questions import IncidentRecord, Readiness, SourceProgress
-from exporter.web import WebSettings, pages
+from exporter.web import WebSettings, pages, showing
 from exporter.web.app import STATIC, create_app, start
 from tests.servers.browser import Browser
 from tests.web.backend import START, MemoryBackend, at, resolved_record, shop_incident, shop_record
+from tests.web.screen import wrong
 
 PAGE = f"/incidents/{shop_incident().id}"
 
@@ -83,11 +86,15 @@ def poisoned(value: Any, text: str) -> Any:
 # --- What a reader sees --------------------------------------------------------------------------
 
 
+UNFOLD = "document.querySelectorAll('details').forEach(part => part.open = true)"
+
+
 async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
     async with serving(shop_record()) as base:
 
         def look(page: Browser) -> str:
             page.open(base + PAGE)
+            page.evaluate(UNFOLD)
             return page.text("main")
 
         text = await in_browser(browser, look)
@@ -109,6 +116,10 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "× 464",
         "missing",
         "74%",
+        "gateway: 52 of 100 requests failed since 09:26 until 09:33 UTC",
+        "4 more lines",
+        "cited",
+        "Delivered to alertmanager; not yet: slack (429, again in 20 s); failed: otlp (401",
         "First to change, and its own errors name the database it could not reach",
         "the same failure",
         "3rd time",
@@ -118,11 +129,43 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "Look at db-payments",
         "Receipts are no longer sent",
         "remaining connection slots are reserved",
+        "Read-only: to act from here, give a token in web.token_file",
         'log-anomaly-exporter incidents resolve 3f9a1c0de47b2856 --fix "…" -c exporter.yml',
         "new kind of line",
         "401: the collector refuses the token",
     ):
         assert said in text, said
+
+
+async def test_the_first_screen_of_a_phone_holds_what_one_reads_first(browser: Browser) -> None:
+    long = replace(shop_record(), incident=replace(shop_incident(), fix="we raised the pool " * 100))
+    old = IncidentRecord(replace(shop_incident(), id="old", facts=None))
+    bare_one = IncidentRecord(replace(bare(), id="bare", facts=None))
+    async with serving(
+        replace(shop_record(), incident=replace(shop_incident(), id="new")), long, old, bare_one
+    ) as base:
+
+        def look(page: Browser) -> list[list[str]]:
+            return [wrong(page, f"{base}/incidents/{name}") for name in ("new", shop_incident().id, "old", "bare")]
+
+        assert await in_browser(browser, look) == [[], [], [], []]
+
+
+def test_lines_stand_by_what_they_show_and_each_once() -> None:
+    record = shop_record()
+    groups = showing.lines_by_fact(record)
+    shown = [one.line.id for group in groups for one in group.lines]
+    assert sorted(shown) == sorted(line.id for line in record.incident.evidence)
+    assert groups[0].title.startswith("payments: could not connect")
+    assert groups[0].lines[0].line.id == "L8f0c1d22a9"
+    assert groups[-1].title == showing.OTHERS
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_shares_never_add_up_to_more_than_the_whole(values: list[float]) -> None:
+    found = showing.shares(values)
+    assert sum(found) <= 100
+    assert all(0 <= share <= 100 for share in found)
 
 
 async def test_every_citation_leads_to_its_line(browser: Browser) -> None:
@@ -134,7 +177,7 @@ async def test_every_citation_leads_to_its_line(browser: Browser) -> None:
                 "[...document.querySelectorAll('a.cite')].map(a => a.getAttribute('href').slice(1))"
                 ".filter(id => !document.getElementById(id))"
             )
-            page.click("#happened ~ ul a.cite")
+            page.click("#happened-part ul a.cite")
             return broken, page.wait_for("document.querySelector(':target') && document.querySelector(':target').id")
 
         broken, target = await in_browser(browser, look)
@@ -327,7 +370,7 @@ def bare(**changes: Any) -> Incident:
         (IncidentRecord(bare(sampled=0.25)), "In at least one window only 25% of the lines were read"),
         (IncidentRecord(bare(fix="Restarted it")), "Restarted it"),
         (IncidentRecord(bare(reopened=2)), "reopened 2×"),
-        (IncidentRecord(bare(status="resolved", ends_at=at(5))), "Lasted"),
+        (IncidentRecord(bare(status="resolved", ends_at=at(5))), "lasted 5 min"),
         (IncidentRecord(bare(trigger="alert PaymentsDown")), "alert PaymentsDown"),
     ],
 )
