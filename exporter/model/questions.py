@@ -140,6 +140,11 @@ class Said:
         return self.until or (since + self.lasting if self.lasting is not None else None)
 
 
+Proposal = Literal["accept", "reject", "mute", "mute_service"]
+"""Rules that can be made of an incident: all that it was made of, or the failure that it was, is expected; that
+failure, or all of the service that is thought to be the cause, is muted."""
+
+
 @dataclass(frozen=True)
 class HiddenIncident:
     """An incident that a rule would have hidden."""
@@ -203,6 +208,10 @@ class Backend(Protocol):
 
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        """The settings of a rule that can be made of an incident; None where there is no such incident, or nothing of
+        it was seen in logs."""
 
     async def preview(self, settings: Any) -> Preview:
         """What a rule of these settings would have hidden. Raises PermanentError where they are wrong."""

@@ -17,7 +17,16 @@ from exporter.model import (
     Report,
     Verb,
 )
-from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord, Preview, RuleRecord, Said, TakenAlert
+from exporter.model.questions import (
+    AlertTrigger,
+    DeliveryStatus,
+    IncidentRecord,
+    Preview,
+    Proposal,
+    RuleRecord,
+    Said,
+    TakenAlert,
+)
 from exporter.model.times import moment
 from exporter.report.llm import without_model
 from exporter.run.alerts import Alerts
@@ -84,6 +93,10 @@ class Operations:
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
         return await People(self.assembly).rules()
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        """The settings of a rule that can be made of an incident."""
+        return await People(self.assembly).proposed(incident_id, proposal)
 
     async def preview(self, settings: Any) -> Preview:
         """What a rule of these settings would have hidden."""

@@ -31,9 +31,11 @@ from exporter.model import (
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, pages
 from exporter.web.acting import Acting, everything
+from exporter.web.forms import Forms
 from exporter.web.full import Full
 from exporter.web.guards import WrongTokens, is_our_name
 from exporter.web.server import BUSY, HEADERS, Site
+from exporter.web.sessions import Sessions
 from exporter.web.settings import Access, WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
 from exporter.wording import words
@@ -48,7 +50,7 @@ LISTED = 100
 NOTICED = 10
 """Incidents on the page, and in an answer of the API that was asked for no number."""
 
-OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/")
+OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/", "/login")
 """What everybody may read: monitoring asks without a token."""
 
 _PLAIN = {404: "There is nothing at this address.", 405: "This address does not take requests of this kind."}
@@ -58,12 +60,12 @@ ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # where the operator says so
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -98,7 +100,8 @@ def create_app(
     telemetry = telemetry or NoTelemetry()
     site = _Site(access, backend, own_token)
     webhooks = Webhooks(access, backend, telemetry, clock or SystemClock())
-    door = _Door(access, telemetry, own_token)
+    sessions, wrong_tokens = Sessions(access, clock or SystemClock()), WrongTokens()
+    door = _Door(access, telemetry, own_token, sessions, wrong_tokens)
     app = web.Application(
         client_max_size=settings.client_max_size, middlewares=[_in_hand, door.errors, door.names, door.readers_only]
     )
@@ -112,6 +115,7 @@ def create_app(
             web.get("/api/incidents", site.api_incidents),
             web.get("/api/incidents/{id}", site.api_incident),
             *Acting(access, backend, own_token).routes(),
+            *Forms(access, backend, sessions, wrong_tokens).routes(),
             web.post("/webhooks/alertmanager", webhooks.alertmanager),
             web.post("/webhooks/change", webhooks.change),
             web.get("/metrics", site.metrics),
@@ -265,11 +269,19 @@ async def _in_hand(request: web.Request, handler: Handler) -> web.StreamResponse
 class _Door:
     """Who gets in, and what everybody hears who does not."""
 
-    def __init__(self, access: Callable[[], Access], telemetry: Telemetry, own_token: str) -> None:
+    def __init__(
+        self,
+        access: Callable[[], Access],
+        telemetry: Telemetry,
+        own_token: str,
+        sessions: Sessions,
+        wrong_tokens: WrongTokens,
+    ) -> None:
         self._access = access
         self._telemetry = telemetry
         self._own_token = own_token
-        self._wrong_tokens = WrongTokens()
+        self._sessions = sessions
+        self._wrong_tokens = wrong_tokens
         self._minutely = Seldom(SAY_EVERY)
 
     @property
@@ -338,7 +350,11 @@ class _Door:
     def readers_only(self) -> Middleware:
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method in {"GET", "HEAD"} and not request.path.startswith(OPEN_PATHS):
+            if (
+                request.method in {"GET", "HEAD"}
+                and not request.path.startswith(OPEN_PATHS)
+                and not self._sessions.of(request)
+            ):
                 settings = self._access().settings
                 auth.require_read(request, settings.read_tokens, settings.tokens)
             return await handler(request)
@@ -373,8 +389,7 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _root(request: web.Request) -> str:
-    """The way back to /, relative, so that pages also work under a path of a reverse proxy."""
-    return "../" * (request.rel_url.raw_path.count("/") - 1) or "./"
+    return pages.root_of(request.rel_url.raw_path)
 
 
 def _status(request: web.Request) -> IncidentStatus | None:

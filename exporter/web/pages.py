@@ -15,24 +15,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from exporter.model import Notice, SimilarIncident
-from exporter.model.questions import IncidentRecord, Readiness
+from exporter.model.questions import IncidentRecord, Preview, Readiness
 from exporter.web import showing
+from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
+from exporter.web.sessions import Session
 from exporter.wording import impact, words
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
 from exporter.wording.why import why_it_opened
 
 T = TypeVar("T")
-
-ACTIONS = (
-    ("ack", "Acknowledge"),
-    ("resolve", "Resolve"),
-    ("mute", "Mute"),
-    ("reject", "Reject"),
-    ("accept", "Accept"),
-    ("note", "Note"),
-)
-"""What people do to an incident from its page: the verb, and what is on the button."""
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
@@ -66,7 +58,7 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False) -> s
         decisive=showing.decisive(incident),
         fix=impact.known_fix(incident, record.rules, past),
         can_act=can_act,
-        actions=ACTIONS,
+        actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
         similar=past,
         groups=showing.lines_by_fact(record),
         findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),
@@ -76,6 +68,22 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False) -> s
         ruled=words.ruled(incident),
         notes=_notes(record),
         known={evidence.id for evidence in incident.evidence},
+    )
+
+
+def login(to: str, session: Session | None, wrong: str, root: str) -> str:
+    """Where people sign in, to be led to a page of ours."""
+    return _render("login.html", root, to=to, session=session, wrong=wrong)
+
+
+def act(
+    record: IncidentRecord, deed: Deed, filled: Filled, session: Session, preview: Preview | None, root: str
+) -> str:
+    """The form of one verb, with what the rule that it makes would have hidden."""
+    given = {"deed": deed, "filled": filled, "session": session, "preview": preview}
+    known = {"title": words.title(record), "cause": words.cause(record.incident)}
+    return _render(
+        "act.html", root, incident=record.incident, lasting=LASTING, of_proposal=OF_PROPOSAL, **given, **known
     )
 
 
@@ -123,6 +131,11 @@ def web_url(url: str) -> str:
 def segment(text: str) -> str:
     """The text as one segment of a path."""
     return quote(storable(text), safe="")
+
+
+def root_of(path: str) -> str:
+    """The way from a path back to /, relative, so that pages also work under a path of a reverse proxy."""
+    return "../" * (path.count("/") - 1) or "./"
 
 
 def load() -> None:

@@ -49,7 +49,7 @@ class WebSettings(Settings):
     auth: Literal["bearer", "none"] = "bearer"
     """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
     token: SecretStr | None = None
-    """For the webhooks and for resolving incidents."""
+    """For the webhooks, for acting on incidents and rules, and for signing in on the pages."""
     token_file: Path | None = None
     """File with the token, read at each use. Every line is a token that is accepted: that is how one is rotated."""
     read_token: SecretStr | None = None

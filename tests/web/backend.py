@@ -29,6 +29,7 @@ from exporter.model.questions import (
     HiddenIncident,
     IncidentRecord,
     Preview,
+    Proposal,
     Readiness,
     RuleRecord,
     Said,
@@ -83,6 +84,9 @@ class MemoryBackend:
 
     async def rules(self) -> Sequence[RuleRecord]:
         return list(self.made.values())
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        return {"name": f"{proposal}-{incident_id}", "do": "mute", "service": "payments"}
 
     async def preview(self, settings: Any) -> Preview:
         return Preview(read_settings(settings).rule(None), START, 1, self.hidden)
