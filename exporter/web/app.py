@@ -48,6 +48,7 @@ MAX_LISTED = 500
 
 LISTED = 100
 NOTICED = 10
+MARKED = 200
 """Incidents on the page, and in an answer of the API that was asked for no number."""
 
 OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/", "/login")
@@ -208,7 +209,9 @@ class _Site:
 
     async def incident(self, request: web.Request) -> web.Response:
         can_act = self._access().can_act
-        return _html(pages.incident_page(await self._find(request), _root(request), can_act))
+        record = await self._find(request)
+        noticed = await self._backend.notices(MARKED)
+        return _html(pages.incident_page(record, _root(request), can_act, noticed))
 
     async def api_incidents(self, request: web.Request) -> web.Response:
         records = await self._backend.list_incidents(_status(request), _limit(request))

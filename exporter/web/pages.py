@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from exporter.model import Notice, SimilarIncident
 from exporter.model.questions import IncidentRecord, Preview, Readiness
-from exporter.web import showing
+from exporter.web import charts, showing
 from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
 from exporter.web.sessions import Session
 from exporter.wording import impact, words
@@ -46,8 +46,9 @@ def incident_list(
     return _render("incidents.html", root, notices=notices, **given)
 
 
-def incident_page(record: IncidentRecord, root: str, can_act: bool = False) -> str:
-    """The page that an alert links to. `can_act`: whether there is a token, with which people act."""
+def incident_page(record: IncidentRecord, root: str, can_act: bool = False, notices: Sequence[Notice] = ()) -> str:
+    """The page that an alert links to. `can_act`: whether there is a token, with which people act. `notices` of its
+    time are marked."""
     incident, past = record.incident, similar(record)
     return _render(
         "incident.html",
@@ -59,6 +60,7 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False) -> s
         fix=impact.known_fix(incident, record.rules, past),
         can_act=can_act,
         actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
+        charts=charts.charts(incident, notices),
         similar=past,
         groups=showing.lines_by_fact(record),
         findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),

@@ -21,7 +21,7 @@ from exporter.model import (
     TimelineEntry,
     Verb,
 )
-from exporter.model.facts import Facts, Failing, Impact, Start
+from exporter.model.facts import Facts, Failing, Impact, Series, Start
 from exporter.model.questions import (
     AlertTrigger,
     DeliveryStatus,
@@ -219,6 +219,10 @@ def shop_facts() -> Facts:
         ),
         impact=Impact("gateway", 52, 100, at(0)),
         starts=(Start("payments", "2.4.1", at(-3)),),
+        series=(
+            Series("lines", "payments", at(-60), 60, (*[0] * 20, None, *[0] * 39, 12, 25, 31, 30, 29, 30, 27), 0.0),
+            Series("failed", "gateway", at(-60), 60, (*[0, 1] * 30, 3, 6, 8, 9, 9, 9, 8), 0.5),
+        ),
     )
 
 
