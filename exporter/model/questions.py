@@ -39,13 +39,16 @@ class IncidentRecord:
     """An incident with all that is known around it.
 
     reports: the newest of each writer, the deterministic one ("rules") included.
-    links: (source, URL) into the place where the logs are.
+    links: (source, URL) into the place where the logs are. line_urls, fact_urls: where exactly a line of evidence, or
+    all lines of the fact that it decides, can be read, by the id of the line.
     """
 
     incident: Incident
     reports: tuple[Report, ...] = ()
     deliveries: tuple[DeliveryStatus, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    line_urls: Mapping[str, str] = field(default_factory=dict)
+    fact_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rules(self) -> Report | None:

@@ -31,6 +31,7 @@ from exporter.model.times import moment
 from exporter.report.llm import without_model
 from exporter.run.alerts import Alerts
 from exporter.run.assembly import Assembly
+from exporter.run.links import fact_urls, line_urls
 from exporter.run.people import People
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
@@ -68,6 +69,8 @@ class Operations:
             await self._reports(incident),
             tuple(map(_delivery_status, await deliveries_of(self._state, incident.id))),
             self.assembly.links(incident),
+            line_urls(self.assembly.config, incident),
+            fact_urls(self.assembly.config, incident),
         )
 
     async def _reports(self, incident: Incident) -> tuple[Report, ...]:

@@ -35,12 +35,22 @@ class Group:
     title: str
     detail: str
     lines: tuple[Shown, ...]
+    url: str = ""
+    """Where all of them are kept."""
 
 
 def decisive(incident: Incident) -> Evidence | None:
-    """The line that decides: the fact's own, else the first line that the strongest findings cite, else any."""
+    """The line that decides: the fact's own, else the first line that the strongest findings cite, else any.
+
+    None where only numbers say what is wrong, and no line shows it.
+    """
     kept = {line.id: line for line in incident.evidence}
-    top = incident.facts.decisive if incident.facts else None
+    facts = incident.facts
+    top = facts.decisive if facts else None
+    if facts and (measured := facts.measured[:1]) and not (top and top.score >= measured[0].score):
+        about = (measured[0].service, measured[0].text)
+        findings = [one for one in incident.contributions if (one.service, one.text) == about]
+        return next((kept[line] for one in findings for line in one.evidence if line in kept), None)
     if top and top.line in kept:
         return kept[top.line]
     cited = (kept[line] for finding in incident.contributions for line in finding.evidence if line in kept)
@@ -55,7 +65,8 @@ def lines_by_fact(record: IncidentRecord) -> list[Group]:
     groups = []
     for title, detail, ids in _facts(incident):
         if lines := [left.pop(line) for line in ids if line in left]:
-            groups.append(Group(title, detail, tuple(_shown(line, cited) for line in _in_order(lines))))
+            url = record.fact_urls.get(ids[0], "")
+            groups.append(Group(title, detail, tuple(_shown(line, cited) for line in _in_order(lines)), url))
     if left:
         groups.append(Group(OTHERS, "", tuple(_shown(line, cited) for line in _in_order(left.values()))))
     return groups

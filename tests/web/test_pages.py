@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Incident
+from exporter.model.facts import Measured
 from exporter.model.questions import IncidentRecord, Readiness, SourceProgress
 from exporter.web import WebSettings, pages, showing
 from exporter.web.app import STATIC, create_app, start
@@ -149,6 +150,19 @@ async def test_the_first_screen_of_a_phone_holds_what_one_reads_first(browser: B
             return [wrong(page, f"{base}/incidents/{name}") for name in ("new", shop_incident().id, "old", "bare")]
 
         assert await in_browser(browser, look) == [[], [], [], []]
+
+
+def test_no_line_decides_where_only_numbers_say_what_is_wrong() -> None:
+    incident = shop_incident()
+    assert incident.facts
+    fewer = Measured("fewer", "gateway", "", at(0), 0.4, 24.0, score=20.0)
+    record = IncidentRecord(replace(incident, facts=replace(incident.facts, measured=(fewer,))))
+    assert showing.decisive(record.incident) is None
+    assert "No line says it: the numbers do." in pages.incident_page(record, "../")
+    slow = replace(fewer, kind="slow", service="", text="could not connect to <*>: connection refused")
+    shown = showing.decisive(replace(incident, facts=replace(incident.facts, measured=(slow,))))
+    assert shown
+    assert shown.id == "L8f0c1d22a9"
 
 
 def test_lines_stand_by_what_they_show_and_each_once() -> None:
