@@ -34,7 +34,7 @@ def fact_urls(config: Config, incident: Incident) -> Mapping[str, str]:
 
 def _urls(config: Config, wanted: Mapping[str, tuple[Evidence, datetime, datetime, str]]) -> dict[str, str]:
     sources = {source.name: source for source in config.sources}
-    found = {}
+    found: dict[str, str] = {}
     for identity, (line, start, end, trace) in wanted.items():
         if line.source in sources:
             url = sources[line.source].lines_url(Wanted(line.service, start, end, texts_of(line), trace))

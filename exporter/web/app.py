@@ -29,7 +29,7 @@ from exporter.model import (
     to_json,
 )
 from exporter.model.questions import Backend, IncidentRecord
-from exporter.web import auth, pages
+from exporter.web import auth, lists, pages
 from exporter.web.acting import Acting, everything
 from exporter.web.forms import Forms
 from exporter.web.full import Full
@@ -49,6 +49,8 @@ MAX_LISTED = 500
 LISTED = 100
 NOTICED = 10
 MARKED = 200
+REFRESHED = 60
+"""Seconds after which lists are loaded again."""
 """Incidents on the page, and in an answer of the API that was asked for no number."""
 
 OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/", "/login")
@@ -112,6 +114,8 @@ def create_app(
         [
             web.get("/", site.incidents),
             web.get("/incidents", site.incidents),
+            web.get("/overview", site.overview),
+            web.get("/glossary", site.glossary),
             web.get("/incidents/{id}", site.incident),
             web.get("/api/incidents", site.api_incidents),
             web.get("/api/incidents/{id}", site.api_incident),
@@ -200,12 +204,22 @@ class _Site:
         self._backend = backend
 
     async def incidents(self, request: web.Request) -> web.Response:
-        status = _status(request)
-        records = await self._backend.list_incidents(status, LISTED)
+        asked = lists.asked(request)
+        records = await self._backend.find(asked, LISTED)
         readiness = await self._backend.readiness()
-        open_to_all = self._access().open_to_all
         noticed = await self._backend.notices(NOTICED)
-        return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all, noticed))
+        stays = request.query.get("refresh") == "off"
+        stay = "" if stays else f"?{request.rel_url.update_query(refresh='off').raw_query_string}"
+        open_to_all = self._access().open_to_all
+        page = pages.incident_list(records, asked, readiness, _root(request), open_to_all, noticed, LISTED, stay)
+        return _html(page) if stays else _again(_html(page))
+
+    async def overview(self, request: web.Request) -> web.Response:
+        seen, readiness = await self._backend.overview(), await self._backend.readiness()
+        return _again(_html(pages.overview(seen, readiness, await self._backend.rules(), _root(request))))
+
+    async def glossary(self, request: web.Request) -> web.Response:
+        return _html(pages.glossary(_root(request)))
 
     async def incident(self, request: web.Request) -> web.Response:
         can_act = self._access().can_act
@@ -415,6 +429,12 @@ def _limit(request: web.Request) -> int:
 
 def _unknown() -> web.HTTPNotFound:
     return web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+
+
+def _again(response: web.Response) -> web.Response:
+    """To be loaded again by the browser, which needs no script for that."""
+    response.headers["Refresh"] = str(REFRESHED)
+    return response
 
 
 def _html(text: str, status: int = 200) -> web.Response:

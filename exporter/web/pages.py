@@ -15,16 +15,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from exporter.model import Notice, SimilarIncident
-from exporter.model.questions import IncidentRecord, Preview, Readiness
+from exporter.model.questions import Asked, IncidentRecord, Overview, Preview, Readiness, RuleRecord
 from exporter.web import charts, showing
 from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
+from exporter.web.lists import WITHIN, trend
 from exporter.web.sessions import Session
 from exporter.wording import impact, words
+from exporter.wording.glossary import GLOSSARY
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
 from exporter.wording.why import why_it_opened
 
 T = TypeVar("T")
+
+MOST_SERVICES = 100
+"""Services of which a page says more than their number."""
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
@@ -35,15 +40,48 @@ MAX_URL = 20_000
 
 def incident_list(
     records: Sequence[IncidentRecord],
-    status: str,
+    asked: Asked,
     readiness: Readiness,
     root: str,
     open_to_all: bool = False,
     notices: Sequence[Notice] = (),
+    limit: int = 100,
+    stay: str = "",
 ) -> str:
-    """The page of all incidents, the newest first, under what pages nobody."""
-    given = {"records": records, "status": status, "readiness": readiness, "open_to_all": open_to_all}
-    return _render("incidents.html", root, notices=notices, **given)
+    """The page of the incidents that somebody asked for, the newest first, and below it what pages nobody. It loads
+    itself again where it says how that is stopped (`stay`)."""
+    chosen = next((name for name, (_, within) in WITHIN.items() if within == asked.within), "")
+    return _render(
+        "incidents.html",
+        root,
+        records=records,
+        asked=asked,
+        narrowed=asked != Asked(),
+        within=[(name, text) for name, (text, _) in WITHIN.items()],
+        chosen_within=chosen,
+        services=sorted({name for record in records for name in record.incident.services})[:MOST_SERVICES],
+        readiness=readiness,
+        open_to_all=open_to_all,
+        notices=notices,
+        limit=limit,
+        refreshed=bool(stay),
+        stay=stay,
+    )
+
+
+def overview(seen: Overview, readiness: Readiness, rules: Sequence[RuleRecord], root: str) -> str:
+    """What is watched, what was learnt, what came near, what rules hid, what was left out."""
+    ordered = sorted(seen.watched, key=lambda one: (-max(one.hours, default=0.0), one.service, one.source))
+    return _render(
+        "overview.html",
+        root,
+        seen=seen,
+        readiness=readiness,
+        rules=rules,
+        watched=ordered[:MOST_SERVICES],
+        kinds=sum(one.kinds for one in seen.watched),
+        full=seen.threshold or max((max(one.hours, default=0.0) for one in seen.watched), default=0.0) or 1.0,
+    )
 
 
 def incident_page(record: IncidentRecord, root: str, can_act: bool = False, notices: Sequence[Notice] = ()) -> str:
@@ -87,6 +125,11 @@ def act(
     return _render(
         "act.html", root, incident=record.incident, lasting=LASTING, of_proposal=OF_PROPOSAL, **given, **known
     )
+
+
+def glossary(root: str) -> str:
+    """What words mean."""
+    return _render("glossary.html", root, glossary=GLOSSARY)
 
 
 def error_page(status: int, reason: str, text: str, root: str) -> str:
@@ -170,7 +213,7 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words, why=why_it_opened, impact=impact.impact)
+    environment.globals.update(words=words, why=why_it_opened, impact=impact.impact, trend=trend)
     return environment
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from markupsafe import escape
+
 from exporter.model import Claim, Evidence, Incident, Report
 from exporter.model.facts import Failing
 from exporter.model.questions import DeliveryStatus, IncidentRecord
 from exporter.wording import words
-from exporter.wording.text import amount, brief, clock, listed, number
+from exporter.wording.text import amount, brief, clock, listed, number, shorten
 
 FOLDED = 3
 """Lines of a body that are shown before it is folded: a stack trace is read from its first line."""
+
+ALL_TOGETHER, LEAST = 80_000, 500
+"""Characters of markup that the bodies of all lines may take on a page, and of each at least."""
+
+MOST_TITLE = 160
+"""Characters of what a fact or finding is called."""
 
 OTHERS = "Other lines around it"
 
@@ -62,13 +70,21 @@ def lines_by_fact(record: IncidentRecord) -> list[Group]:
     incident = record.incident
     cited = {line for report in record.reports for claim in _claims(report) for line in claim.evidence}
     left = {line.id: line for line in incident.evidence}
+    room = max(ALL_TOGETHER // max(len(left), 1), LEAST)
     groups = []
     for title, detail, ids in _facts(incident):
         if lines := [left.pop(line) for line in ids if line in left]:
             url = record.fact_urls.get(ids[0], "")
-            groups.append(Group(title, detail, tuple(_shown(line, cited) for line in _in_order(lines)), url))
+            groups.append(
+                Group(
+                    shorten(title, MOST_TITLE),
+                    detail,
+                    tuple(_shown(line, cited, room) for line in _in_order(lines)),
+                    url,
+                )
+            )
     if left:
-        groups.append(Group(OTHERS, "", tuple(_shown(line, cited) for line in _in_order(left.values()))))
+        groups.append(Group(OTHERS, "", tuple(_shown(line, cited, room) for line in _in_order(left.values()))))
     return groups
 
 
@@ -106,11 +122,20 @@ def _in_order(lines: Iterable[Evidence]) -> list[Evidence]:
     return sorted(lines, key=lambda line: (line.timestamp, line.id))
 
 
-def _shown(line: Evidence, cited: set[str]) -> Shown:
-    whole = line.body.split("\n")
+def _shown(line: Evidence, cited: set[str], room: int) -> Shown:
+    body = _cut(line.body, room)
+    whole = body.split("\n")
     if len(whole) <= FOLDED:
-        return Shown(line, line.body, "", 0, line.id in cited)
+        return Shown(line, body, "", 0, line.id in cited)
     return Shown(line, whole[0], "\n".join(whole[1:]), len(whole) - 1, line.id in cited)
+
+
+def _cut(text: str, room: int) -> str:
+    """What fits, by the length that it has as markup."""
+    cut = text[:room]
+    if (length := len(escape(cut))) > room:
+        cut = cut[: room * room // length]
+    return cut if cut == text else f"{cut} … ({number(len(text) - len(cut))} more characters)"
 
 
 def shares(values: Sequence[float]) -> list[int]:

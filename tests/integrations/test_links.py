@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from exporter.config import parse
-from exporter.model import Evidence, Wanted
+from exporter.model import Context, Evidence, Source, Wanted
 from exporter.model.facts import Facts, Failing
 from exporter.run.links import fact_urls, line_urls, texts_of
 from exporter.web.pages import web_url
@@ -35,7 +36,7 @@ def elasticsearch(**settings: object) -> ElasticsearchSettings:
 
 def loki(**settings: object) -> LokiOptions:
     class Loki(LokiOptions):
-        def build(self, context: object) -> object:
+        def build(self, context: Context) -> Source:
             raise NotImplementedError
 
     return Loki.model_validate({"name": "shop", "url": "http://loki:3100", "query": '{app="shop"}', **settings})
@@ -68,11 +69,11 @@ def test_grafana_is_asked_in_the_words_of_its_data_source() -> None:
     assert query["expr"].startswith('{app="shop",app="payments"}')
 
 
-def panes(url: str | None) -> dict[str, object]:
+def panes(url: str | None) -> dict[str, Any]:
     assert url
     assert web_url(url) == url
     (pane,) = json.loads(parse_qs(urlsplit(url).query)["panes"][0]).values()
-    found: dict[str, object] = pane
+    found: dict[str, Any] = pane
     return found
 
 

@@ -13,7 +13,9 @@ from exporter.model import (
     Evidence,
     Incident,
     IncidentStatus,
+    NearMiss,
     Notice,
+    Opening,
     PermanentError,
     Report,
     SimilarIncident,
@@ -24,10 +26,13 @@ from exporter.model import (
 from exporter.model.facts import Facts, Failing, Impact, Series, Start
 from exporter.model.questions import (
     AlertTrigger,
+    Asked,
     DeliveryStatus,
     Health,
     HiddenIncident,
     IncidentRecord,
+    LeftOut,
+    Overview,
     Preview,
     Proposal,
     Readiness,
@@ -36,7 +41,9 @@ from exporter.model.questions import (
     SourceProgress,
     TakenAlert,
     UnconfirmedError,
+    Watched,
 )
+from exporter.run.operations import is_asked, says
 from exporter.run.people import read_settings
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
@@ -58,12 +65,20 @@ class MemoryBackend:
         self.healthy = Health(True)
         self.is_ready = Readiness(True, (), (SourceProgress("shop", "ready", read_through=START),))
         self.broken: Exception | None = None
+        self.seen = overview()
 
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
         if self.broken:
             raise self.broken
         wanted = [record for record in self.records.values() if status in (None, record.incident.status)]
         return sorted(wanted, key=lambda record: record.incident.starts_at, reverse=True)[:limit]
+
+    async def find(self, asked: Asked, limit: int) -> Sequence[IncidentRecord]:
+        found = await self.list_incidents(asked.status, len(self.records) + 1)
+        return [one for one in found if is_asked(one.incident, asked, None) and says(one, asked.words)][:limit]
+
+    async def overview(self) -> Overview:
+        return self.seen
 
     async def notices(self, limit: int) -> Sequence[Notice]:
         return self.noticed[:limit]
@@ -205,6 +220,27 @@ def shop_incident() -> Incident:
         ),
         anomalies=17,
         facts=shop_facts(),
+    )
+
+
+def overview() -> Overview:
+    """Two services, one of which stood out; a near miss, and something that was left out."""
+    opening = Opening(at(-300), 4.2, 6.22, timedelta(minutes=3), timedelta(0), 12)
+    near = NearMiss(
+        *("near1", "search", ("search",), at(-303), at(-300), "weak", opening),
+        contributions=(Contribution("errors", "errors of search", 9, 0.5, share=1.0),),
+    )
+    quiet, loud = (0.1,) * 24, (*(0.0,) * 23, 9.7)
+    return Overview(
+        until=at(7),
+        threshold=6.22,
+        budget=1.0,
+        watched=(
+            Watched("shop", "cart", 24, 55_248, at(-10_000), at(6), quiet),
+            Watched("shop", "payments", 31, 80_110, at(-10_000), at(6), loud),
+        ),
+        near=(near,),
+        left_out=(LeftOut("lines that were read and not judged", "shop", "too_old", 12),),
     )
 
 
