@@ -21,6 +21,7 @@ from exporter.model import (
     TimeRange,
     TransientError,
     Unit,
+    Wanted,
 )
 from exporter.reading.instants import EARLIEST
 from integrations._batches import ids_of, parted
@@ -29,6 +30,7 @@ from integrations._coverage import NEWEST, coverage
 from integrations._documents import Decoder
 from integrations._elasticsearch import ConnectionSettings, explained, reason
 from integrations._http import pause
+from integrations._links import BaseUrl, GrafanaLinks, discover, explore, phrase
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
@@ -48,10 +50,15 @@ MAX_BUCKETS = 10_000
 FORMAT = "strict_date_optional_time_nanos"
 
 
-class ElasticsearchSettings(ConnectionSettings, RecordSourceSettings):
+class ElasticsearchSettings(ConnectionSettings, GrafanaLinks, RecordSourceSettings):
     """Indices of an Elasticsearch that hold logs."""
 
-    MAY_CHANGE = RecordSourceSettings.MAY_CHANGE | ConnectionSettings.model_fields.keys() | {"slices"}
+    MAY_CHANGE = (
+        RecordSourceSettings.MAY_CHANGE
+        | ConnectionSettings.model_fields.keys()
+        | GrafanaLinks.model_fields.keys()
+        | {"slices", "kibana_url", "data_view"}
+    )
 
     type: Literal["elasticsearch"] = "elasticsearch"
     index: str | tuple[str, ...] = "filebeat-*"
@@ -62,6 +69,21 @@ class ElasticsearchSettings(ConnectionSettings, RecordSourceSettings):
     """Parts of a range that are read at the same time."""
     page_size: Annotated[int, Unit("lines")] = Field(default=2000, ge=1, le=10_000)
     """Lines asked for at once; documents in flight are most of the memory that reading takes."""
+    kibana_url: BaseUrl = None
+    """Where people reach Kibana, with the path of the space: pages then link to exactly the lines of a fact, in
+    Discover."""
+    data_view: str | None = None
+    """The id of the data view in Kibana that has these logs; its default one otherwise."""
+
+    def lines_url(self, wanted: Wanted) -> str | None:
+        """By phrases, which hold in whichever field has them: which one it is differs with the kind of document."""
+        service = phrase(wanted.service) if wanted.service and self.group_by == ("service",) else ""
+        phrases = [service, *map(phrase, wanted.texts), phrase(wanted.trace) if wanted.trace else ""]
+        said = list(filter(None, phrases))
+        if self.kibana_url:
+            return discover(self.kibana_url, self.data_view, " and ".join(said), self.fields.timestamp[0], wanted)
+        query = {"query": " AND ".join(said), "metrics": [{"type": "logs", "id": "1"}]}
+        return explore(self, "elasticsearch", query, wanted)
 
     def index_list(self) -> str:
         """The patterns as the API takes them."""

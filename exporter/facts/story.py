@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from exporter.facts.groups import Group, grouped
 from exporter.facts.observed import Observed, Saying
 from exporter.facts.ranking import failures, measured
+from exporter.facts.series import series
 from exporter.model import Contribution, Evidence
 from exporter.model.facts import Facts, Failing, Impact, Start
 from exporter.model.times import moment, seconds
@@ -61,7 +62,8 @@ def told(
     failing = failures(groups, services, weights, seconds(begins), end, spans)
     answering = _answering(known)
     answers = _answers(known, answering)
-    numbers = measured(_minutes(known), (past, edge), (edge, end), length, weights, findings, answers)
+    lines = _minutes(known)
+    numbers = measured(lines, (past, edge), (edge, end), length, weights, findings, answers)
     facts = Facts(
         until=until,
         failing=tuple(_failing(group, spans[1]) for group in failing[:MOST_FAILING]),
@@ -70,6 +72,7 @@ def told(
     )
     if facts.began:
         facts = replace(facts, impact=_impact(known, answering, facts.began, length))
+    facts = replace(facts, series=series(facts, failing, known, answers, lines, length))
     return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
 
 

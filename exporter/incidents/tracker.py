@@ -242,6 +242,8 @@ class _Tracker:
             incident = self._with_facts(incident, cluster, at)
             shares = cluster.shares(self.services)
             self.told.append(Told(incident, change, at, sum(one.strength for one in shares), shares))
+        elif before.facts:
+            incident = _led_by(before.evidence, incident)
         self.clusters[cluster.id] = replace(cluster, incident=incident)
 
     def _with_facts(self, incident: Incident, cluster: Cluster, at: datetime) -> Incident:
@@ -249,8 +251,7 @@ class _Tracker:
         if self.tell is None:
             return incident
         facts, lines = self.tell(cluster, incident.suspects, at)
-        first = {line.id: line for line in (*lines, *incident.evidence)}
-        return replace(incident, facts=facts, evidence=tuple(first.values())[:MAX_EVIDENCE])
+        return _led_by(lines, replace(incident, facts=facts))
 
     def _with_releases(self, cluster: Cluster) -> Cluster:
         """Deployments of its services from a while before it began."""
@@ -261,6 +262,12 @@ class _Tracker:
             if near and (not release.service or release.service in cluster.services) and entry not in timeline:
                 timeline = bounded(timeline, entry)
         return replace(cluster, timeline=timeline)
+
+
+def _led_by(lines: Iterable[Evidence], incident: Incident) -> Incident:
+    """With these lines before its own: what was told cites them."""
+    first = {line.id: line for line in (*lines, *incident.evidence)}
+    return replace(incident, evidence=tuple(first.values())[:MAX_EVIDENCE])
 
 
 def _near_miss(cluster: Cluster, opening: Opening) -> NearMiss:

@@ -112,6 +112,7 @@ from exporter.model.times import (
     parse_duration,
     parse_moment,
 )
+from exporter.model.wanted import Wanted
 
 __all__ = [
     "EPOCH",
@@ -208,6 +209,7 @@ __all__ = [
     "Unit",
     "Verb",
     "Verdict",
+    "Wanted",
     "Weekday",
     "Write",
     "dumps",

@@ -73,6 +73,25 @@ class Start:
     at: datetime
 
 
+SeriesKind = Literal["lines", "failed", "requests", "all"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """How much there was in each step of time, from the hour before on.
+
+    kind: lines that say the decisive failure, requests that failed, requests, or all lines of `service`.
+    step: seconds. counts: a number a step, None where nothing was read. usual: a step, before it began.
+    """
+
+    kind: SeriesKind
+    service: str
+    start: datetime
+    step: int
+    counts: tuple[int | None, ...]
+    usual: float = 0.0
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of an incident; what matters most first."""
@@ -82,6 +101,7 @@ class Facts:
     measured: tuple[Measured, ...] = ()
     impact: Impact | None = None
     starts: tuple[Start, ...] = ()
+    series: tuple[Series, ...] = ()
 
     @property
     def decisive(self) -> Failing | None:

@@ -12,6 +12,7 @@ from exporter.model import (
     Incident,
     IncidentSeverity,
     IncidentStatus,
+    NearMiss,
     Notice,
     Report,
     Rule,
@@ -39,13 +40,16 @@ class IncidentRecord:
     """An incident with all that is known around it.
 
     reports: the newest of each writer, the deterministic one ("rules") included.
-    links: (source, URL) into the place where the logs are.
+    links: (source, URL) into the place where the logs are. line_urls, fact_urls: where exactly a line of evidence, or
+    all lines of the fact that it decides, can be read, by the id of the line.
     """
 
     incident: Incident
     reports: tuple[Report, ...] = ()
     deliveries: tuple[DeliveryStatus, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    line_urls: Mapping[str, str] = field(default_factory=dict)
+    fact_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rules(self) -> Report | None:
@@ -67,6 +71,55 @@ class SourceProgress:
     lag: timedelta | None = None
     gaps: int = 0
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which incidents somebody looks for: all that is given must hold. `within` is a while before now in which they
+    were seen, `words` stand in what is told of them."""
+
+    status: IncidentStatus | None = None
+    severity: IncidentSeverity | None = None
+    service: str = ""
+    within: timedelta | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A service of a source: kinds of its lines that are known, its lines and windows since a moment, its last window,
+    and how strongly it stood out in each of the last 24 hours, the oldest first."""
+
+    source: str
+    service: str
+    kinds: int
+    lines: int
+    since: datetime
+    last: datetime
+    hours: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not judged, told or taken, how often since the process began, and why."""
+
+    what: str
+    source: str
+    reason: str
+    amount: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What an installation knows at a moment of event time. `threshold` is None before warm-up has ended; `budget` is
+    in incidents a day. `near` came near to an incident, the nearest first."""
+
+    until: datetime | None
+    threshold: float | None
+    budget: float
+    watched: tuple[Watched, ...] = ()
+    near: tuple[NearMiss, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +193,11 @@ class Said:
         return self.until or (since + self.lasting if self.lasting is not None else None)
 
 
+Proposal = Literal["accept", "reject", "mute", "mute_service"]
+"""Rules that can be made of an incident: all that it was made of, or the failure that it was, is expected; that
+failure, or all of the service that is thought to be the cause, is muted."""
+
+
 @dataclass(frozen=True)
 class HiddenIncident:
     """An incident that a rule would have hidden."""
@@ -190,6 +248,12 @@ class Backend(Protocol):
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
         """The newest first; deliveries and links may be left out."""
 
+    async def find(self, asked: Asked, limit: int) -> Sequence[IncidentRecord]:
+        """Those that somebody looks for, the newest first; likewise."""
+
+    async def overview(self) -> Overview:
+        """What is watched, what was learnt, what came near, what was left out."""
+
     async def notices(self, limit: int) -> Sequence[Notice]:
         """What is worth knowing and pages nobody, the newest first."""
 
@@ -203,6 +267,10 @@ class Backend(Protocol):
 
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        """The settings of a rule that can be made of an incident; None where there is no such incident, or nothing of
+        it was seen in logs."""
 
     async def preview(self, settings: Any) -> Preview:
         """What a rule of these settings would have hidden. Raises PermanentError where they are wrong."""

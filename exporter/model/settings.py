@@ -32,6 +32,7 @@ from exporter.model.incidents import Notification
 from exporter.model.logs import OWN_NAME
 from exporter.model.ports import LLM, Context, Embedder, IncidentStore, Sink, Source
 from exporter.model.times import Duration
+from exporter.model.wanted import Wanted
 
 OneOrMore = Annotated[
     tuple[str, ...],
@@ -179,6 +180,10 @@ class SourceSettings(Settings):
         """What was learnt holds for these settings alone: those of them that are not as they come."""
         own = self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.MAY_CHANGE))
         return {**own, "type": self.type}
+
+    def lines_url(self, wanted: Wanted) -> str | None:
+        """Where people read exactly these lines; None where it is not said where that is."""
+        return None
 
     @abstractmethod
     def build(self, context: Context) -> Source:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.flow import flow
 from exporter.model import NO_MORE_FILES, ExporterError, StateError, is_at_limit, may_open
-from exporter.model.questions import Health, Readiness
+from exporter.model.questions import Health, Overview, Readiness
 from exporter.run.assembly import Assembly
 from exporter.run.operations import Operations
+from exporter.run.overview import overview
 from exporter.run.polling import Polling
 from exporter.run.reloading import Load, Reloader
 from exporter.run.saying import started
@@ -150,6 +151,10 @@ class Daemon(Operations):
         reasons += () if may_open() else (NO_MORE_FILES,)
         self.telemetry.gauge("ready", float(not reasons))
         return Readiness(not reasons, reasons, sources, self.assembly.state.aside.all(), not self._state_errors)
+
+    async def overview(self) -> Overview:
+        """What is watched, what was learnt, what came near, what was left out."""
+        return await overview(self.assembly, self.telemetry)
 
     def metrics(self) -> str:
         return self.telemetry.exposition()

@@ -17,17 +17,32 @@ from exporter.model import (
     Report,
     Verb,
 )
-from exporter.model.questions import AlertTrigger, DeliveryStatus, IncidentRecord, Preview, RuleRecord, Said, TakenAlert
+from exporter.model.questions import (
+    AlertTrigger,
+    Asked,
+    DeliveryStatus,
+    IncidentRecord,
+    Preview,
+    Proposal,
+    RuleRecord,
+    Said,
+    TakenAlert,
+)
 from exporter.model.times import moment
 from exporter.report.llm import without_model
 from exporter.run.alerts import Alerts
 from exporter.run.assembly import Assembly
+from exporter.run.links import fact_urls, line_urls
 from exporter.run.people import People
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
 from exporter.state.incidents import incident_list, incident_of, reports_of
 from exporter.state.notices import notices
 from exporter.state.questions import questions_of
+from exporter.wording.words import title
+
+MOST_LOOKED_AT = 2_000
+"""Incidents, the newest, among which somebody looks for some."""
 
 MAX_RELEASES = 50_000
 """Deployments that are remembered, `retention` long: some hundred a day."""
@@ -45,6 +60,20 @@ class Operations:
         found = await incident_list(self._state, status, limit)
         return [IncidentRecord(incident, await reports_of(self._state, incident.id)) for incident in found]
 
+    async def find(self, asked: Asked, limit: int) -> Sequence[IncidentRecord]:
+        """Those that somebody looks for, the newest first, with their reports."""
+        since = self.assembly.clock.now() - asked.within if asked.within else None
+        found = []
+        for incident in await incident_list(self._state, asked.status, MOST_LOOKED_AT):
+            if not is_asked(incident, asked, since):
+                continue
+            record = IncidentRecord(incident, await reports_of(self._state, incident.id))
+            if says(record, asked.words):
+                found.append(record)
+            if len(found) == limit:
+                break
+        return found
+
     async def notices(self, limit: int) -> Sequence[Notice]:
         """What pages nobody, the newest first."""
         return await notices(self._state, limit)
@@ -59,6 +88,8 @@ class Operations:
             await self._reports(incident),
             tuple(map(_delivery_status, await deliveries_of(self._state, incident.id))),
             self.assembly.links(incident),
+            line_urls(self.assembly.config, incident),
+            fact_urls(self.assembly.config, incident),
         )
 
     async def _reports(self, incident: Incident) -> tuple[Report, ...]:
@@ -84,6 +115,10 @@ class Operations:
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
         return await People(self.assembly).rules()
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        """The settings of a rule that can be made of an incident."""
+        return await People(self.assembly).proposed(incident_id, proposal)
 
     async def preview(self, settings: Any) -> Preview:
         """What a rule of these settings would have hidden."""
@@ -126,6 +161,24 @@ class Operations:
         service, version = self.assembly.redactor.redact_all([service, version])
         await self._state.write([release_row(Release(service[:200], version[:200], at))])
         return True
+
+
+def is_asked(incident: Incident, asked: Asked, since: datetime | None) -> bool:
+    """Whether an incident is one of those that somebody looks for, but for the words."""
+    return (
+        asked.severity in (None, incident.severity)
+        and (not asked.service or asked.service in incident.services)
+        and (since is None or incident.last_seen >= since)
+    )
+
+
+def says(record: IncidentRecord, words: str) -> bool:
+    """Whether all words, in any case, stand in what is told of an incident."""
+    incident = record.incident
+    failing = incident.facts.failing if incident.facts else ()
+    told = (title(record), incident.id, *incident.services, incident.fix or "", *(one.words for one in failing))
+    text = "\n".join((*told, *(finding.text for finding in incident.contributions))).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 def _delivery_status(delivery: Delivery) -> DeliveryStatus:

@@ -17,14 +17,22 @@ from exporter.incidents.rules import would_cover
 from exporter.incidents.ruling import acknowledgement
 from exporter.incidents.tracker import Told
 from exporter.model import Act, Closing, ConfigError, Incident, PermanentError, Rule, Verb, Verdict
-from exporter.model.questions import HiddenIncident, IncidentRecord, Preview, RuleRecord, Said, UnconfirmedError
+from exporter.model.questions import (
+    HiddenIncident,
+    IncidentRecord,
+    Preview,
+    Proposal,
+    RuleRecord,
+    Said,
+    UnconfirmedError,
+)
 from exporter.run.alerts import tell
 from exporter.run.assembly import Assembly
 from exporter.state.file import Rows
 from exporter.state.incidents import grouped_through, incident_list, incident_of, reports_of
 from exporter.state.people import act_row, hidden_counts, rule_of, rule_row, rules_of
 from exporter.wording.text import brief, storable
-from exporter.wording.words import title
+from exporter.wording.words import cause, title
 
 LOOK_BACK = timedelta(days=14)
 """Of what a rule would have hidden."""
@@ -88,6 +96,12 @@ class People:
 
     async def rules(self) -> list[RuleRecord]:
         return await rule_records(self._state)
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> dict[str, Any] | None:
+        """The settings of a rule that can be made of an incident."""
+        incident = await incident_of(self._state, incident_id)
+        found = rule_proposed(incident, proposal) if incident else None
+        return found.model_dump(mode="json", exclude_defaults=True) if found else None
 
     async def preview(self, settings: Any) -> Preview:
         return await preview(self._state, read_settings(settings).rule(None), self._assembly.clock.now())
@@ -181,6 +195,16 @@ def rule_from(incident: Incident, verb: Verb, by: str, reason: str) -> RuleSetti
         by=by,
         reason=reason,
     )
+
+
+def rule_proposed(incident: Incident, proposal: Proposal) -> RuleSettings | None:
+    """A rule that can be made of an incident; None where nothing of it was seen in logs."""
+    if proposal == "mute_service":
+        return RuleSettings(name=f"mute-service-{incident.id}", do="mute", service=_each_once([cause(incident)]))
+    if proposal == "mute":
+        like = rule_from(incident, "reject", "", "")
+        return like.model_copy(update={"name": f"mute-{incident.id}", "do": "mute"}) if like else None
+    return rule_from(incident, proposal, "", "")
 
 
 def _refuse_past(until: datetime | None, now: datetime) -> None:

@@ -104,6 +104,19 @@ async def services_known(rows: Rows) -> Mapping[str, int]:
     return {str(source): int(count) for source, count in found}
 
 
+async def services_seen(rows: Rows) -> list[tuple[str, str, int, datetime, datetime]]:
+    """Each service that detection has met: its source, lines, first and last window, in order of its name."""
+    query = "SELECT source, service, lines, first, last FROM detection_services ORDER BY source, service"
+    found = await rows.read(query)
+    return [(source, name, lines, moment(first), moment(last)) for source, name, lines, first, last in found]
+
+
+async def kinds_of_lines(rows: Rows) -> Mapping[tuple[str, str], int]:
+    """How many templates are known of each source and service."""
+    found = await rows.read("SELECT source, service, COUNT(*) FROM mining_templates GROUP BY source, service")
+    return {(source, service): int(count) for source, service, count in found}
+
+
 async def rows_of(rows: Rows, table: str, source: str | None = None) -> list[tuple[Any, ...]]:
     """All rows of a stage's table, of one source or of all, in key order; columns as the table defines them."""
     where, values = ("WHERE source = ?", (source,)) if source else ("", ())

@@ -29,11 +29,13 @@ from exporter.model import (
     to_json,
 )
 from exporter.model.questions import Backend, IncidentRecord
-from exporter.web import auth, pages
+from exporter.web import auth, lists, pages
 from exporter.web.acting import Acting, everything
+from exporter.web.forms import Forms
 from exporter.web.full import Full
 from exporter.web.guards import WrongTokens, is_our_name
 from exporter.web.server import BUSY, HEADERS, Site
+from exporter.web.sessions import Sessions
 from exporter.web.settings import Access, WebSettings, split_listen
 from exporter.web.webhooks import Webhooks
 from exporter.wording import words
@@ -46,9 +48,12 @@ MAX_LISTED = 500
 
 LISTED = 100
 NOTICED = 10
+MARKED = 200
+REFRESHED = 60
+"""Seconds after which lists are loaded again."""
 """Incidents on the page, and in an answer of the API that was asked for no number."""
 
-OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/")
+OPEN_PATHS = ("/metrics", "/-/healthy", "/-/ready", "/-/warm", "/static/", "/login")
 """What everybody may read: monitoring asks without a token."""
 
 _PLAIN = {404: "There is nothing at this address.", 405: "This address does not take requests of this kind."}
@@ -58,12 +63,12 @@ ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # where the operator says so
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -98,7 +103,8 @@ def create_app(
     telemetry = telemetry or NoTelemetry()
     site = _Site(access, backend, own_token)
     webhooks = Webhooks(access, backend, telemetry, clock or SystemClock())
-    door = _Door(access, telemetry, own_token)
+    sessions, wrong_tokens = Sessions(access, clock or SystemClock()), WrongTokens()
+    door = _Door(access, telemetry, own_token, sessions, wrong_tokens)
     app = web.Application(
         client_max_size=settings.client_max_size, middlewares=[_in_hand, door.errors, door.names, door.readers_only]
     )
@@ -108,10 +114,13 @@ def create_app(
         [
             web.get("/", site.incidents),
             web.get("/incidents", site.incidents),
+            web.get("/overview", site.overview),
+            web.get("/glossary", site.glossary),
             web.get("/incidents/{id}", site.incident),
             web.get("/api/incidents", site.api_incidents),
             web.get("/api/incidents/{id}", site.api_incident),
             *Acting(access, backend, own_token).routes(),
+            *Forms(access, backend, sessions, wrong_tokens).routes(),
             web.post("/webhooks/alertmanager", webhooks.alertmanager),
             web.post("/webhooks/change", webhooks.change),
             web.get("/metrics", site.metrics),
@@ -195,15 +204,28 @@ class _Site:
         self._backend = backend
 
     async def incidents(self, request: web.Request) -> web.Response:
-        status = _status(request)
-        records = await self._backend.list_incidents(status, LISTED)
+        asked = lists.asked(request)
+        records = await self._backend.find(asked, LISTED)
         readiness = await self._backend.readiness()
-        open_to_all = self._access().open_to_all
         noticed = await self._backend.notices(NOTICED)
-        return _html(pages.incident_list(records, status or "all", readiness, _root(request), open_to_all, noticed))
+        stays = request.query.get("refresh") == "off"
+        stay = "" if stays else f"?{request.rel_url.update_query(refresh='off').raw_query_string}"
+        open_to_all = self._access().open_to_all
+        page = pages.incident_list(records, asked, readiness, _root(request), open_to_all, noticed, LISTED, stay)
+        return _html(page) if stays else _again(_html(page))
+
+    async def overview(self, request: web.Request) -> web.Response:
+        seen, readiness = await self._backend.overview(), await self._backend.readiness()
+        return _again(_html(pages.overview(seen, readiness, await self._backend.rules(), _root(request))))
+
+    async def glossary(self, request: web.Request) -> web.Response:
+        return _html(pages.glossary(_root(request)))
 
     async def incident(self, request: web.Request) -> web.Response:
-        return _html(pages.incident_page(await self._find(request), _root(request)))
+        can_act = self._access().can_act
+        record = await self._find(request)
+        noticed = await self._backend.notices(MARKED)
+        return _html(pages.incident_page(record, _root(request), can_act, noticed))
 
     async def api_incidents(self, request: web.Request) -> web.Response:
         records = await self._backend.list_incidents(_status(request), _limit(request))
@@ -264,11 +286,19 @@ async def _in_hand(request: web.Request, handler: Handler) -> web.StreamResponse
 class _Door:
     """Who gets in, and what everybody hears who does not."""
 
-    def __init__(self, access: Callable[[], Access], telemetry: Telemetry, own_token: str) -> None:
+    def __init__(
+        self,
+        access: Callable[[], Access],
+        telemetry: Telemetry,
+        own_token: str,
+        sessions: Sessions,
+        wrong_tokens: WrongTokens,
+    ) -> None:
         self._access = access
         self._telemetry = telemetry
         self._own_token = own_token
-        self._wrong_tokens = WrongTokens()
+        self._sessions = sessions
+        self._wrong_tokens = wrong_tokens
         self._minutely = Seldom(SAY_EVERY)
 
     @property
@@ -337,7 +367,11 @@ class _Door:
     def readers_only(self) -> Middleware:
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method in {"GET", "HEAD"} and not request.path.startswith(OPEN_PATHS):
+            if (
+                request.method in {"GET", "HEAD"}
+                and not request.path.startswith(OPEN_PATHS)
+                and not self._sessions.of(request)
+            ):
                 settings = self._access().settings
                 auth.require_read(request, settings.read_tokens, settings.tokens)
             return await handler(request)
@@ -372,8 +406,7 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _root(request: web.Request) -> str:
-    """The way back to /, relative, so that pages also work under a path of a reverse proxy."""
-    return "../" * (request.rel_url.raw_path.count("/") - 1) or "./"
+    return pages.root_of(request.rel_url.raw_path)
 
 
 def _status(request: web.Request) -> IncidentStatus | None:
@@ -396,6 +429,12 @@ def _limit(request: web.Request) -> int:
 
 def _unknown() -> web.HTTPNotFound:
     return web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+
+
+def _again(response: web.Response) -> web.Response:
+    """To be loaded again by the browser, which needs no script for that."""
+    response.headers["Refresh"] = str(REFRESHED)
+    return response
 
 
 def _html(text: str, status: int = 200) -> web.Response:

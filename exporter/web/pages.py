@@ -8,18 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from exporter.model import Notice, SimilarIncident
-from exporter.model.questions import IncidentRecord, Readiness
-from exporter.wording import words
+from exporter.model.questions import Asked, IncidentRecord, Overview, Preview, Readiness, RuleRecord
+from exporter.web import charts, showing
+from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
+from exporter.web.lists import WITHIN, trend
+from exporter.web.sessions import Session
+from exporter.wording import impact, words
+from exporter.wording.glossary import GLOSSARY
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
 from exporter.wording.why import why_it_opened
+
+T = TypeVar("T")
+
+MOST_SERVICES = 100
+"""Services of which a page says more than their number."""
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows."""
@@ -30,31 +40,96 @@ MAX_URL = 20_000
 
 def incident_list(
     records: Sequence[IncidentRecord],
-    status: str,
+    asked: Asked,
     readiness: Readiness,
     root: str,
     open_to_all: bool = False,
     notices: Sequence[Notice] = (),
+    limit: int = 100,
+    stay: str = "",
 ) -> str:
-    """The page of all incidents, the newest first, under what pages nobody."""
-    given = {"records": records, "status": status, "readiness": readiness, "open_to_all": open_to_all}
-    return _render("incidents.html", root, notices=notices, **given)
+    """The page of the incidents that somebody asked for, the newest first, and below it what pages nobody. It loads
+    itself again where it says how that is stopped (`stay`)."""
+    chosen = next((name for name, (_, within) in WITHIN.items() if within == asked.within), "")
+    return _render(
+        "incidents.html",
+        root,
+        records=records,
+        asked=asked,
+        narrowed=asked != Asked(),
+        within=[(name, text) for name, (text, _) in WITHIN.items()],
+        chosen_within=chosen,
+        services=sorted({name for record in records for name in record.incident.services})[:MOST_SERVICES],
+        readiness=readiness,
+        open_to_all=open_to_all,
+        notices=notices,
+        limit=limit,
+        refreshed=bool(stay),
+        stay=stay,
+    )
 
 
-def incident_page(record: IncidentRecord, root: str) -> str:
-    """The page that an alert links to."""
+def overview(seen: Overview, readiness: Readiness, rules: Sequence[RuleRecord], root: str) -> str:
+    """What is watched, what was learnt, what came near, what rules hid, what was left out."""
+    ordered = sorted(seen.watched, key=lambda one: (-max(one.hours, default=0.0), one.service, one.source))
+    return _render(
+        "overview.html",
+        root,
+        seen=seen,
+        readiness=readiness,
+        rules=rules,
+        watched=ordered[:MOST_SERVICES],
+        kinds=sum(one.kinds for one in seen.watched),
+        full=seen.threshold or max((max(one.hours, default=0.0) for one in seen.watched), default=0.0) or 1.0,
+    )
+
+
+def incident_page(record: IncidentRecord, root: str, can_act: bool = False, notices: Sequence[Notice] = ()) -> str:
+    """The page that an alert links to. `can_act`: whether there is a token, with which people act. `notices` of its
+    time are marked."""
+    incident, past = record.incident, similar(record)
     return _render(
         "incident.html",
         root,
         record=record,
-        incident=record.incident,
+        incident=incident,
         title=words.title(record),
-        similar=similar(record),
-        sampled=words.sampled(record.incident),
-        ruled=words.ruled(record.incident),
+        decisive=showing.decisive(incident),
+        fix=impact.known_fix(incident, record.rules, past),
+        can_act=can_act,
+        actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
+        charts=charts.charts(incident, notices),
+        similar=past,
+        groups=showing.lines_by_fact(record),
+        findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),
+        suspects=_with_shares(incident.suspects, [item.weight for item in incident.suspects]),
+        delivered=showing.told_to(record.deliveries),
+        sampled=words.sampled(incident),
+        ruled=words.ruled(incident),
         notes=_notes(record),
-        known={evidence.id for evidence in record.incident.evidence},
+        known={evidence.id for evidence in incident.evidence},
     )
+
+
+def login(to: str, session: Session | None, wrong: str, root: str) -> str:
+    """Where people sign in, to be led to a page of ours."""
+    return _render("login.html", root, to=to, session=session, wrong=wrong)
+
+
+def act(
+    record: IncidentRecord, deed: Deed, filled: Filled, session: Session, preview: Preview | None, root: str
+) -> str:
+    """The form of one verb, with what the rule that it makes would have hidden."""
+    given = {"deed": deed, "filled": filled, "session": session, "preview": preview}
+    known = {"title": words.title(record), "cause": words.cause(record.incident)}
+    return _render(
+        "act.html", root, incident=record.incident, lasting=LASTING, of_proposal=OF_PROPOSAL, **given, **known
+    )
+
+
+def glossary(root: str) -> str:
+    """What words mean."""
+    return _render("glossary.html", root, glossary=GLOSSARY)
 
 
 def error_page(status: int, reason: str, text: str, root: str) -> str:
@@ -67,6 +142,10 @@ def similar(record: IncidentRecord) -> list[SimilarIncident]:
     found = {item.id: item for report in reversed(record.reports) for item in report.similar}
     order = [item.id for report in record.reports for item in report.similar]
     return sorted(found.values(), key=lambda item: order.index(item.id))
+
+
+def _with_shares(items: Sequence[T], values: Sequence[float]) -> list[tuple[T, int]]:
+    return list(zip(items, showing.shares(values), strict=True))
 
 
 def _notes(record: IncidentRecord) -> list[str]:
@@ -99,6 +178,11 @@ def segment(text: str) -> str:
     return quote(storable(text), safe="")
 
 
+def root_of(path: str) -> str:
+    """The way from a path back to /, relative, so that pages also work under a path of a reverse proxy."""
+    return "../" * (path.count("/") - 1) or "./"
+
+
 def load() -> None:
     """Read all that pages are made of: they are there also when no file can be opened any more."""
     for name in _environment().list_templates():
@@ -129,7 +213,7 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words, why=why_it_opened)
+    environment.globals.update(words=words, why=why_it_opened, impact=impact.impact, trend=trend)
     return environment
 
 

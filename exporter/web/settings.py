@@ -49,7 +49,7 @@ class WebSettings(Settings):
     auth: Literal["bearer", "none"] = "bearer"
     """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
     token: SecretStr | None = None
-    """For the webhooks and for resolving incidents."""
+    """For the webhooks, for acting on incidents and rules, and for signing in on the pages."""
     token_file: Path | None = None
     """File with the token, read at each use. Every line is a token that is accepted: that is how one is rotated."""
     read_token: SecretStr | None = None
@@ -108,6 +108,11 @@ class Access:
 
     settings: WebSettings
     external_url: str | None = None
+
+    @property
+    def can_act(self) -> bool:
+        """Whether a token is configured, with which people act."""
+        return bool(self.settings.token or self.settings.token_file)
 
     @property
     def open_to_all(self) -> bool:

@@ -7,10 +7,11 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from exporter.model import FieldMap, OneOrMore, RecordSourceSettings
+from exporter.model import FieldMap, OneOrMore, RecordSourceSettings, Wanted
 from integrations._http import HttpSettings
+from integrations._links import GrafanaLinks, explore
 from integrations.loki.entries import LINE, STREAM
-from integrations.loki.logql import selector_end
+from integrations.loki.logql import quoted, selector_end, with_matchers
 
 
 class LokiFields(FieldMap):
@@ -61,10 +62,12 @@ class LokiFields(FieldMap):
     template: OneOrMore = ("log_record_template", "log.record.template")
 
 
-class LokiOptions(RecordSourceSettings, HttpSettings):
+class LokiOptions(RecordSourceSettings, HttpSettings, GrafanaLinks):
     """What can be said of a Loki."""
 
-    MAY_CHANGE = RecordSourceSettings.MAY_CHANGE | HttpSettings.model_fields.keys() | {"url"}
+    MAY_CHANGE = (
+        RecordSourceSettings.MAY_CHANGE | HttpSettings.model_fields.keys() | GrafanaLinks.model_fields.keys() | {"url"}
+    )
 
     type: Literal["loki"] = "loki"
     url: str
@@ -74,6 +77,14 @@ class LokiOptions(RecordSourceSettings, HttpSettings):
     tenant: str | None = Field(default=None, min_length=1, max_length=150)
     """Sent as X-Scope-OrgID; several, joined by `|`, where the server allows that."""
     fields: LokiFields = LokiFields()
+
+    def lines_url(self, wanted: Wanted) -> str | None:
+        """By the texts: which label names the service differs with the stream, where several may, and a trace may stand
+        outside of the line."""
+        labels = self.fields.service if self.group_by == ("service",) else ()
+        own = [f"{labels[0]}={quoted(wanted.service)}"] if len(labels) == 1 and wanted.service else []
+        lines = "".join(f" |= {quoted(text)}" for text in wanted.texts)
+        return explore(self, "loki", {"expr": f"{with_matchers(self.query, own)}{lines}", "queryType": "range"}, wanted)
 
     @field_validator("url")
     @classmethod

@@ -507,6 +507,21 @@ def flood(data: Path) -> Iterator[Figure]:
     yield Figure("  exit code at SIGTERM", str(found.code), "0", found.code == 0)
 
 
+def page(data: Path) -> Iterator[Figure]:
+    """Pages of each kind of failure on a phone: what is on the first screen, how large they are, how fast."""
+    from tests.web.measure import SEED, looked
+
+    found = looked()
+    whole = [one for one in found if not one.wrong]
+    name = f"page, seed {SEED}: of {len(found)} kinds the first screen holds all"
+    yield figure(name, len(whole), len(found), form=".0f")
+    for one in found:
+        if one.wrong:
+            yield Figure(f"  {one.kind}", "; ".join(one.wrong)[:200])
+    yield figure("page: kilobytes of the largest", max(one.size for one in found) / 1000, 300, True, ".0f")
+    yield figure("page: milliseconds of the slowest", 1000 * max(one.seconds for one in found), 300, True, ".0f")
+
+
 LIVES = ("long", "pairs", "changes", "silences", "ends")
 """Stories of `tests/lives`; `lives` is all of them."""
 
@@ -599,6 +614,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "hostile": hostile,
     "fuzz": fuzz,
     "flood": flood,
+    "page": page,
     "recall": recall,
     "secrets": secrets,
 }
@@ -614,6 +630,7 @@ WITHOUT_DATA = (
         "hostile",
         "fuzz",
         "flood",
+        "page",
         "values",
         "loghub",
         "recall",

@@ -547,7 +547,7 @@ TABLE = (
     Row("digests", ("exporter.wording.digests",), _digest),
     Row("what a line says failed", ("exporter.facts.prefixes", "exporter.facts.roots"), _failed),
     Row("a headline", ("exporter.facts.groups", "exporter.wording.headlines"), _headline),
-    Row("pages", ("exporter.web.pages",), _paged),
+    Row("pages", ("exporter.web.pages", "exporter.web.showing", "exporter.wording.impact"), _paged),
     Row("prompt", ("exporter.report.llm",), _asked),
     Row("answer of a model, judged", ("exporter.report.llm",), _judged),
     Row("answer of a model, found", ("integrations.openai.answers",), _answered),

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from exporter.detection.scoring.windows import NOTHING
 from exporter.incidents.alerts import from_alerts, resolved_by_hand
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
+from exporter.incidents.members import MAX_EVIDENCE
 from exporter.incidents.movers import with_named
 from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.suspects import suspected
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import Told, advance
-from exporter.model import Anomaly, Contribution, Evidence, Severity, Suspect, evidence_id
+from exporter.model import Anomaly, Contribution, Evidence, Facts, Severity, Suspect, evidence_id
+from exporter.model.facts import Failing
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -63,6 +65,18 @@ def test_a_strong_anomaly_opens_an_incident_that_resolves_when_it_is_quiet() -> 
     assert opened.revision < resolved.revision
     assert resolved.ends_at == START + 2 * MINUTE
     assert told[1].at == START + 2 * MINUTE + SETTINGS.keep_firing_for
+
+
+def test_the_lines_that_facts_cite_stay_while_it_goes_on() -> None:
+    line = Evidence("Lfact", "shop", "orders", START, "HikariPool-1 - Connection is not available")
+    facts = Facts(START, (Failing("orders", line.body, "", Severity.ERROR, 3, 0.0, START, line.id),))
+    long = [anomaly(minute) for minute in range(60)]
+    found, told = advance((), long, START + 61 * MINUTE, SETTINGS, 2.0, {}, tell=lambda *_: (facts, (line,)))
+    (cluster,) = found.values()
+    assert [item.change for item in told] == ["opened"]
+    assert cluster.incident is not None
+    assert cluster.incident.evidence[0] == line
+    assert len(cluster.incident.evidence) == MAX_EVIDENCE
 
 
 def test_a_weak_anomaly_alone_opens_nothing() -> None:

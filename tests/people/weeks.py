@@ -140,8 +140,8 @@ class Weeks:
 
 
 @asynccontextmanager
-async def weeks(folder: Path) -> AsyncIterator[tuple[Weeks, Places]]:
-    """An installation that tells faithful fakes."""
+async def weeks(folder: Path, *sinks: dict[str, Any]) -> AsyncIterator[tuple[Weeks, Places]]:
+    """An installation that tells faithful fakes, and `sinks` beside them."""
     places = Places()
     async with AsyncExitStack() as stack:
         grafana = await stack.enter_async_context(serving(places.grafana.app()))
@@ -162,6 +162,7 @@ async def weeks(folder: Path) -> AsyncIterator[tuple[Weeks, Places]]:
                     "api_url": f"{slack}/api",
                 },
                 {"type": "webhook", "url": hook},
+                *sinks,
             ],
         }
         lived = Weeks(folder, settings)

@@ -10,7 +10,7 @@ import pytest
 from exporter.cli.incidents import list_notices
 from exporter.config import parse
 from exporter.model import Contribution, Notice, Release
-from exporter.model.questions import Readiness
+from exporter.model.questions import Asked, Readiness
 from exporter.model.times import Window
 from exporter.run.learning import open_state
 from exporter.state.checkpoints import Checkpoint, checkpoint_row, release_row
@@ -54,6 +54,6 @@ async def test_a_window_that_is_read_again_has_what_it_has_now_and_what_warm_up_
     said = capsys.readouterr().out
     assert "cart: version 1.4 was deployed" in said
     assert "41% of 230, expected 1%" in said
-    page = pages.incident_list([], "all", Readiness(True, ()), "./", notices=found)
+    page = pages.incident_list([], Asked(), Readiness(True, ()), "./", notices=found)
     assert "version 1.4 was deployed" in page
     assert "<b>all</b>" not in page

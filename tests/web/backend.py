@@ -13,7 +13,9 @@ from exporter.model import (
     Evidence,
     Incident,
     IncidentStatus,
+    NearMiss,
     Notice,
+    Opening,
     PermanentError,
     Report,
     SimilarIncident,
@@ -21,20 +23,27 @@ from exporter.model import (
     TimelineEntry,
     Verb,
 )
+from exporter.model.facts import Facts, Failing, Impact, Series, Start
 from exporter.model.questions import (
     AlertTrigger,
+    Asked,
     DeliveryStatus,
     Health,
     HiddenIncident,
     IncidentRecord,
+    LeftOut,
+    Overview,
     Preview,
+    Proposal,
     Readiness,
     RuleRecord,
     Said,
     SourceProgress,
     TakenAlert,
     UnconfirmedError,
+    Watched,
 )
+from exporter.run.operations import is_asked, says
 from exporter.run.people import read_settings
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
@@ -56,12 +65,20 @@ class MemoryBackend:
         self.healthy = Health(True)
         self.is_ready = Readiness(True, (), (SourceProgress("shop", "ready", read_through=START),))
         self.broken: Exception | None = None
+        self.seen = overview()
 
     async def list_incidents(self, status: IncidentStatus | None, limit: int) -> Sequence[IncidentRecord]:
         if self.broken:
             raise self.broken
         wanted = [record for record in self.records.values() if status in (None, record.incident.status)]
         return sorted(wanted, key=lambda record: record.incident.starts_at, reverse=True)[:limit]
+
+    async def find(self, asked: Asked, limit: int) -> Sequence[IncidentRecord]:
+        found = await self.list_incidents(asked.status, len(self.records) + 1)
+        return [one for one in found if is_asked(one.incident, asked, None) and says(one, asked.words)][:limit]
+
+    async def overview(self) -> Overview:
+        return self.seen
 
     async def notices(self, limit: int) -> Sequence[Notice]:
         return self.noticed[:limit]
@@ -82,6 +99,9 @@ class MemoryBackend:
 
     async def rules(self) -> Sequence[RuleRecord]:
         return list(self.made.values())
+
+    async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
+        return {"name": f"{proposal}-{incident_id}", "do": "mute", "service": "payments"}
 
     async def preview(self, settings: Any) -> Preview:
         return Preview(read_settings(settings).rule(None), START, 1, self.hidden)
@@ -199,6 +219,46 @@ def shop_incident() -> Incident:
             TimelineEntry(at(3), "Receipts are no longer sent", "payments"),
         ),
         anomalies=17,
+        facts=shop_facts(),
+    )
+
+
+def overview() -> Overview:
+    """Two services, one of which stood out; a near miss, and something that was left out."""
+    opening = Opening(at(-300), 4.2, 6.22, timedelta(minutes=3), timedelta(0), 12)
+    near = NearMiss(
+        *("near1", "search", ("search",), at(-303), at(-300), "weak", opening),
+        contributions=(Contribution("errors", "errors of search", 9, 0.5, share=1.0),),
+    )
+    quiet, loud = (0.1,) * 24, (*(0.0,) * 23, 9.7)
+    return Overview(
+        until=at(7),
+        threshold=6.22,
+        budget=1.0,
+        watched=(
+            Watched("shop", "cart", 24, 55_248, at(-10_000), at(6), quiet),
+            Watched("shop", "payments", 31, 80_110, at(-10_000), at(6), loud),
+        ),
+        near=(near,),
+        left_out=(LeftOut("lines that were read and not judged", "shop", "too_old", 12),),
+    )
+
+
+def shop_facts() -> Facts:
+    """What is known of it by its seventh minute."""
+    refused = "could not connect to db-payments:5432: connection refused"
+    return Facts(
+        until=at(7),
+        failing=(
+            Failing("payments", refused, "refused", 17, 184, 0.0, at(0.2), "L8f0c1d22a9", score=9.0),
+            Failing("checkout", "charge failed: payments 503", "", 17, 92, 1.4, at(1.1), "L90ad3fe451", score=5.0),
+        ),
+        impact=Impact("gateway", 52, 100, at(0)),
+        starts=(Start("payments", "2.4.1", at(-3)),),
+        series=(
+            Series("lines", "payments", at(-60), 60, (*[0] * 20, None, *[0] * 39, 12, 25, 31, 30, 29, 30, 27), 0.0),
+            Series("failed", "gateway", at(-60), 60, (*[0, 1] * 30, 3, 6, 8, 9, 9, 9, 8), 0.5),
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -14,13 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.model import Incident
-from exporter.model.questions import IncidentRecord, Readiness, SourceProgress
-from exporter.web import WebSettings, pages
+from exporter.model import Incident, Match, Rule
+from exporter.model.facts import Measured
+from exporter.model.questions import (
+    Asked,
+    HiddenIncident,
+    IncidentRecord,
+    Preview,
+    Readiness,
+    RuleRecord,
+    SourceProgress,
+)
+from exporter.web import WebSettings, pages, showing
 from exporter.web.app import STATIC, create_app, start
+from exporter.web.deeds import DEEDS, Filled
+from exporter.web.sessions import Session
 from tests.servers.browser import Browser
-from tests.web.backend import START, MemoryBackend, at, resolved_record, shop_incident, shop_record
+from tests.web.backend import START, MemoryBackend, at, overview, resolved_record, shop_incident, shop_record
+from tests.web.screen import wrong
 
 PAGE = f"/incidents/{shop_incident().id}"
 
@@ -83,11 +98,15 @@ def poisoned(value: Any, text: str) -> Any:
 # --- What a reader sees --------------------------------------------------------------------------
 
 
+UNFOLD = "document.querySelectorAll('details').forEach(part => part.open = true)"
+
+
 async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
     async with serving(shop_record()) as base:
 
         def look(page: Browser) -> str:
             page.open(base + PAGE)
+            page.evaluate(UNFOLD)
             return page.text("main")
 
         text = await in_browser(browser, look)
@@ -109,6 +128,10 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "× 464",
         "missing",
         "74%",
+        "gateway: 52 of 100 requests failed since 09:26 until 09:33 UTC",
+        "4 more lines",
+        "cited",
+        "Delivered to alertmanager; not yet: slack (429, again in 20 s); failed: otlp (401",
         "First to change, and its own errors name the database it could not reach",
         "the same failure",
         "3rd time",
@@ -118,11 +141,56 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "Look at db-payments",
         "Receipts are no longer sent",
         "remaining connection slots are reserved",
+        "Read-only: to act from here, give a token in web.token_file",
         'log-anomaly-exporter incidents resolve 3f9a1c0de47b2856 --fix "…" -c exporter.yml',
         "new kind of line",
         "401: the collector refuses the token",
     ):
         assert said in text, said
+
+
+async def test_the_first_screen_of_a_phone_holds_what_one_reads_first(browser: Browser) -> None:
+    long = replace(shop_record(), incident=replace(shop_incident(), fix="we raised the pool " * 100))
+    old = IncidentRecord(replace(shop_incident(), id="old", facts=None))
+    bare_one = IncidentRecord(replace(bare(), id="bare", facts=None))
+    async with serving(
+        replace(shop_record(), incident=replace(shop_incident(), id="new")), long, old, bare_one
+    ) as base:
+
+        def look(page: Browser) -> list[list[str]]:
+            return [wrong(page, f"{base}/incidents/{name}") for name in ("new", shop_incident().id, "old", "bare")]
+
+        assert await in_browser(browser, look) == [[], [], [], []]
+
+
+def test_no_line_decides_where_only_numbers_say_what_is_wrong() -> None:
+    incident = shop_incident()
+    assert incident.facts
+    fewer = Measured("fewer", "gateway", "", at(0), 0.4, 24.0, score=20.0)
+    record = IncidentRecord(replace(incident, facts=replace(incident.facts, measured=(fewer,))))
+    assert showing.decisive(record.incident) is None
+    assert "No line says it: the numbers do." in pages.incident_page(record, "../")
+    slow = replace(fewer, kind="slow", service="", text="could not connect to <*>: connection refused")
+    shown = showing.decisive(replace(incident, facts=replace(incident.facts, measured=(slow,))))
+    assert shown
+    assert shown.id == "L8f0c1d22a9"
+
+
+def test_lines_stand_by_what_they_show_and_each_once() -> None:
+    record = shop_record()
+    groups = showing.lines_by_fact(record)
+    shown = [one.line.id for group in groups for one in group.lines]
+    assert sorted(shown) == sorted(line.id for line in record.incident.evidence)
+    assert groups[0].title.startswith("payments: could not connect")
+    assert groups[0].lines[0].line.id == "L8f0c1d22a9"
+    assert groups[-1].title == showing.OTHERS
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_shares_never_add_up_to_more_than_the_whole(values: list[float]) -> None:
+    found = showing.shares(values)
+    assert sum(found) <= 100
+    assert all(0 <= share <= 100 for share in found)
 
 
 async def test_every_citation_leads_to_its_line(browser: Browser) -> None:
@@ -134,7 +202,7 @@ async def test_every_citation_leads_to_its_line(browser: Browser) -> None:
                 "[...document.querySelectorAll('a.cite')].map(a => a.getAttribute('href').slice(1))"
                 ".filter(id => !document.getElementById(id))"
             )
-            page.click("#happened ~ ul a.cite")
+            page.click("#happened-part ul a.cite")
             return broken, page.wait_for("document.querySelector(':target') && document.querySelector(':target').id")
 
         broken, target = await in_browser(browser, look)
@@ -161,7 +229,7 @@ async def test_the_list_leads_to_the_page_and_back(browser: Browser) -> None:
             page.click(".incident-card a")
             page.wait_for("location.pathname.startsWith('/incidents/') && document.readyState == 'complete'")
             heading = page.text("h1")
-            page.click("header nav a")
+            page.click("header .pages a")
             page.wait_for("location.pathname == '/' && document.readyState == 'complete'")
             return listed, heading
 
@@ -169,41 +237,6 @@ async def test_the_list_leads_to_the_page_and_back(browser: Browser) -> None:
         assert only_from(browser, base)
     assert listed.index("payments:") < listed.index("search: index shards")
     assert heading.startswith("payments: connections")
-
-
-async def test_the_list_is_filtered_by_status(browser: Browser) -> None:
-    async with serving(shop_record(), resolved_record()) as base:
-
-        def look(page: Browser) -> tuple[str, str]:
-            page.open(base + "/")
-            page.click(".tabs a:nth-child(3)")
-            page.wait_for("location.search == '?status=resolved' && document.readyState == 'complete'")
-            return page.text(".tabs [aria-current]"), page.text("main")
-
-        current, text = await in_browser(browser, look)
-    assert current == "Resolved"
-    assert "search: index shards" in text
-    assert "payments: connections" not in text
-
-
-async def test_the_list_shows_how_far_warm_up_is(browser: Browser) -> None:
-    progress = SourceProgress("shop", "warming_up", 0.42, START, timedelta(hours=26, minutes=3), 1, "3 of 7 days")
-    readiness = Readiness(False, ("shop is warming up",), (progress,))
-    async with serving(readiness=readiness) as base:
-
-        def look(page: Browser) -> str:
-            page.open(base + "/")
-            return page.text("main")
-
-        text = await in_browser(browser, look)
-    for said in (
-        "Not everything is watched now. shop is warming up",
-        "No incident so far.",
-        "42%",
-        "1 d 2 h",
-        "3 of 7 days",
-    ):
-        assert said in text
 
 
 async def test_a_page_that_is_not_there_says_so(browser: Browser) -> None:
@@ -247,7 +280,7 @@ async def test_hostile_text_in_every_field_is_inert(browser: Browser, number: in
             for path in ("/", PAGE):
                 page.open(base + path)
                 elements = page.evaluate(
-                    "document.querySelectorAll('script, iframe, img, form, button, base, style, object, embed,"
+                    "document.querySelectorAll('script, iframe, img, form:not(.filter), base, style, object, embed,"
                     ' meta[http-equiv], link:not([rel=icon]):not([href$="static/style.css"]), [onload], [onerror],'
                     " [onclick], [style]').length"
                 )
@@ -265,9 +298,18 @@ async def test_hostile_text_in_every_field_is_inert(browser: Browser, number: in
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_field_reaches_the_page_without_being_escaped(text: str) -> None:
-    html = pages.incident_page(poisoned(shop_record(), text), "../")
-    assert text not in html or not re.search(r"[<>\"'&\x00\u202e]", text)
-    html.encode()
+    record, readiness = poisoned(shop_record(), text), Readiness(True)
+    filled = Filled(text, "", "mute", False, text)
+    hidden = Preview(Rule("r", "mute", Match()), START, 1, (HiddenIncident("i", "critical", START, text),))
+    for html in (
+        pages.incident_page(record, "../"),
+        pages.incident_list([record], Asked(service=text, words=text), readiness, "./"),
+        pages.overview(poisoned(overview(), text), readiness, [RuleRecord(poisoned(hidden.rule, text))], "./"),
+        pages.act(record, DEEDS["mute"], filled, Session(text, text), hidden, "../../"),
+        pages.login(text, Session(text, text), text, "./"),
+    ):
+        assert text not in html or not re.search(r"[<>\"'&\x00\u202e]", text)
+        html.encode()
 
 
 def test_what_hides_or_reorders_text_is_written_out() -> None:
@@ -279,6 +321,26 @@ def test_what_hides_or_reorders_text_is_written_out() -> None:
 def test_a_text_of_any_length_makes_a_page_of_bounded_length() -> None:
     record = poisoned(shop_record(), "x" * 200_000)
     assert len(pages.incident_page(record, "../")) < 1_000_000
+
+
+@pytest.mark.parametrize("body", ["\tat com.shop.Pool.take(Pool.java:17) <init>\n" * 400, '"<&>' * 4_000])
+def test_the_page_of_the_largest_incident_is_small_and_made_at_once(body: str) -> None:
+    record = shop_record()
+    lines = tuple(replace(record.incident.evidence[n % 4], id=f"L{n:010d}", body=body) for n in range(40))
+    findings = tuple(replace(record.incident.contributions[n % 5], text=body[:300]) for n in range(20))
+    history = tuple(replace(record.incident.timeline[n % 5], text=body[:200]) for n in range(50))
+    series = tuple(replace(one, counts=tuple(range(120))) for one in record.incident.facts.series)  # type: ignore[union-attr]
+    facts = replace(record.incident.facts, series=series)  # type: ignore[type-var]
+    incident = replace(
+        record.incident, evidence=lines, contributions=findings, timeline=history, facts=facts, fix="x" * 2_000
+    )
+    urls = {line.id: "https://kibana.example.org/app/discover#/?" + "a" * 900 for line in lines}
+    largest = replace(record, incident=incident, line_urls=urls, fact_urls=urls)
+    pages.incident_page(largest, "../")
+    began = time.thread_time()
+    html = pages.incident_page(largest, "../")
+    assert time.thread_time() - began < 0.3
+    assert len(html.encode()) < 300_000
 
 
 @pytest.mark.parametrize(
@@ -327,7 +389,7 @@ def bare(**changes: Any) -> Incident:
         (IncidentRecord(bare(sampled=0.25)), "In at least one window only 25% of the lines were read"),
         (IncidentRecord(bare(fix="Restarted it")), "Restarted it"),
         (IncidentRecord(bare(reopened=2)), "reopened 2×"),
-        (IncidentRecord(bare(status="resolved", ends_at=at(5))), "Lasted"),
+        (IncidentRecord(bare(status="resolved", ends_at=at(5))), "lasted 5 min"),
         (IncidentRecord(bare(trigger="alert PaymentsDown")), "alert PaymentsDown"),
     ],
 )
@@ -391,7 +453,7 @@ async def test_the_keyboard_finds_its_way(browser: Browser) -> None:
 class Outline(HTMLParser):
     """Headings, ids and labels of a page, and whether its elements are closed in order."""
 
-    VOID = frozenset({"meta", "link", "br", "rect", "path", "hr"})
+    VOID = frozenset({"meta", "link", "br", "rect", "path", "hr", "line", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -426,8 +488,10 @@ class Outline(HTMLParser):
 
 def outlines() -> Iterator[str]:
     progress = (SourceProgress("shop", "ready", 1.0, START, timedelta(seconds=40)),)
-    yield pages.incident_list([shop_record(), resolved_record()], "all", Readiness(True, (), progress), "./")
-    yield pages.incident_list([], "firing", Readiness(False, ("warming up",)), "./")
+    yield pages.incident_list([shop_record(), resolved_record()], Asked(), Readiness(True, (), progress), "./")
+    yield pages.incident_list([], Asked(status="firing"), Readiness(False, ("warming up",)), "./")
+    yield pages.overview(overview(), Readiness(True, (), progress), (), "./")
+    yield pages.login("", None, "", "./")
     yield pages.incident_page(shop_record(), "../")
     yield pages.incident_page(resolved_record(), "../")
     yield pages.incident_page(IncidentRecord(bare()), "../")

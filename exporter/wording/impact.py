@@ -1,0 +1,62 @@
+"""What a reader asks after the headline: whom it hit, and what is known to fix it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.model import Incident, Report, SimilarIncident
+from exporter.model.facts import Facts
+from exporter.wording import words
+from exporter.wording.headlines import sentences
+from exporter.wording.text import amount, brief, clock, day, hour, number
+
+NOT_KNOWN = "Nothing like it is remembered."
+
+
+def impact(incident: Incident) -> str:
+    """Whom it hit, with the time that the numbers count: requests that failed, else lines, else what stands out most.
+
+    >>> from datetime import UTC, datetime
+    >>> from exporter.model.facts import Impact
+    >>> at = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
+    >>> _of(Facts(at.replace(minute=33), impact=Impact("gateway", 52, 100, at)))
+    'gateway: 52 of 100 requests failed since 09:26 until 09:33 UTC.'
+    """
+    if incident.facts and (said := _of(incident.facts)):
+        return said
+    if incident.contributions:
+        return f"{words.reason(incident.contributions[0], 160)}."
+    return "No failed request is known."
+
+
+def _of(facts: Facts) -> str:
+    if facts.impact:
+        return sentences(facts)[0][0]
+    measured, top = facts.measured[:1], facts.decisive
+    if measured and not (top and top.score >= measured[0].score):
+        return sentences(Facts(facts.until, measured=measured))[0][0]
+    if top is None:
+        return ""
+    usual = f"usually {number(top.usual)} a minute" if top.usual else "none in the hour before"
+    lines = f"{amount(top.count, 'lines')} since {hour(top.since)} until {clock(facts.until)}"
+    return f"{brief(top.service, 60)}: {lines}, {usual}. No failed request is known."
+
+
+def known_fix(incident: Incident, report: Report | None, similar: Sequence[SimilarIncident]) -> tuple[str, str]:
+    """What is known to fix it, before it and after: what fixed this one, or the like of it; else that nothing is."""
+    if incident.fix:
+        return "Fixed by", incident.fix
+    for tier in ("same", "related"):
+        past = next((one for one in similar if one.tier == tier and one.fix), None)
+        if past:
+            return f"{_how(past)}, then", words.fixed(past, 600)
+    if same := next((one for one in similar if one.tier == "same"), None):
+        return _how(same), words.NO_FIX
+    if report is None:
+        return "", "The report is being written."
+    return "", f"{words.unasked(report)}." if report.unasked else NOT_KNOWN
+
+
+def _how(past: SimilarIncident) -> str:
+    where = f" in {brief(past.elsewhere, 60)}" if past.elsewhere else ""
+    return f"{words.tier(past)} {day(past.starts_at)}{where}".capitalize()

@@ -1,0 +1,99 @@
+"""Incidents of the shop's kinds of failure, told by the real flow: what pages of them show is asked of a browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from exporter.config import parse
+from exporter.demo.shop import Shop, SimulatedSource
+from exporter.demo.shop.failures import KINDS, Failure
+from exporter.model import NoTelemetry
+from exporter.run.assembly import Assembly, assemble
+from exporter.run.operations import Operations
+from exporter.state.incidents import incident_list
+
+START = datetime(2025, 3, 3, 6, tzinfo=UTC)
+PAUSE = timedelta(minutes=40)
+"""Between the end of one failure and the beginning of the next."""
+LINES_A_SECOND = 4.0
+
+
+class Moment:
+    """A clock that stands where it is put."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def shop_of(kinds: Sequence[str], seed: int, healthy: timedelta) -> Shop:
+    """A shop in which these kinds of failure happen, one after the other."""
+    failures, at = [], START + healthy
+    for number, kind in enumerate(kinds):
+        _, candidates, lasts = KINDS[kind]
+        service = candidates[(seed + number) % len(candidates)]
+        failures.append(Failure(kind, service, at, lasts))
+        at += lasts + PAUSE
+    return Shop(seed=seed, start=START, days=(at - START) / timedelta(days=1), rate=LINES_A_SECOND, failures=failures)
+
+
+@asynccontextmanager
+async def told(kinds: Sequence[str], folder: Path, seed: int, healthy: timedelta) -> AsyncIterator[Failed]:
+    """What an installation tells of these kinds, once all is over."""
+    shop = shop_of(kinds, seed, healthy)
+    warm = START + healthy - timedelta(minutes=10)
+    source = {"type": "simulator", "name": "shop", "start": START.isoformat(), "query_offset": "0s"}
+    settings = {
+        "state": str(folder / "state.db"),
+        "warmup": {"history": "36h"},
+        "external_url": "https://anomalies.example.org",
+        "sources": [source],
+    }
+    clock = Moment(warm)
+    assembly = assemble(
+        parse(settings), clock, NoTelemetry(), sources=[SimulatedSource("shop", shop)], sinks=(), wall=clock
+    )
+    try:
+        (pipeline,) = assembly.pipelines
+        pipeline.pace = replace(pipeline.pace, query_offset=timedelta(0), max_catch_up=None)
+        await pipeline.start(START, warm)
+        await pipeline.advance(warm)
+        await assembly.grouper.calibrate(assembly.config.alarm_budget)
+        clock.moment = shop.end
+        await pipeline.advance(shop.end)
+        await assembly.grouper.group(shop.end)
+        await assembly.enricher.enrich()
+        yield Failed(assembly, shop)
+    finally:
+        await assembly.close()
+
+
+class Failed:
+    """An installation after failures, and which incident each of them became."""
+
+    def __init__(self, assembly: Assembly, shop: Shop) -> None:
+        self.operations = Operations(assembly)
+        self._assembly = assembly
+        self._shop = shop
+
+    async def incidents(self) -> list[tuple[str, str]]:
+        """Each kind of failure with the id of the incident that overlaps it most; those of which nothing was told are
+        left out."""
+        found = await incident_list(self._assembly.state, None, 1_000)
+        told = []
+        for failure in self._shop.failures:
+            shared = {
+                one.id: min(one.last_seen, failure.end) - max(one.starts_at, failure.start)
+                for one in found
+                if not one.merged_into
+            }
+            best = max(sorted(shared), key=lambda key: shared[key], default="")
+            if best and shared[best] > timedelta(0):
+                told.append((failure.kind, best))
+        return told
