@@ -301,7 +301,8 @@ def _score(reason: Contribution, severity: int, anomaly: Anomaly) -> float:
     kind = _kind(reason)
     sure = 0.6 + 0.4 * (1 - math.exp(math.log10(max(1 - anomaly.score, 1e-9)) / 10))
     bad = 1.0 if severity >= Severity.ERROR else 0.97 if severity >= Severity.WARN else 0.9
-    return round(sure * bad * WEIGHTS.get(kind, 0.9), 3)
+    often = 0.85 + 0.15 * (1 - math.exp(-reason.observed / 5)) if kind == "new" else 1.0
+    return round(sure * bad * often * WEIGHTS.get(kind, 0.9), 3)
 
 
 def _examples(said: _Said, span: tuple[datetime, datetime], logs: Logs) -> tuple[Example, ...]:
