@@ -63,7 +63,8 @@ _REASONS = {
 async def detect_lines(options: Namespace) -> int:
     """Print findings as they are known; 3 when there are any and the caller wants to know by exit code."""
     source = {"type": "file", "name": "stdin", "path": "-", **reading(options)}
-    source["window"] = _seconds(options.window)
+    # A window that was judged is not read again: what it says of silence is known as soon as that.
+    source |= {"window": _seconds(options.window), "late_window": _seconds(options.wait)}
     config = parse({"state": str(options.state or "unused.db"), "sources": [source]}, "detect")
     files = resolve(SOURCES["file"])(**source)
     stream, state = stream_of(config, SystemClock(), options.wait, keeps=options.state is not None)
@@ -200,12 +201,12 @@ def _grouped(findings: Sequence[Anomaly]) -> list[Incident]:
     """The incidents that findings make, the strongest first; where none is strong enough for one, all together."""
     until = max(one.reached for one in findings)
     services = max(1, len({one.service for one in findings}))
-    _, told = advance((), findings, until, IncidentSettings(), MIN_STRENGTH, {}, services=services)
-    last = {one.incident.id: one.incident for one in told}
-    if not last:
-        _, told = advance((), findings, until, IncidentSettings(), 0.0, {}, services=services)
-        last = {one.incident.id: one.incident for one in told}
-    return sorted(last.values(), key=lambda one: (-one.score, one.starts_at, one.id))
+    for threshold in (MIN_STRENGTH, 0.0):
+        _, told = advance((), findings, until, IncidentSettings(), threshold, {}, services=services)
+        if told:
+            break
+    last = {one.incident.id: one for one in told}
+    return [one.incident for one in sorted(last.values(), key=lambda one: (-one.strength, one.incident.starts_at))]
 
 
 def _findings(text: str) -> Iterator[Anomaly]:
