@@ -199,6 +199,16 @@ class ElasticsearchIncidents:
         newest = [{"_score": "desc"}, {"starts_at": {"order": "desc", "unmapped_type": "date"}}]
         return [document for document, _ in await self._search(k, query=either(past, should), sort=newest)]
 
+    async def document(self, key: str) -> IncidentDocument | None:
+        from elasticsearch import NotFoundError
+
+        request = self._requests.client.get(index=self._alias, id=key, source_includes=list(PROPERTIES))
+        try:
+            found = await self._requests.attempt(request, raw=True)
+        except NotFoundError:
+            return None
+        return self._read(found.body)
+
     async def check(self) -> Sequence[Check]:
         """Compare the mapping; write, read and delete a probe; then the rights, where the server can tell."""
         subject = f"memory: index {self._alias} on {', '.join(self._settings.hosts)}"

@@ -182,6 +182,9 @@ class LocalIncidents:
 
         return await self._search(search)
 
+    async def document(self, key: str) -> IncidentDocument | None:
+        return await self._search(lambda kept: kept.get(key))
+
     async def check(self) -> Sequence[Check]:
         kept = await self._search(len)
         return [Check("memory: local", True, f"{kept} incidents in the state file")]

@@ -22,21 +22,11 @@ from exporter.model import (
     PermanentError,
     SinkSettings,
     TransientError,
-    dumps,
     read_secret,
-    to_json,
 )
-from exporter.wording import words
-from exporter.wording.text import conceal, shorten
+from exporter.wording.text import conceal
+from integrations._events import body_of, notice_payload, payload
 from integrations._http import Client, HttpSettings
-
-VERSION = "1"
-
-MAX_BODY = 900_000
-"""Bytes; many receivers refuse more than 1 MiB."""
-
-CUTS = ((4_000, 100), (1_000, 30), (200, 10))
-"""Characters of a text and items of a list, tried in turn on a body that is too large."""
 
 
 class WebhookSettings(HttpSettings, SinkSettings):
@@ -78,53 +68,6 @@ class WebhookSettings(HttpSettings, SinkSettings):
         return payload(notification)
 
 
-def payload(notification: Notification) -> dict[str, Any]:
-    """The whole incident and its report, as `incidents show --format json` prints them."""
-    whole = {
-        "version": VERSION,
-        "event_id": notification.event_id,
-        "change": notification.change,
-        "at": to_json(notification.incident.updated_at),
-        "url": notification.url,
-        "source_links": [{"title": title, "url": url} for title, url in notification.source_links],
-        "incident": to_json(notification.incident),
-        "report": to_json(notification.report),
-        "truncated": False,
-    }
-    for characters, items in CUTS:
-        if len(_body(whole)) <= MAX_BODY:
-            break
-        whole = _cut(whole, characters, items) | {"truncated": True}
-    return whole
-
-
-def notice_payload(told: NoticeTold) -> dict[str, Any]:
-    """A notice, as `incidents notices --format json` prints it, and in words."""
-    return {
-        "version": VERSION,
-        "event_id": told.event_id,
-        "change": "noticed",
-        "at": to_json(told.notice.at),
-        "url": told.url,
-        "text": words.notice(told.notice),
-        "notice": to_json(told.notice),
-    }
-
-
-def _body(value: dict[str, Any]) -> bytes:
-    return dumps(value).encode("utf-8", "replace")
-
-
-def _cut(value: Any, characters: int, items: int) -> Any:
-    if isinstance(value, str):
-        return shorten(value, characters)
-    if isinstance(value, list):
-        return [_cut(item, characters, items) for item in value[:items]]
-    if isinstance(value, dict):
-        return {key: _cut(item, characters, items) for key, item in value.items()}
-    return value
-
-
 def signature(secret: str, timestamp: str, body: bytes) -> str:
     """What a receiver computes too, before it believes the body.
 
@@ -148,11 +91,11 @@ class WebhookSink:
         self._client = Client(settings, f"sink {settings.name}")
 
     async def deliver(self, notification: Notification) -> str | None:
-        await self._post(_body(payload(notification)), notification.event_id, notification.now)
+        await self._post(body_of(payload(notification)), notification.event_id, notification.now)
         return None
 
     async def deliver_notice(self, told: NoticeTold) -> None:
-        await self._post(_body(notice_payload(told)), told.event_id, told.now)
+        await self._post(body_of(notice_payload(told)), told.event_id, told.now)
 
     async def _post(self, body: bytes, event_id: str, now: datetime) -> None:
         url = ""

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from exporter.cli import early
 from exporter.cli import main as cli
+from exporter.cli import running as cli_running
 from exporter.config import Config
 from tests import samples
 from tests.servers.process import free_port
@@ -295,7 +296,7 @@ def unexpected_error(place: Place) -> tuple[str, str]:
     busy, over = Busy(place), threading.Event()
 
     async def main(at_work: Condition) -> None:
-        running = asyncio.ensure_future(cli._daemon(lambda: load(busy.path), False))
+        running = asyncio.ensure_future(cli_running._daemon(lambda: load(busy.path), False))
         await asyncio.to_thread(seen, at_work, place.moment, over)
         running.cancel()
         await asyncio.wait([running])

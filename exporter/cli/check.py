@@ -17,6 +17,8 @@ from exporter.model import (
     LLMSettings,
     MemorySettings,
     NoTelemetry,
+    ReportSettings,
+    ReportWriter,
     Sink,
     SinkSettings,
     Source,
@@ -30,8 +32,8 @@ from exporter.run.learning import UNMARKED, learnt_with, same_form
 from exporter.state.file import Rows
 from exporter.state.learnt import begun, differing
 
-Connected = Source | Sink | IncidentStore | LLM
-Part = SourceSettings | SinkSettings | MemorySettings | LLMSettings
+Connected = Source | Sink | IncidentStore | LLM | ReportWriter
+Part = SourceSettings | SinkSettings | MemorySettings | LLMSettings | ReportSettings
 
 
 def about_state(config: Config) -> list[str]:
@@ -72,6 +74,7 @@ async def connect(config: Config) -> list[Check]:
         *((f"sinks.{item.name}", item) for item in config.sinks),
         ("memory", config.memory),
         *([("llm", config.llm)] if config.llm else []),
+        *([("report", config.report)] if config.report else []),
     ]
     for name, settings in named:
         checks += await _check(config, name, settings, Context(clock=SystemClock(), telemetry=_StoreTime()))

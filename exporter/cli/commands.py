@@ -11,6 +11,7 @@ from argparse import Namespace
 
 from pydantic import ValidationError
 
+from exporter.cli.options import reading
 from exporter.config import SOURCES, resolve
 from exporter.model import ConfigError, SystemClock, to_json
 from exporter.run.backtest import Result
@@ -27,9 +28,7 @@ async def analyze(options: Namespace) -> int:
     from exporter.ingest.settings import session_pattern
     from exporter.reading.told import Told
 
-    names = {name: getattr(options, name) for name in ("body", "timestamp", "severity", "service", "trace", "host")}
-    given: dict[str, object] = {"fields": {name: value for name, value in names.items() if value}}
-    given |= {name: value for name in ("timezone", "encoding") if (value := getattr(options, name))}
+    given = reading(options)
     if options.session_field:
         given["sessions"] = {"field": options.session_field}
     try:

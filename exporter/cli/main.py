@@ -7,33 +7,31 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from exporter.cli import early, people
-from exporter.cli.options import config_option, duration, instant, load_config
+from exporter.cli import early, kept, layers
+from exporter.cli.options import (
+    EXIT_CODES,
+    Command,
+    above_zero,
+    add_command,
+    config_option,
+    duration,
+    helpless,
+    instant,
+    load_config,
+    reading_options,
+)
+from exporter.cli.running import run, serve
 
 if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.ingest.redaction import Redactor
-
-EXIT_CODES = """
-exit codes:
-  0  done
-  1  it could not be done: a server, a file or the state said no; the message says what to do
-  2  the command line or the configuration is wrong
-  3  done, and the answer is no: a check failed, or --fail-on-anomaly found something
-  130  interrupted
-"""
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    everyday = (_run, _analyze, _backtest, _check, _configuration, _incidents, _rules, _state, _templates)
-    for add in (*everyday, _redact, _simulate, _demo):
+    everyday = (run, _analyze, _backtest, _check, _configuration, kept.incidents, kept.rules, kept.state, _templates)
+    for add in (*everyday, serve, layers.detect, layers.recall, layers.report, _redact, _simulate, _demo):
         add(commands)
     return parser
 
@@ -100,34 +98,6 @@ def _version() -> str:
         return version("log-anomaly-exporter")
     except PackageNotFoundError:
         return "not installed"
-
-
-def _add(commands: Any, name: str, help_text: str, description: str, run: Command) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help_text,
-        description=description,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=run)
-    return parser
-
-
-def _helpless(parser: argparse.ArgumentParser) -> int:
-    """A command was given without its verb."""
-    parser.print_help()
-    return 2
-
-
-def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if 0 < (value := kind(text)) < float("inf"):
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-
-    return convert
 
 
 def _progress(label: str) -> Callable[[str, float], None]:
@@ -149,112 +119,11 @@ def _progress(label: str) -> Callable[[str, float], None]:
     return report
 
 
-# --- run ------------------------------------------------------------------------------------------
-
-
-def _run(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "run",
-        "run the daemon",
-        "Poll the sources, find anomalies, group them into incidents and deliver them, until SIGTERM.\n"
-        "At first start it learns from history (`warmup`) before it may alarm; /-/warm says how far it is.",
-        _run_command,
-    )
-    config_option(parser)
-    parser.add_argument("--once", action="store_true", help="every job once, then stop: for cron, or to try it")
-
-
-def _run_command(options: argparse.Namespace) -> int:
-    from exporter.cli import logs
-
-    logs.configure()
-    # Only the main thread may; whoever runs a command in another one decides what signals do.
-    if threading.current_thread() is threading.main_thread():
-        _heed_signals(options.once)
-    code = asyncio.run(_daemon(partial(load_config, options), options.once))
-    return _left(code)
-
-
-def _heed_signals(once: bool) -> None:
-    """Every job once is interrupted as any command; of a daemon it is remembered that it is to stop."""
-    interrupt = signal.getsignal(signal.SIGINT)
-    early.heed()
-    if once:
-        signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        if early.asked():
-            raise KeyboardInterrupt
-
-
-def _left(code: int) -> int:
-    """End at once, for all is committed and closed, where a thread goes on: a model that loads or computes.
-
-    The interpreter would end such a thread inside foreign code, and then the process aborts.
-    """
-    from exporter.memory.worker import at_work
-
-    if at_work(within=1.0):
-        _end(code)
-    return code
-
-
-def _end(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-async def _leave_threads(code: int) -> None:
-    """End at once, for all is committed and closed, where threads go on reading: asyncio would wait for them."""
-    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
-    if not (await asyncio.wait({ending}, timeout=1.0))[0]:
-        _end(code)
-
-
-async def _daemon(load: Callable[[], Config], once: bool) -> int:
-    from exporter.model import SystemClock
-    from exporter.run.assembly import assemble
-    from exporter.run.daemon import Daemon
-    from exporter.run.steady import SteadyClock
-    from exporter.state.contact import Contact, new_token, reachable
-    from exporter.telemetry import PrometheusTelemetry
-    from exporter.web.app import serve
-    from exporter.web.settings import Access
-
-    config = load()
-    telemetry = PrometheusTelemetry(config.telemetry)
-    clock = SteadyClock(SystemClock())
-    assembly = assemble(config, clock, telemetry)
-    try:
-        daemon = Daemon(assembly, telemetry, clock, load)
-        if once:
-            await daemon.once()
-            return 1 if any(polling.detail for polling in daemon.pollings) else 0
-        daemon.obey_signals()
-        if early.asked():
-            return 0
-        token = new_token()
-
-        def access() -> Access:
-            return Access(daemon.assembly.config.web, daemon.assembly.config.external_url)
-
-        async with serve(config.web, daemon, telemetry, access, token) as url:
-            with reachable(config.state, Contact(url, token)):
-                await daemon.run()
-        code = 1 if daemon.failed else 0
-    finally:
-        await assembly.close()
-        await asyncio.to_thread(telemetry.close)
-    await _leave_threads(code)
-    return code
-
-
 # --- analyze --------------------------------------------------------------------------------------
 
 
 def _analyze(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "analyze",
         "say what is unusual in log files, with no configuration",
@@ -263,10 +132,7 @@ def _analyze(commands: Any) -> None:
         _analyze_command,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
-    for name in ("body", "timestamp", "severity", "service", "trace", "host"):
-        parser.add_argument(f"--{name}", metavar="FIELD", help=f"the field that holds the {name}")
-    parser.add_argument("--timezone", metavar="ZONE", help="of times that name none, such as Europe/Berlin (UTC)")
-    parser.add_argument("--encoding", metavar="NAME", help="what text is written in; found out where it is no UTF-8")
+    reading_options(parser)
     parser.add_argument("--session", metavar="PATTERN", help="a regular expression whose group is the session's key")
     parser.add_argument("--session-field", metavar="FIELD", help="the field that holds the session's key")
     parser.add_argument("--window", type=duration, help="length of a window, such as 60s; chosen by itself if absent")
@@ -285,7 +151,7 @@ def _analyze_command(options: argparse.Namespace) -> int:
 
 
 def _backtest(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "backtest",
         "what a configuration would have found and sent over recorded time",
@@ -323,7 +189,7 @@ def _backtest_command(options: argparse.Namespace) -> int:
 
 
 def _check(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "check-config",
         "validate a configuration, and try its servers",
@@ -367,18 +233,18 @@ async def _connect(config: Config) -> int:
 
 
 def _configuration(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "config",
         "what exporter.yml can say",
         "Everything that exporter.yml can say: for editors, or to read.",
-        lambda options: _helpless(parser),
+        lambda options: helpless(parser),
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     schema = "Print the JSON schema of exporter.yml (draft 2020-12): with it, editors complete and check the file."
-    _add(verbs, "schema", "its JSON schema, for editors", schema, _config_schema)
+    add_command(verbs, "schema", "its JSON schema, for editors", schema, _config_schema)
     docs = "Print every option of exporter.yml with type, unit, default and description, as Markdown."
-    _add(verbs, "docs", "every option, as Markdown", docs, _config_docs)
+    add_command(verbs, "docs", "every option, as Markdown", docs, _config_docs)
 
 
 def _config_schema(options: argparse.Namespace) -> int:
@@ -395,181 +261,27 @@ def _config_docs(options: argparse.Namespace) -> int:
     return 0
 
 
-# --- incidents ------------------------------------------------------------------------------------
-
-
-def _incidents(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "incidents",
-        "list, show, accept, reject, acknowledge and resolve incidents",
-        "Incidents of the state file that the configuration names. What changes one also works while the daemon runs:\n"
-        "it then asks the daemon, as the user who may read the state file.",
-        lambda options: _helpless(parser),
-    )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    listing = _add(verbs, "list", "incidents, the newest first", "Incidents, the newest first.", _incidents_list)
-    listing.add_argument("--status", choices=("firing", "resolved"))
-    listing.add_argument("--limit", type=_above_zero(int), default=20)
-    show = _add(verbs, "show", "one incident, whole", "One incident with its report and evidence.", _incidents_show)
-    resolve = _add(
-        verbs,
-        "resolve",
-        "close an incident, and say what fixed it",
-        "Close an incident. What fixed it is remembered, and shown when a similar one comes.",
-        _incidents_resolve,
-    )
-    resolve.add_argument("--fix", metavar="TEXT", help="what fixed it")
-    people.by_whom(resolve)
-    people.add_acts(verbs, _add)
-    people.add_moving(verbs, _add)
-    explain = _add(
-        verbs,
-        "explain",
-        "why an incident opened",
-        "Why an incident opened: its strength against the threshold of that day, which windows of which services\n"
-        "brought it, what was expected and from which past, and what would have kept it from opening.",
-        _incidents_explain,
-    )
-    noticed = _add(
-        verbs,
-        "notices",
-        "what is worth knowing and pages nobody",
-        "Bursts of refused requests, and releases that were told, the newest first: none of them opens an incident.",
-        _incidents_notices,
-    )
-    noticed.add_argument("--limit", type=_above_zero(int), default=20)
-    near = _add(
-        verbs,
-        "near",
-        "what came nearest to being an incident",
-        "What was unusual and became no incident, the strongest against its threshold first, with the same account.",
-        _incidents_near,
-    )
-    near.add_argument("--limit", type=_above_zero(int), default=10)
-    for verb in (show, resolve, explain):
-        verb.add_argument("id", help="as `incidents list` prints it")
-    for verb in (listing, show, resolve, explain, noticed, near):
-        config_option(verb)
-    for verb in (listing, show, explain, near):
-        verb.add_argument("--format", choices=("text", "json"), default="text")
-
-
-def _incidents_explain(options: argparse.Namespace) -> int:
-    from exporter.cli.incidents import explain_incident
-
-    return asyncio.run(explain_incident(load_config(options), options.id, options.format))
-
-
-def _incidents_notices(options: argparse.Namespace) -> int:
-    from exporter.cli.incidents import list_notices
-
-    return asyncio.run(list_notices(load_config(options), options.limit, options.format))
-
-
-def _incidents_near(options: argparse.Namespace) -> int:
-    from exporter.cli.incidents import near_incidents
-
-    return asyncio.run(near_incidents(load_config(options), options.limit, options.format))
-
-
-def _incidents_list(options: argparse.Namespace) -> int:
-    from exporter.cli.incidents import list_incidents
-
-    return asyncio.run(list_incidents(load_config(options), options.status, options.limit, options.format))
-
-
-def _incidents_show(options: argparse.Namespace) -> int:
-    from exporter.cli.incidents import show_incident
-
-    return asyncio.run(show_incident(load_config(options), options.id, options.format))
-
-
-def _incidents_resolve(options: argparse.Namespace) -> int:
-    from exporter.cli.asking import who
-    from exporter.cli.incidents import resolve_incident
-
-    return asyncio.run(resolve_incident(load_config(options), options.id, options.fix, who(options)))
-
-
-# --- rules ----------------------------------------------------------------------------------------
-
-
-def _rules(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "rules",
-        "say what is not news, and take it back",
-        "Rules of people: what they match is muted, expected, or less severe. Those of exporter.yml are shown, too.",
-        lambda options: _helpless(parser),
-    )
-    people.add_rules(parser, _add)
-
-
-# --- state ----------------------------------------------------------------------------------------
-
-
-def _state(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "state",
-        "copy the state file, look whether it is whole, put a copy back",
-        "The state file that the configuration names. Before an upgrade: `state backup FILE`; to go back: the older\n"
-        "release, and `state restore FILE`.",
-        lambda options: _helpless(parser),
-    )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    backup = _add(verbs, "backup", "copy it", "Copy it, also while the daemon runs.", _state_backup)
-    backup.add_argument("file", type=Path, metavar="FILE", help="the copy; one that is there is replaced")
-    check = _add(verbs, "check", "look whether it is whole", "Read all of it, and say what is wrong.", _state_check)
-    check.add_argument("--format", choices=("text", "json"), default="text")
-    back = _add(
-        verbs, "restore", "put a copy back", "Put a copy back; what was there is kept beside it.", _state_restore
-    )
-    back.add_argument("file", type=Path, metavar="FILE", help="a copy of `backup`, or of a release at its start")
-    for verb in (backup, check, back):
-        config_option(verb)
-
-
-def _state_backup(options: argparse.Namespace) -> int:
-    from exporter.cli.state import back_up_state
-
-    return back_up_state(load_config(options), options.file)
-
-
-def _state_check(options: argparse.Namespace) -> int:
-    from exporter.cli.state import check_state
-
-    return check_state(load_config(options), options.format)
-
-
-def _state_restore(options: argparse.Namespace) -> int:
-    from exporter.cli.state import restore_state
-
-    return restore_state(load_config(options), options.file)
-
-
 # --- templates ------------------------------------------------------------------------------------
 
 
 def _templates(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "templates",
         "list and show log templates, or mine a file",
         "Log templates that were learnt, or those of one file.",
-        lambda options: _helpless(parser),
+        lambda options: helpless(parser),
     )
     from exporter.cli.templates import add_verbs
 
-    add_verbs(parser, _add)
+    add_verbs(parser, add_command)
 
 
 # --- redact ---------------------------------------------------------------------------------------
 
 
 def _redact(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "redact",
         "show what redaction makes of text",
@@ -613,7 +325,7 @@ def _explained(redactor: Redactor, number: int, text: str) -> list[str]:
 
 
 def _simulate(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "simulate",
         "write the logs of a simulated shop",
@@ -625,7 +337,7 @@ def _simulate(commands: Any) -> None:
     parser.add_argument("--elasticsearch", metavar="URL", help="write to this server instead")
     parser.add_argument("--index", default="shop-logs", help="index or data stream (shop-logs)")
     parser.add_argument(
-        "--rate", type=_above_zero(float), metavar="LINES", help="lines a second of all services together"
+        "--rate", type=above_zero(float), metavar="LINES", help="lines a second of all services together"
     )
     parser.add_argument("--history", type=duration, default="3d", help="how much of the past to write first (3d)")
     parser.add_argument("--follow", action="store_true", help="then go on in real time until stopped")
@@ -639,7 +351,7 @@ def _simulate_command(options: argparse.Namespace) -> int:
 
 
 def _demo(commands: Any) -> None:
-    parser = _add(
+    parser = add_command(
         commands,
         "demo",
         "the main job end to end, with no server and no key",

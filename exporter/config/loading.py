@@ -17,7 +17,7 @@ from exporter.config.document import Document
 from exporter.config.problems import Place, Problem, found_in
 from exporter.config.retired import without_retired
 from exporter.config.settings import Config
-from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, resolve
+from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, REPORTS, SINKS, SOURCES, resolve
 from exporter.model import (
     ClientSettings,
     ConfigError,
@@ -110,7 +110,7 @@ def _trusting(config: Config) -> Config:
             return part.model_copy(update={"trust_env": config.trust_env})
         return part
 
-    parts: dict[str, Any] = {name: told(getattr(config, name)) for name in ("memory", "llm", "telemetry")}
+    parts: dict[str, Any] = {name: told(getattr(config, name)) for name in ("memory", "llm", "report", "telemetry")}
     several = {name: tuple(map(told, getattr(config, name))) for name in ("sources", "sinks")}
     return config.model_copy(update={**parts, **several})
 
@@ -140,19 +140,27 @@ def _with_environment(value: Any, path: Place, problems: list[Problem]) -> Any:
     return re.sub(r"\$\$|\$\{(\w+)\}", lookup, value)
 
 
-_CHOSEN = ("sources", "sinks", "memory", "llm")
+_CHOSEN = ("sources", "sinks", "memory", "llm", "report")
 
 
 def _chosen(values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """What stands under a `type:`, as the settings of that type."""
-    sources: tuple[SourceSettings | None, ...] = _several(SOURCES, values.get("sources"), "sources", problems)
+    # Who only serves a layer reads no logs.
+    reads = values.get("sources") is not None or "serve" not in values
+    sources: tuple[SourceSettings | None, ...] = (
+        _several(SOURCES, values.get("sources"), "sources", problems) if reads else ()
+    )
     sinks: tuple[SinkSettings | None, ...] = _several(SINKS, values.get("sinks") or (), "sinks", problems)
     problems += _taken("sources", sources) + _taken("sinks", sinks) + _session_patterns(sources)
-    chosen: dict[str, Any] = {"sources": sources, "sinks": sinks}
+    chosen: dict[str, Any] = {"sinks": sinks, **({"sources": sources} if reads else {})}
     if memory := values.get("memory"):
         chosen["memory"] = _memory(memory, problems)
     if llm := values.get("llm"):
         chosen["llm"] = _one(LLMS, llm, ("llm",), problems)
+    if report := values.get("report"):
+        chosen["report"] = _one(REPORTS, report, ("report",), problems)
+        if llm:
+            problems.append(Problem(("report",), "llm is given, too; keep one: who is asked has a model of its own"))
     return chosen
 
 

@@ -11,8 +11,16 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticUndefined, core_schema
 
 from exporter.config.settings import Config
-from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, SINKS, SOURCES, resolve
-from exporter.model import EmbedderSettings, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings
+from exporter.config.tables import EMBEDDERS, LLMS, MEMORIES, REPORTS, SINKS, SOURCES, resolve
+from exporter.model import (
+    EmbedderSettings,
+    LLMSettings,
+    MemorySettings,
+    ReportSettings,
+    Settings,
+    SinkSettings,
+    SourceSettings,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,6 +30,7 @@ TABLES: Mapping[type[Settings], Mapping[str, str]] = {
     MemorySettings: MEMORIES,
     EmbedderSettings: EMBEDDERS,
     LLMSettings: LLMS,
+    ReportSettings: REPORTS,
 }
 """Where `type` decides: the schema of a base has what all can be told, and then is one of these."""
 
@@ -34,7 +43,7 @@ _VARIABLE = {
 
 def options() -> dict[str, Any]:
     """What can be written, each option with description, default and, as `x-unit`, what a number counts."""
-    return Config.model_json_schema(schema_generator=_Generator)
+    return {"required": [], **Config.model_json_schema(schema_generator=_Generator)}
 
 
 def editors_schema() -> dict[str, Any]:
@@ -46,6 +55,7 @@ def editors_schema() -> dict[str, Any]:
         name: option if name in root["required"] else _or(option, {"type": "null"})
         for name, option in root["properties"].items()
     }
+    root["anyOf"] = [{"required": [name]} for name in ("sources", "serve")]
     return {"$schema": DIALECT, "title": "exporter.yml", **root, "$defs": {**definitions, "Variable": _VARIABLE}}
 
 

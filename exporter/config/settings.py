@@ -16,10 +16,20 @@ from exporter.incidents.rule_settings import MAX_RULES, RuleSettings
 from exporter.incidents.settings import IncidentSettings
 from exporter.ingest.redaction import RedactionSettings
 from exporter.mining.settings import MiningSettings
-from exporter.model import Duration, LLMSettings, MemorySettings, Settings, SinkSettings, SourceSettings, Unit
+from exporter.model import (
+    Duration,
+    LLMSettings,
+    MemorySettings,
+    ReportSettings,
+    Settings,
+    SinkSettings,
+    SourceSettings,
+    Unit,
+)
 from exporter.reading.paths import odd
 from exporter.telemetry import TelemetrySettings
 from exporter.web import WebSettings
+from exporter.web.settings import ServeSettings
 
 
 def _rate(value: object) -> float:
@@ -76,12 +86,15 @@ class Config(Settings):
     """Parts of a range that are read at the same time."""
     retention: Duration = timedelta(days=400)
     """How long resolved incidents are kept."""
-    sources: tuple[SerializeAsAny[SourceSettings], ...] = Field(min_length=1)
-    """Where logs are read; at least one."""
+    sources: tuple[SerializeAsAny[SourceSettings], ...] = Field(default=(), min_length=1)
+    """Where logs are read; at least one, unless there is a block `serve`."""
     memory: SerializeAsAny[MemorySettings] = Field(default_factory=lambda: resolve(MEMORIES["local"])())
     """Where past incidents are kept, and how similar ones are found. Default: `local`, in the state file."""
     llm: SerializeAsAny[LLMSettings] | None = None
     """A language model that may add its own version to each report."""
+    report: SerializeAsAny[ReportSettings] | None = None
+    """Who is asked for that version instead: `serve report` of another process, which has the model. The deterministic
+    report is always written here, and waits for nobody."""
     sinks: tuple[SerializeAsAny[SinkSettings], ...] = ()
     """Where incidents are delivered."""
     digest_above: Annotated[int, Unit("incidents")] = Field(default=10, ge=1, le=1_000)
@@ -101,6 +114,8 @@ class Config(Settings):
     """How unlike its past something must be, and what its past is."""
     redaction: RedactionSettings = RedactionSettings()
     """What is redacted beyond the built-in types."""
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    """What `serve memory` and `serve report` answer, each a process of its own."""
     web: WebSettings = Field(default_factory=WebSettings)
     """Where pages, metrics and webhooks are served, and who may do what."""
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -27,6 +27,8 @@ SINKS = {
 MEMORIES = {
     "elasticsearch": "integrations.elasticsearch_incidents:ElasticsearchIncidentsSettings",
     "local": "integrations.local_incidents:LocalIncidentsSettings",
+    "none": "integrations.no_memory:NoMemorySettings",
+    "remote": "integrations.remote_memory:RemoteMemorySettings",
 }
 
 EMBEDDERS = {
@@ -35,6 +37,8 @@ EMBEDDERS = {
 }
 
 LLMS = {"openai": "integrations.openai:OpenAISettings"}
+
+REPORTS = {"remote": "integrations.remote_report:RemoteReportSettings"}
 
 
 def resolve(reference: str) -> Any:

@@ -14,24 +14,25 @@ from exporter.delivery.recalling import NOT_YET, Recalled, completed, recalled, 
 from exporter.ingest.redaction import Redactor
 from exporter.memory.recall import Memory
 from exporter.model import (
-    LLM,
     RULES,
     Change,
     Clock,
     Incident,
     NoTelemetry,
     Report,
+    ReportWriter,
     SystemClock,
     Telemetry,
     TimeRange,
+    WriterFailedError,
 )
 from exporter.model.times import seconds
-from exporter.report.llm import ModelFailedError, write_with_llm
 from exporter.state.checkpoints import gaps_within
 from exporter.state.file import State
 from exporter.state.incidents import incident_of, report_row, reports_of, revision_of
 from exporter.state.news import news_row, unreported, unreported_news
 from exporter.state.questions import Question, question_of, question_row, to_narrate, unnarrated, without_recall
+from exporter.wording.text import brief, without_links
 from exporter.wording.words import headline
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Enricher:
         memory: Memory,
         redactor: Redactor,
         links: Links,
-        llm: LLM | None = None,
+        writer: ReportWriter | None = None,
         telemetry: Telemetry | None = None,
         clock: Clock | None = None,
         chance: Chance = random.random,
@@ -87,7 +88,7 @@ class Enricher:
         self._memory = memory
         self._redactor = redactor
         self._links = links
-        self._llm = llm
+        self._writer = writer
         self._telemetry = telemetry or NoTelemetry()
         self._clock = clock or SystemClock()
         self._chance = chance
@@ -238,39 +239,40 @@ class Enricher:
         return found
 
     async def narrate(self) -> int:
-        """Let the model write about the newest revision of each open incident. Returns how many it wrote about."""
-        if self._llm is None:
+        """Let a model write about the newest revision of each open incident. Returns how many it wrote about."""
+        if self._writer is None:
             return 0
-        waiting = await unnarrated(self._state, self._llm.model, seconds(self._clock.now()))
+        waiting = await unnarrated(self._state, self._writer.name, seconds(self._clock.now()))
         written = 0
         for start in range(0, len(waiting), QUESTIONS_AT_ONCE):
             together = waiting[start : start + QUESTIONS_AT_ONCE]
-            written += sum(await asyncio.gather(*(self._narrate(self._llm, incident) for incident in together)))
+            written += sum(await asyncio.gather(*(self._narrate(self._writer, incident) for incident in together)))
         return written
 
-    async def _narrate(self, llm: LLM, identity: str) -> int:
+    async def _narrate(self, writer: ReportWriter, identity: str) -> int:
         found = await to_narrate(self._state, identity)
         if found is None:
             return 0
         incident, report, at = found
         try:
-            better = await write_with_llm(report, incident, report.similar, llm, self._redactor, self._telemetry)
-        except ModelFailedError as error:
-            await self._failed(llm, incident, error)
+            better = await writer.write(report, incident)
+        except WriterFailedError as error:
+            await self._failed(writer, incident, error)
             return 0
         if await revision_of(self._state, incident.id) != incident.revision:
             return 0
         await self._commit(incident, better, NARRATED, "reported", at)
         return 1
 
-    async def _failed(self, llm: LLM, incident: Incident, error: ModelFailedError) -> None:
+    async def _failed(self, writer: ReportWriter, incident: Incident, error: WriterFailedError) -> None:
         """Remember the question that failed, and when it is asked again: there is no report, so none is kept."""
-        before = await question_of(self._state, incident.id, llm.model)
+        before = await question_of(self._state, incident.id, writer.name)
         same = before is not None and before.revision == incident.revision
         attempts = before.attempts if before and same else 0
         wait = error.retry_after or max(backoff(attempts, LONGEST_WAIT, self._chance), timedelta(seconds=1))
         again = 0 if error.answered else seconds(self._clock.now() + wait) + 1
-        asked = Question(incident.id, llm.model, incident.revision, attempts + 1, again, str(error))
+        why = brief(without_links(self._redactor.redact(str(error))), 300)
+        asked = Question(incident.id, writer.name, incident.revision, attempts + 1, again, why)
         await self._state.write([question_row(asked)])
 
     async def _commit(self, incident: Incident, report: Report, part: int, change: Change, at: datetime) -> None:

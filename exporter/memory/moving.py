@@ -65,7 +65,7 @@ async def imported(
         before = waiting.get(document.key)
         if max(known.get(document.key, -1), before.revision if before else -1) >= document.revision:
             continue
-        waiting[document.key] = _redacted(document, redact)
+        waiting[document.key] = redacted(document, redact)
         if len(waiting) >= AT_ONCE:
             await _take(waiting, known, memory, moved, dry)
     await _take(waiting, known, memory, moved, dry)
@@ -119,7 +119,7 @@ def document_in(line: str) -> IncidentDocument:
     return replace(document, embedding=(), embedding_model="")
 
 
-def _redacted(document: IncidentDocument, redact: Callable[[str], str]) -> IncidentDocument:
+def redacted(document: IncidentDocument, redact: Callable[[str], str]) -> IncidentDocument:
     """What came from elsewhere was redacted by other rules, if at all."""
     return replace(
         document,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from exporter.memory.documents import document, searched
 from exporter.memory.embedding import HashingEmbedder, HashingSettings
@@ -17,6 +17,7 @@ from exporter.memory.signs import Signs, signature, signs_of, telling
 from exporter.memory.worker import Worker
 from exporter.model import (
     Check,
+    ComparingStore,
     Context,
     Earlier,
     Embedder,
@@ -84,10 +85,12 @@ class Memory:
     @classmethod
     def of(cls, settings: MemorySettings, context: Context, redact: Callable[[str], str] = str) -> Memory:
         """The memory that `memory:` of the configuration describes; what is recalled is foreign text, and redacted."""
-        embedder = (settings.embedder or HashingSettings()).build()
         know_faults()
-        return cls(
-            settings.build(context),
+        store = settings.build(context)
+        compares = isinstance(store, ComparingStore)
+        embedder = HashingEmbedder() if compares else (settings.embedder or HashingSettings()).build()
+        return (AskedMemory if compares else cls)(
+            store,
             embedder,
             context.telemetry,
             redact=redact,
@@ -98,7 +101,10 @@ class Memory:
 
     async def remember(self, incident: Incident, report: Report) -> None:
         """Write the incident's document. Raises TransientError or PermanentError of the store."""
-        plain = replace(document(incident, report), installation=self.installation, origin=self._origin)
+        await self.keep(replace(document(incident, report), installation=self.installation, origin=self._origin))
+
+    async def keep(self, plain: IncidentDocument) -> None:
+        """Write a document, embedded. Raises as `remember`."""
         embedder, vectors = await self._embed([plain.text], patient=True)
         written = replace(plain, embedding_model=embedder.model, embedding=tuple(vectors[0]))
         if embedder is not self._embedder:
@@ -119,14 +125,14 @@ class Memory:
         ]
         return await self._ask("put", self.store.put_all(embedded), patient)
 
-    async def recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
-        """Past incidents like this one, the most useful first.
+    async def recall(self, incident: Incident, past: Earlier | None = None) -> tuple[SimilarIncident, ...]:
+        """Past incidents like this one, the most useful first; `past` says of whom it is asked, where not of us.
 
         Raises TransientError or PermanentError when the store does not answer a query and nothing is found without it:
         that is not the same as that nothing is remembered.
         """
         signs = await asyncio.to_thread(signs_of, incident)
-        past = Earlier(incident.id, incident.starts_at, self.installation, self._others)
+        past = past or self._past(incident)
         if not signs.any:
             # Nothing is like what cannot be compared, and nobody waits for a store to say so.
             return ()
@@ -143,16 +149,26 @@ class Memory:
             semantic=getattr(self._embedder, "semantic", True),
         )
         past_ones = [one for one in candidates if past.has(one.document)]
-        found = await asyncio.to_thread(self._judge, incident, signs, past_ones)
+        found = await asyncio.to_thread(self._judge, incident, signs, past_ones, past.installation)
         for answer in (nearest, matching, sharing):
             if not found and isinstance(answer, BaseException):
                 raise answer
         return found
 
-    def _judge(self, incident: Incident, signs: Signs, candidates: Sequence[Candidate]) -> tuple[SimilarIncident, ...]:
+    def _past(self, incident: Incident) -> Earlier:
+        return Earlier(incident.id, incident.starts_at, self.installation, self._others)
+
+    def _judge(
+        self, incident: Incident, signs: Signs, candidates: Sequence[Candidate], installation: str
+    ) -> tuple[SimilarIncident, ...]:
         alike = judged(incident, signs, candidates)
-        found = similar(alike, signs, self._k, incident.fingerprint, self.installation)
+        found = similar(alike, signs, self._k, incident.fingerprint, installation)
         return tuple(redacted(one, self._redact) for one in found)
+
+    @property
+    def embedding_model(self) -> str:
+        """The model of the vectors."""
+        return self._embedder.model
 
     async def check(self) -> Sequence[Check]:
         """What the store says, and whether the embedder works."""
@@ -216,6 +232,27 @@ class Memory:
         finally:
             self._telemetry.count("memory_requests", operation=operation, outcome=outcome)
             self._telemetry.observe("memory_seconds", time.monotonic() - began, operation=operation)
+
+
+class AskedMemory(Memory):
+    """A memory whose store makes vectors and compares by itself: one question brings what is told."""
+
+    async def keep(self, plain: IncidentDocument) -> None:
+        await self._ask("put", self.store.put(plain))
+
+    async def remember_all(self, documents: Sequence[IncidentDocument]) -> int:
+        plain = [replace(document, embedding_model="", embedding=()) for document in documents]
+        return await self._ask("put", self.store.put_all(plain), MANY_TIMEOUT.total_seconds())
+
+    async def recall(self, incident: Incident, past: Earlier | None = None) -> tuple[SimilarIncident, ...]:
+        if not (await asyncio.to_thread(signs_of, incident)).any:
+            return ()
+        store = cast(ComparingStore, self.store)
+        found = await self._ask("recall", store.recall(incident, past or self._past(incident)))
+        return tuple(redacted(one, self._redact) for one in found)
+
+    async def check(self) -> Sequence[Check]:
+        return await self.store.check()
 
 
 def _answer(answer: Sequence[A] | BaseException) -> Sequence[A]:

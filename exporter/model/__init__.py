@@ -1,7 +1,15 @@
 """The values that flow through the product, and the protocols of the parts that can be replaced."""
 
 from exporter.model.aside import Aside, SetAside
-from exporter.model.errors import ConfigError, ExporterError, NotYetError, PermanentError, StateError, TransientError
+from exporter.model.errors import (
+    ConfigError,
+    ExporterError,
+    NotYetError,
+    PermanentError,
+    StateError,
+    TransientError,
+    WriterFailedError,
+)
 from exporter.model.facts import Facts
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
@@ -70,6 +78,7 @@ from exporter.model.ports import (
     Check,
     Choice,
     Choosing,
+    ComparingStore,
     Context,
     DigestSink,
     Documents,
@@ -77,6 +86,7 @@ from exporter.model.ports import (
     IncidentStore,
     NoTelemetry,
     NoticeSink,
+    ReportWriter,
     Sink,
     Source,
     Telemetry,
@@ -92,6 +102,7 @@ from exporter.model.settings import (
     MemorySettings,
     OneOrMore,
     RecordSourceSettings,
+    ReportSettings,
     SessionSettings,
     Settings,
     SinkSettings,
@@ -144,6 +155,7 @@ __all__ = [
     "ClientSettings",
     "Clock",
     "Closing",
+    "ComparingStore",
     "ConfigError",
     "Context",
     "Contribution",
@@ -185,6 +197,8 @@ __all__ = [
     "Reduced",
     "Release",
     "Report",
+    "ReportSettings",
+    "ReportWriter",
     "Rule",
     "RuleAction",
     "Seldom",
@@ -212,6 +226,7 @@ __all__ = [
     "Wanted",
     "Weekday",
     "Write",
+    "WriterFailedError",
     "dumps",
     "evidence_id",
     "failure_in",

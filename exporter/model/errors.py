@@ -29,5 +29,17 @@ class PermanentError(ExporterError):
     """Trying again would fail the same way: 401, 404, a payload that is refused."""
 
 
+class WriterFailedError(ExporterError):
+    """There is no report of a model's: why, and how long it asked to be left alone.
+
+    `answered` is true when it did answer: asked the same again, it would most likely say the same.
+    """
+
+    def __init__(self, why: str, retry_after: timedelta | None = None, answered: bool = False) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.answered = answered
+
+
 class StateError(ExporterError):
     """The state file cannot be used: locked, read-only, full, or of a newer version."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+UNKNOWN = -1.0
+"""How much is usual of what somebody gives us."""
+
 TELLING = 3.0
 """Score from which a service that others complain of is taken to say itself what is wrong."""
 
@@ -19,7 +22,7 @@ class Failing:
 
     words: what they say in the words of a real line, without what its logger writes in front; `…` where they differ.
     kind: the id of the kind of fault, as `exporter.model.faults` has it; empty where it is of none.
-    count, usual: lines from `since` on, and a minute in the hour before.
+    count, usual: lines from `since` on, and a minute in the hour before; UNKNOWN where nobody has looked at that.
     line: the id of the line of evidence that decides.
     about: another service, of which they complain.
     """

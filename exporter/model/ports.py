@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 from exporter.model.aside import Aside
-from exporter.model.incidents import Digest, NoticeTold, Notification
-from exporter.model.memory import Earlier, IncidentDocument
+from exporter.model.incidents import Digest, Incident, NoticeTold, Notification, Report
+from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -223,9 +223,20 @@ class IncidentStore(Protocol):
     async def sharing(self, signature: str, kinds: Sequence[str], k: int, past: Earlier) -> Sequence[IncidentDocument]:
         """The k newest documents of that signature, then those that share a kind of fault."""
 
+    async def document(self, key: str) -> IncidentDocument | None:
+        """The document of a key, without its vector; None where there is none."""
+
     async def check(self) -> Sequence[Check]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class ComparingStore(IncidentStore, Protocol):
+    """A store that makes vectors and compares by itself: what is put has none, and one question brings what is told."""
+
+    async def recall(self, incident: Incident, past: Earlier) -> Sequence[SimilarIncident]:
+        """Past incidents like this one, the most useful first; of whom it is asked stands in `past`."""
 
 
 @runtime_checkable
@@ -236,6 +247,21 @@ class Embedder(Protocol):
     dimensions: int
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]: ...
+
+
+@runtime_checkable
+class ReportWriter(Protocol):
+    """Whoever writes another version of a report. `name` is what questions that failed are kept under."""
+
+    name: str
+
+    async def write(self, report: Report, incident: Incident) -> Report:
+        """The report that this writer makes of the deterministic one, checked, with the facts and evidence of the
+        incident and what memory knew. Raises WriterFailedError when there is none."""
+
+    async def check(self) -> Sequence[Check]: ...
+
+    async def close(self) -> None: ...
 
 
 @runtime_checkable

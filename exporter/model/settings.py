@@ -30,7 +30,7 @@ from exporter.model import known
 from exporter.model.errors import ConfigError
 from exporter.model.incidents import Notification
 from exporter.model.logs import OWN_NAME
-from exporter.model.ports import LLM, Context, Embedder, IncidentStore, Sink, Source
+from exporter.model.ports import LLM, Context, Embedder, IncidentStore, ReportWriter, Sink, Source
 from exporter.model.times import Duration
 from exporter.model.wanted import Wanted
 
@@ -316,3 +316,14 @@ class LLMSettings(Settings):
     @abstractmethod
     def build(self, context: Context) -> LLM:
         """The client of the model. Raises ConfigError or PermanentError when it cannot be built."""
+
+
+class ReportSettings(Settings):
+    """What can be said of whoever writes another version of each report."""
+
+    type: str
+    """Who writes it."""
+
+    @abstractmethod
+    def build(self, context: Context) -> ReportWriter:
+        """The writer. Raises ConfigError or PermanentError when it cannot be built."""

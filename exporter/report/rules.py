@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from exporter.incidents.given import GIVEN
 from exporter.model import (
     OWN_NAME,
     Claim,
@@ -91,6 +92,11 @@ def _main_finding(incident: Incident, service: str) -> Contribution | None:
 
 def _overview(incident: Incident) -> Claim:
     since, on = clock(incident.starts_at), day(incident.starts_at)
+    if incident.trigger == GIVEN:
+        # Nobody has looked at the past of these services.
+        cited = tuple(line.id for line in incident.evidence[:MAX_CITED])
+        told = f"of {listed(incident.services)}, from {since} to {clock(incident.updated_at)} on {on}"
+        return Claim(f"This is told of what was given {told}.", cited)
     if not incident.anomalies:
         return Claim(
             f"At {since} on {on}, {brief(incident.trigger, 200)} fired; the logs around it show nothing unusual."
@@ -212,7 +218,7 @@ def _steps(
     if len(hosts) == 1 and "" not in hosts and len(own) > 1:
         steps.append(Claim(f"All of it comes from host {brief(hosts.pop(), 80)}: compare it with the others.", own))
     steps += _after_start(incident, service)
-    if not incident.fix:
+    if not incident.fix and incident.trigger != GIVEN:
         command = f"{OWN_NAME} incidents resolve {incident.id} --fix TEXT -c FILE"
         steps.append(Claim(f"Tell what fixed it, for next time: {command}"))
     return tuple(steps)
@@ -259,9 +265,9 @@ def _unread(gaps: Sequence[tuple[str, TimeRange, str]]) -> list[str]:
 
 def _notes(incident: Incident) -> tuple[str, ...]:
     notes = [note] if (note := words.sampled(incident)) else []
-    if incident.trigger != "detector":
+    if incident.trigger not in ("detector", GIVEN):
         notes.append(f"Opened by {brief(incident.trigger, 120)}, not by a detector.")
-    if incident.anomalies and not incident.contributions:
+    if incident.anomalies and not incident.contributions and incident.trigger != GIVEN:
         notes.append("The logs around it show nothing unusual.")
     if incident.reopened:
         notes.append(f"Reopened {incident.reopened} {'time' if incident.reopened == 1 else 'times'}.")

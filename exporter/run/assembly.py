@@ -35,12 +35,13 @@ from exporter.ingest.settings import ReductionSettings
 from exporter.memory.recall import Memory
 from exporter.mining.miner import Miner
 from exporter.model import (
-    LLM,
     Clock,
+    ConfigError,
     Context,
     Evidence,
     Facts,
     Incident,
+    ReportWriter,
     Sink,
     Source,
     SourceSettings,
@@ -50,6 +51,7 @@ from exporter.model import (
     TimeRange,
 )
 from exporter.model.times import moment
+from exporter.report.writing import ModelWriter
 from exporter.run.learning import open_state
 from exporter.state.file import State
 from exporter.state.windows import facts_now, scores_now
@@ -60,8 +62,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Client = Source | Sink | Memory | LLM
-C = TypeVar("C", Source, Sink, Memory, LLM)
+Client = Source | Sink | Memory | ReportWriter
+C = TypeVar("C", Source, Sink, Memory, ReportWriter)
 
 
 def make_brain(config: Config, source: SourceSettings) -> Brain:
@@ -75,6 +77,15 @@ def make_brain(config: Config, source: SourceSettings) -> Brain:
 def reduction_settings(config: Config, source: SourceSettings, key: bytes) -> ReductionSettings:
     """What `reduce` needs to know of a source."""
     return ReductionSettings.of(source, config.mining, config.redaction, key)
+
+
+def make_writer(config: Config, context: Context, redactor: Redactor) -> ReportWriter:
+    """Whoever writes another version of reports: who is asked for it elsewhere, or the model."""
+    if config.report is not None:
+        return config.report.build(context)
+    if config.llm is None:
+        raise ConfigError("llm: missing; name the model that is to write reports")
+    return ModelWriter(config.llm.build(context), redactor, context.telemetry)
 
 
 def source_links(config: Config) -> Links:
@@ -118,7 +129,7 @@ class Assembly:
     enricher: Enricher
     deliverers: tuple[Deliverer, ...]
     """Memory's first, then those of the sinks."""
-    llm: LLM | None
+    writer: ReportWriter | None
 
     @property
     def clock(self) -> Clock:
@@ -155,8 +166,8 @@ class Assembly:
         yield from (pipeline.source for pipeline in self.pipelines)
         yield from (deliverer.sink for deliverer in self.deliverers[1:])
         yield self.memory
-        if self.llm is not None:
-            yield self.llm
+        if self.writer is not None:
+            yield self.writer
 
     async def part_from(self, successor: Assembly) -> None:
         """Close what the next assembly of the same installation did not keep; the state file is its own now."""
@@ -230,7 +241,7 @@ class _Builder:
         config, base = self._config, self._base
         pipelines = self._pipelines(sources)
         redactor = Redactor.of(config.redaction, base.key, base.telemetry)
-        memory, llm, links = self._memory(redactor), self._llm(), source_links(config)
+        memory, writer, links = self._memory(redactor), self._writer(redactor), source_links(config)
         return Assembly(
             config=config,
             base=base,
@@ -250,9 +261,9 @@ class _Builder:
             redactor=redactor,
             links=links,
             memory=memory,
-            enricher=self._enricher(memory, redactor, links, llm),
+            enricher=self._enricher(memory, redactor, links, writer),
             deliverers=self._deliverers(memory, links, sinks, redactor),
-            llm=llm,
+            writer=writer,
         )
 
     def _unchanged(self, *names: str) -> Assembly | None:
@@ -298,18 +309,19 @@ class _Builder:
             return before.memory
         return self._new(Memory.of(self._config.memory, self._context, redactor.redact))
 
-    def _llm(self) -> LLM | None:
-        settings, before = self._config.llm, self._unchanged("llm")
+    def _writer(self, redactor: Redactor) -> ReportWriter | None:
+        config, before = self._config, self._unchanged("llm", "report", "redaction")
+        settings = config.report or config.llm
         if settings is None or (before and not secret_files(settings)):
-            return before.llm if before else None
-        return self._new(settings.build(self._context))
+            return before.writer if before else None
+        return self._new(make_writer(config, self._context, redactor))
 
-    def _enricher(self, memory: Memory, redactor: Redactor, links: Links, llm: LLM | None) -> Enricher:
+    def _enricher(self, memory: Memory, redactor: Redactor, links: Links, writer: ReportWriter | None) -> Enricher:
         """What it still waits for is kept with it, where it would be asked the same."""
         before, base = self._unchanged("sources", "redaction"), self._base
-        if before and before.memory is memory and before.llm is llm:
+        if before and before.memory is memory and before.writer is writer:
             return before.enricher
-        return Enricher(base.state, memory, redactor, links, llm, base.telemetry, base.wall)
+        return Enricher(base.state, memory, redactor, links, writer, base.telemetry, base.wall)
 
     def _deliverers(
         self, memory: Memory, links: Links, sinks: Sequence[Sink] | None, redactor: Redactor

@@ -49,4 +49,6 @@ def _named(kind: str, items: Sequence[SourceSettings | SinkSettings]) -> str:
 
 
 def _model(config: Config) -> str:
+    if config.report is not None:
+        return f"reports {config.report.type}"
     return f"model {getattr(config.llm, 'model', config.llm.type)}" if config.llm else "no model"

@@ -46,9 +46,9 @@ async def questions_of(rows: Rows, incident: str) -> list[Question]:
 
 
 async def unnarrated(rows: Rows, model: str, now: int) -> list[str]:
-    """Firing incidents on whose newest revision a model has not written, the newest first.
+    """Firing incidents on whose newest revision no model has written, the newest first.
 
-    Those of which a question failed come when their wait is over, and after those that were not asked about.
+    Those of which a question to this one failed come when its wait is over, and after those that were not asked about.
     """
     query = (
         "SELECT i.id FROM incidents i "
@@ -58,10 +58,10 @@ async def unnarrated(rows: Rows, model: str, now: int) -> list[str]:
         """WHERE i.status = 'firing' AND i.body NOT LIKE '%"withheld":"muted"%' """
         "AND (q.revision IS NULL OR (q.next_attempt > 0 AND q.next_attempt <= ?)) "
         "AND NOT EXISTS "
-        "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer = ? AND m.revision = i.revision) "
+        "(SELECT 1 FROM reports m WHERE m.incident = i.id AND m.writer != ? AND m.revision = i.revision) "
         "ORDER BY q.revision IS NOT NULL, i.updated_at DESC, i.id"
     )
-    return [incident for (incident,) in await rows.read(query, (RULES, model, now, model))]
+    return [incident for (incident,) in await rows.read(query, (RULES, model, now, RULES))]
 
 
 async def to_narrate(rows: Rows, incident: str) -> tuple[Incident, Report, datetime] | None:

@@ -147,6 +147,8 @@ METRICS: Mapping[str, MetricSpec] = {
         "Rows and documents that cannot be read and are skipped, by kind; the page names them.",
         "kind",
     ),
+    "layer_requests": _counter("Requests that a served layer answered, by route and status.", "route", "status"),
+    "layer_seconds": _seconds("How long a served layer took for a request.", "route"),
     "reports": _counter("Reports written, by writer.", writer=("rules", "model")),
     # Model, memory, redaction
     "llm_requests": _counter(

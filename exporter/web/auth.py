@@ -22,19 +22,21 @@ Tokens = Callable[[], tuple[str, ...]]
 """The tokens of now. Raises ConfigError where their file cannot be read."""
 
 
-def require_write(request: web.Request, tokens: Tokens, basic: bool = False, own: str = "") -> None:
+def require_write(request: web.Request, tokens: Tokens, basic: bool = False, own: str = "", where: str = "web") -> None:
     """Let a request with the token pass, else raise 401, or 403 when no token is configured at all.
 
-    `own` is a token that nobody configured, for commands on this machine.
+    `own` is a token that nobody configured, for commands on this machine; `where` is the block of the settings.
     """
     if own and _carries(request, (own,), basic=False):
         return
     known = tokens()
     if not known:
-        raise web.HTTPForbidden(text="This is shut, for no token is configured; set web.token_file or web.token.")
+        raise web.HTTPForbidden(
+            text=f"This is shut, for no token is configured; set {where}.token_file or {where}.token."
+        )
     if not _carries(request, known, basic):
         raise web.HTTPUnauthorized(
-            text="Send the token of web.token_file as `Authorization: Bearer TOKEN`.",
+            text=f"Send the token of {where}.token_file as `Authorization: Bearer TOKEN`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from exporter.web.settings import Access
+from exporter.web.settings import Guarded
 
 FREE = 3
 """Wrong tokens from one address that cost nothing: a person mistypes."""
@@ -24,12 +24,12 @@ MOST_ADDRESSES = 1_000
 """That are remembered; of more, those whose last wrong token is the oldest are forgotten."""
 
 
-def is_our_name(host: str | None, access: Access) -> bool:
+def is_our_name(host: str | None, access: Guarded) -> bool:
     """Whether a request that calls us so may be answered: any page of the web can let its name lead to our address.
 
     An address of IP is no such name, and what names nothing is no browser.
 
-    >>> from exporter.web.settings import WebSettings
+    >>> from exporter.web.settings import Access, WebSettings
     >>> ours = Access(WebSettings(hosts=("logs.corp",)), "https://anomalies.example.org/x")
     >>> [is_our_name(name, ours) for name in ("[::1]:9464", "localhost", "logs.corp:80", "anomalies.example.org.")]
     [True, True, True, True]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -40,29 +40,23 @@ class GrafanaSignatureSettings(Settings):
         return (read_secret(self.secret, self.secret_file) or "").encode()
 
 
-class WebSettings(Settings):
-    """Where the web side listens, and who may do what."""
+class ListenSettings(Settings):
+    """Where is listened, and who may ask."""
 
     listen: str = "127.0.0.1:9464"
     """Host and port; `:9464` for every interface. Where this is not given, `LOG_ANOMALY_EXPORTER_LISTEN` of the
     environment is taken: the image sets it to `:9464`."""
     auth: Literal["bearer", "none"] = "bearer"
-    """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
+    """`none` answers everybody who can reach the port. With `bearer` and no token nobody is answered."""
     token: SecretStr | None = None
-    """For the webhooks, for acting on incidents and rules, and for signing in on the pages."""
+    """What whoever asks must have, as a bearer token."""
     token_file: Path | None = None
     """File with the token, read at each use. Every line is a token that is accepted: that is how one is rotated."""
-    read_token: SecretStr | None = None
-    """If given, pages and API ask for it: as a bearer token, or in a browser as the password of any user."""
-    read_token_file: Path | None = None
-    """File with such tokens, one a line; read at each use."""
-    grafana_signature: GrafanaSignatureSettings | None = None
-    """Accept webhooks that Grafana Alerting has signed."""
     hosts: tuple[str, ...] = ()
-    """Names by which people reach the pages, beside that of `external_url`, `localhost` and addresses: a request that
-    calls us otherwise may come from a foreign page in somebody's browser, and is refused (421)."""
+    """Names by which we are reached, beside `localhost` and addresses: a request that calls us otherwise may come from
+    a foreign page in somebody's browser, and is refused (421)."""
     client_max_size: Annotated[int, Unit("bytes")] = Field(default=16 * 1024 * 1024, ge=1024)
-    """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
+    """Largest body in bytes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -86,11 +80,9 @@ class WebSettings(Settings):
         return tuple(name.lower() for name in value)
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> WebSettings:
+    def _one_token(self) -> Self:
         if self.token and self.token_file:
             raise ValueError("give either token or token_file; to rotate a token, write both into token_file")
-        if self.read_token and self.read_token_file:
-            raise ValueError("give either read_token or read_token_file")
         return self
 
     def tokens(self) -> tuple[str, ...]:
@@ -99,15 +91,80 @@ class WebSettings(Settings):
 
     def read_tokens(self) -> tuple[str, ...]:
         """The tokens that may read; empty when everybody may."""
+        return ()
+
+
+class WebSettings(ListenSettings):
+    """Where the web side listens, and who may do what."""
+
+    listen: str = "127.0.0.1:9464"
+    """Host and port; `:9464` for every interface. Where this is not given, `LOG_ANOMALY_EXPORTER_LISTEN` of the
+    environment is taken: the image sets it to `:9464`."""
+    auth: Literal["bearer", "none"] = "bearer"
+    """`none` opens the webhooks to everybody who can reach the port. With `bearer` and no token they are shut."""
+    token: SecretStr | None = None
+    """For the webhooks, for acting on incidents and rules, and for signing in on the pages."""
+    token_file: Path | None = None
+    """File with the token, read at each use. Every line is a token that is accepted: that is how one is rotated."""
+    read_token: SecretStr | None = None
+    """If given, pages and API ask for it: as a bearer token, or in a browser as the password of any user."""
+    read_token_file: Path | None = None
+    """File with such tokens, one a line; read at each use."""
+    grafana_signature: GrafanaSignatureSettings | None = None
+    """Accept webhooks that Grafana Alerting has signed."""
+    hosts: tuple[str, ...] = ()
+    """Names by which people reach the pages, beside that of `external_url`, `localhost` and addresses: a request that
+    calls us otherwise may come from a foreign page in somebody's browser, and is refused (421)."""
+    client_max_size: Annotated[int, Unit("bytes")] = Field(default=16 * 1024 * 1024, ge=1024)
+    """Largest body in bytes; Alertmanager sends many MB unless its `max_alerts` is set."""
+
+    @model_validator(mode="after")
+    def _one_read_token(self) -> Self:
+        if self.read_token and self.read_token_file:
+            raise ValueError("give either read_token or read_token_file")
+        return self
+
+    def read_tokens(self) -> tuple[str, ...]:
         return _lines(read_secret(self.read_token, self.read_token_file))
 
 
+class MemoryServiceSettings(ListenSettings):
+    """`serve memory`: the memory of this file, for several daemons and for other people's tools. It has a state file of
+    its own (`state`)."""
+
+    at_once: Annotated[int, Unit("requests")] = Field(default=32, ge=1, le=1_000)
+    """Requests that are answered at the same time; of more it is said that they are to come again (503)."""
+
+
+class ReportServiceSettings(ListenSettings):
+    """`serve report`: the writer of reports, with the model of this file (`llm`), if there is one. It keeps nothing."""
+
+    at_once: Annotated[int, Unit("requests")] = Field(default=8, ge=1, le=1_000)
+    """Requests that are answered at the same time; of more it is said that they are to come again (503)."""
+
+
+class ServeSettings(Settings):
+    """What is answered to other processes. A file that has this block needs no sources."""
+
+    memory: MemoryServiceSettings = Field(default_factory=MemoryServiceSettings)
+    """Of `serve memory`."""
+    report: ReportServiceSettings = Field(default_factory=ReportServiceSettings)
+    """Of `serve report`."""
+
+
 @dataclass(frozen=True)
-class Access:
+class Guarded:
     """By what a request is judged: the settings of now."""
 
-    settings: WebSettings
+    settings: ListenSettings
     external_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Access(Guarded):
+    """The same of pages and webhooks."""
+
+    settings: WebSettings
 
     @property
     def can_act(self) -> bool:

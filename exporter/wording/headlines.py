@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from exporter.model import SimilarIncident
-from exporter.model.facts import Facts, Failing, Impact, Measured, Start
+from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Start
 from exporter.model.faults import fault_named
 from exporter.wording.text import amount, brief, clock, day, duration, hour, listed, number, one_line, shorten, took
 
@@ -44,7 +44,8 @@ def sentences(facts: Facts) -> list[tuple[str, str]]:
     for one in facts.failing[:MOST_SENTENCES]:
         service, text = brief(one.service, 60), cut(one_line(one.words), 240)
         before = f"usually {number(one.usual)} a minute" if one.usual else "none in the hour before"
-        seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}, {before}"
+        seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}"
+        seen += f", {before}" if one.usual != UNKNOWN else ""
         found.append((f"{service}: “{text}”: {seen}.", one.line))
     for other in facts.measured[:MOST_SENTENCES]:
         what = f" (“{brief(other.text, 120)}”)" if other.text else ""

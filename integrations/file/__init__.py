@@ -24,8 +24,11 @@ class FileSettings(FileOptions):
 
         return FileSource(self, context)
 
-    def read(self, paths: Sequence[str], told: Told | None = None) -> AsyncIterator[pl.DataFrame]:
-        """The pages of files that are read once, from end to end; `told` is given what was found out of them."""
+    def read(self, paths: Sequence[str], told: Told | None = None, live: bool = False) -> AsyncIterator[pl.DataFrame]:
+        """The pages of files that are read once, from end to end; `told` is given what was found out of them.
+
+        With `live`, standard input is read as it comes, and not only in whole blocks.
+        """
         from integrations.file.once import read_pages
 
-        return read_pages(paths, self, told)
+        return read_pages(paths, self, told, live)

@@ -26,6 +26,7 @@ from exporter.reading.told import Told
 from exporter.wording.text import one_line, storable
 from integrations.file.content import (
     BLOCK,
+    HEAD,
     Kind,
     as_utf8,
     chunks,
@@ -52,16 +53,19 @@ ASIDE_MILLISECONDS = 100
 
 
 async def read_pages(
-    paths: Sequence[str], settings: FileOptions, told: Told | None = None
+    paths: Sequence[str], settings: FileOptions, told: Told | None = None, live: bool = False
 ) -> AsyncIterator[pl.DataFrame]:
     """All lines of files, directories or patterns, `-` being standard input, from their first to their last.
 
-    Lines are called by path and number. Raises ConfigError when there is nothing to read.
+    With `live` standard input is read as it comes. Lines are called by path and number.
+
+    Raises ConfigError when there is nothing to read.
     """
     parser, typed = Parser(settings, told), _Typed()
     try:
         for path in paths:
-            pages = _standard_input(typed, settings, parser) if path == "-" else _every_page(path, settings, parser)
+            piped = path == "-"
+            pages = _standard_input(typed, settings, parser, live) if piped else _every_page(path, settings, parser)
             while (page := await asyncio.to_thread(next, pages, None)) is not None:
                 yield page
     finally:
@@ -156,7 +160,7 @@ class _Typed(io.RawIOBase):
         return 0
 
 
-def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Iterator[pl.DataFrame]:
+def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser, live: bool) -> Iterator[pl.DataFrame]:
     """What is piped in: lines as they come; a parquet file, which is read from its end, by way of the disk."""
     pipe = io.BufferedReader(typed)
     magic = pipe.peek(4)[:4]
@@ -169,10 +173,12 @@ def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Ite
             yield from _all_rows(Path(file.name), _named(Path("stdin"), "parquet", now), parser, Counter())
         return
     content = unpacked(pipe, magic)
-    head = head_of(content)
+    if live and content is pipe:
+        content = _AsItComes(pipe)
+    head = _first_of(content)
     encoding = settings.encoding or encoding_of(head)
     content = as_utf8(_Again(head, content), encoding)
-    head = head_of(content)
+    head = _first_of(content)
     kind = kind_of(head, settings.format)
     parser.told.encodings.add(encoding)
     if kind == "binary":
@@ -180,12 +186,28 @@ def _standard_input(typed: _Typed, settings: FileOptions, parser: Parser) -> Ite
     yield from _all_lines(_Again(head, content), _named(Path("stdin"), kind, now, encoding), parser, Counter())
 
 
+class _AsItComes:
+    """A pipe of which is given what is there."""
+
+    def __init__(self, pipe: io.BufferedReader[Any]) -> None:
+        self._pipe = pipe
+
+    def read(self, size: int, /) -> bytes:
+        return self._pipe.read1(size)
+
+
+def _first_of(content: Content) -> bytes:
+    """The first bytes; of what comes bit by bit the first that come."""
+    inner = content.rest if isinstance(content, _Again) else content
+    return content.read(HEAD) if isinstance(inner, _AsItComes) else head_of(content)
+
+
 class _Again:
     """A pipe whose beginning has been looked at already."""
 
     def __init__(self, head: bytes, rest: Content) -> None:
-        self._head, self._rest = head, rest
+        self._head, self.rest = head, rest
 
     def read(self, size: int, /) -> bytes:
         data, self._head = self._head, b""
-        return data or self._rest.read(size)
+        return data or self.rest.read(size)

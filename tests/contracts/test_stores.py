@@ -1,4 +1,4 @@
-"""What every incident store owes, over the local one and a real Elasticsearch."""
+"""What every incident store owes, over the local one, a real Elasticsearch, and one that is served elsewhere."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
+from exporter.memory.embedding import HashingEmbedder
+from exporter.memory.recall import Memory
 from exporter.model import (
     Aside,
     ConfigError,
@@ -38,6 +40,7 @@ from integrations.elasticsearch_incidents import (
 )
 from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings, from_row, to_row
 from tests.fakes.serving import serving
+from tests.layers.serving import served_memory
 
 MODEL = "test-1"
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -90,13 +93,21 @@ class Kind:
     open: Callable[[], IncidentStore]
 
 
-@pytest.fixture(params=["local", "elasticsearch"])
-def kind(request: pytest.FixtureRequest, unique_name: str) -> Kind:
+@pytest.fixture(params=["local", "elasticsearch", "remote"])
+async def kind(request: pytest.FixtureRequest, unique_name: str) -> AsyncIterator[Kind]:
+    documents = KeptDocuments()
+
+    def local() -> IncidentStore:
+        return LocalIncidentsSettings().build(Context(documents=documents, installation="here"))
+
     if request.param == "local":
-        documents = KeptDocuments()
-        return Kind(lambda: LocalIncidentsSettings().build(Context(documents=documents, installation="here")))
-    settings = elasticsearch_settings(request.getfixturevalue("elasticsearch_url"), unique_name)
-    return Kind(lambda: Refreshed(settings))
+        yield Kind(local)
+    elif request.param == "remote":
+        async with served_memory(Memory(local(), HashingEmbedder(), installation="here")) as settings:
+            yield Kind(lambda: settings.build(Context()))
+    else:
+        found = elasticsearch_settings(request.getfixturevalue("elasticsearch_url"), unique_name)
+        yield Kind(lambda: Refreshed(found))
 
 
 @pytest.fixture
@@ -293,6 +304,13 @@ async def test_hostile_text_is_only_text(store: IncidentStore) -> None:
 
 async def test_check_says_that_it_works(store: IncidentStore) -> None:
     assert all(check.ok for check in await store.check())
+
+
+async def test_a_document_is_had_by_its_key(store: IncidentStore) -> None:
+    await store.put(document("a", "connection refused", installation="here"))
+    found = await store.document("here:a")
+    assert found == replace(document("a", "connection refused", installation="here"), embedding=())
+    assert await store.document("there:a") is None
 
 
 SPOILED: tuple[dict[str, Any], ...] = (

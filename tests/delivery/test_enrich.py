@@ -19,8 +19,9 @@ from exporter.delivery.enrich import Enricher
 from exporter.ingest.redaction import Redactor
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
-from exporter.model import Claim, Incident, PermanentError, Report, SimilarIncident, TransientError, Write
+from exporter.model import Claim, Earlier, Incident, PermanentError, Report, SimilarIncident, TransientError, Write
 from exporter.report import rules
+from exporter.report.writing import ModelWriter
 from exporter.state.file import State
 from exporter.state.incidents import incident_row, reports_of
 from exporter.state.news import incidents_with_news, newest_news, news_row
@@ -65,7 +66,7 @@ class Recalling(Memory):
         if not hangs:
             self.free.set()
 
-    async def recall(self, incident: Incident) -> tuple[SimilarIncident, ...]:
+    async def recall(self, incident: Incident, past: Earlier | None = None) -> tuple[SimilarIncident, ...]:
         self.recalled += 1
         await self.free.wait()
         if self.error:
@@ -79,7 +80,8 @@ async def enriching(
 ) -> AsyncIterator[Enricher]:
     memory = memory or Recalling(state)
     redactor = Redactor(b"a key of an installation")
-    yield Enricher(state, memory, redactor, lambda incident: (), model, clock=clock or StepClock(), chance=lambda: 1.0)
+    writer = ModelWriter(model, redactor) if model else None
+    yield Enricher(state, memory, redactor, lambda incident: (), writer, clock=clock or StepClock(), chance=lambda: 1.0)
     await memory.close()
 
 

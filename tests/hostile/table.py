@@ -21,7 +21,7 @@ from exporter.cli import mine as mine_command
 from exporter.facts import groups
 from exporter.facts.prefixes import Prefix
 from exporter.facts.roots import told
-from exporter.incidents import build, matching, movers
+from exporter.incidents import build, given, matching, movers
 from exporter.ingest import exemplars, messages, parts, patterns, reduction, shapes, splits
 from exporter.ingest.redaction import RedactionSettings, Redactor
 from exporter.ingest.settings import ReductionSettings
@@ -154,6 +154,10 @@ def _headline(given: str) -> object:
     failing = Failing("shop", given, "", 17, 3, 0.0, NOW)
     said = [given.split()[:60], given.split()[:60]]
     return groups._alike(*said), headlines.headline(Facts(NOW, (failing,)), (samples.similar(given),))
+
+
+def _given_text(text: str) -> object:
+    return given.given_incident(None, given.lines_of(f"{text}\nand no more", NOW))
 
 
 def _notified(given: str) -> Notification:
@@ -560,6 +564,7 @@ TABLE = (
     Row("line of an export", ("exporter.memory.moving",), _line_of_an_export),
     Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
     Row("who names whom", ("exporter.incidents.movers",), _movers),
+    Row("text that is given", ("exporter.incidents.given",), _given_text),
     Row("analysis as text", ("exporter.analysis.text",), _analysed),
     Row("mine a file", ("exporter.cli.mine",), _mined_file),
     Row("lines of a file", ("integrations.file.lines", "integrations.file.identity"), _file_lines("text")),
@@ -573,7 +578,7 @@ TABLE = (
     Row("Slack", ("integrations.slack.message",), lambda given: slack_message.message(_notified(given))),
     Row("Alertmanager", ("integrations.alertmanager",), _preview(alertmanager.AlertmanagerSettings)),
     Row("Grafana", ("integrations.grafana",), _preview(grafana.GrafanaSettings)),
-    Row("webhook", ("integrations.webhook",), _preview(webhook.WebhookSettings)),
+    Row("webhook", ("integrations._events", "integrations.webhook"), _preview(webhook.WebhookSettings)),
     Row("OTLP", ("integrations.otlp",), _preview(otlp.OtlpSettings)),
     Row("console", ("integrations.console",), _printed),
 )
@@ -607,6 +612,7 @@ ELSEWHERE = {
     "integrations._incident_requests": "passes documents on",
     "integrations._elasticsearch": "addresses of the operator's, and errors, which are cut before",
     "integrations._http": "answers, which are cut before; addresses in them are in the table",
+    "integrations._layers": "answers of our own kind, and errors, which are cut before",
     "integrations._receipts": "what we wrote ourselves",
     "integrations.elasticsearch": "queries of our own; the documents are in the table",
     "integrations.elasticsearch_incidents": "documents of our own",

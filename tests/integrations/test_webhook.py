@@ -15,7 +15,8 @@ from aiohttp import web
 from pydantic import SecretStr, ValidationError
 
 from exporter.model import Context, Incident, PermanentError, Report, TransientError, from_json
-from integrations.webhook import WebhookSettings, WebhookSink, payload
+from integrations._events import payload
+from integrations.webhook import WebhookSettings, WebhookSink
 from tests import samples
 from tests.fakes.serving import serving
 from tests.servers.process import PATIENCE

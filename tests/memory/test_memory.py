@@ -39,6 +39,7 @@ from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings
 from integrations.sentence_transformers import SentenceTransformersSettings
 from tests import samples
 from tests.contracts.test_stores import KeptDocuments, Refreshed
+from tests.layers.serving import served_memory
 from tests.servers.process import PATIENCE
 
 
@@ -69,11 +70,17 @@ def kept() -> LocalIncidents:
     return LocalIncidents(KeptDocuments())
 
 
-@pytest.fixture
-async def memory() -> AsyncIterator[Memory]:
+@pytest.fixture(params=["in this process", "served elsewhere"])
+async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
     opened = Memory(kept(), HashingEmbedder())
-    yield opened
-    await opened.close()
+    if request.param == "in this process":
+        yield opened
+        await opened.close()
+        return
+    async with served_memory(opened) as settings:
+        asked = Memory.of(settings, Context())
+        yield asked
+        await asked.close()
 
 
 async def remember(memory: Memory, *incidents: Incident) -> None:
@@ -231,6 +238,9 @@ class StoreThatFails:
 
     def everything(self) -> AsyncIterator[IncidentDocument]:
         return self.inner.everything()
+
+    async def document(self, key: str) -> IncidentDocument | None:
+        return await self.inner.document(key)
 
     async def nearest(
         self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier

@@ -18,7 +18,8 @@ from pydantic import SecretStr, ValidationError
 
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import WebSettings, server
-from exporter.web.app import SECURITY_HEADERS, create_app, start
+from exporter.web.app import create_app, start
+from exporter.web.door import SECURITY_HEADERS
 from exporter.web.guards import FORGOTTEN_AFTER, FREE, LONGEST_WAIT, MOST_ADDRESSES, WrongTokens
 from exporter.web.settings import Access
 from tests.web.backend import MemoryBackend, shop_incident, shop_record

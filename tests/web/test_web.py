@@ -24,7 +24,8 @@ from exporter.model import ConfigError, StateError, parse_duration
 from exporter.model.questions import Health, HiddenIncident, Readiness, SourceProgress
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import GrafanaSignatureSettings, WebSettings
-from exporter.web.app import SECURITY_HEADERS, create_app, start
+from exporter.web.app import create_app, start
+from exporter.web.door import SECURITY_HEADERS
 from exporter.web.settings import Access
 from tests.web.backend import START, MemoryBackend, resolved_record, shop_incident, shop_record
 

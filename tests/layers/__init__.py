@@ -1,0 +1,1 @@
+"""Layers that are served alone, and daemons that use them."""
