@@ -45,6 +45,9 @@ CHANCE = 0.45
 SPREAD = 0.2
 """How much rates wander by themselves, as a share: counts of real logs are not as even as dice."""
 
+OFTEN = 3
+"""Lines of a new kind from which it is told by itself."""
+
 BULK = 0.2
 """Share of its fullest window from which a window belongs to the time of a finding."""
 
@@ -157,6 +160,9 @@ def _finding(service: str, several: Sequence[_Said], logs: Logs) -> Finding:
         reason = _now(reason, shown, among, (first, last))
         if reason.kind in ("template", "volume", "errors") and strongest.anomaly.kind == "window":
             by_chance = _is_chance(logs.counts(shown), first, last, strongest.more, logs)
+        if reason.kind == "new_template":
+            # Something new comes up once all the time; where it is a failure, that is told as a rare one.
+            by_chance = reason.observed < OFTEN
         if reason.kind == "duration":
             by_chance = reason.observed <= reason.expected
     since, until = logs.moment(first), logs.moment(last + 1)
