@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from math import log10
 
+from exporter.detection.valued import ALL_LINES
 from exporter.facts.groups import Group, began
 from exporter.facts.roots import is_access
 from exporter.model import Contribution, Severity
@@ -26,6 +27,9 @@ LEVELS = {Severity.FATAL: 5.0, Severity.ERROR: 3.0, Severity.WARN: 1.5}
 NEW, FIVE_TIMES, MORE = 2.0, 1.5, 0.5
 """For lines that the hour before has none of, a fifth of, or fewer than half of."""
 
+SUSPECT = 0.02
+"""How likely a suspect is the cause at least."""
+
 SUSPECTED = 2.0
 """For a service that is surely the cause."""
 
@@ -34,6 +38,12 @@ LARGEST = 3.0
 
 NAMED, FIRST = 1.0, 1.5
 """For a service that others' failing lines name, and for what began no later than the first cause."""
+
+STRANGE = 3.0
+"""Taken off what a service says that is no suspect, names none and is named by none: something fails always."""
+
+SURE = 300.0
+"""Seconds within which the likely cause need not say it twice."""
 
 LONE = 5.0
 """Taken off where it is one line, or fewer than one in ten minutes: something always fails once somewhere."""
@@ -62,7 +72,7 @@ def failures(
     """
     name = _names(services)
     found: list[Group] = []
-    named: set[str] = set()
+    named, naming = set[str](), set[str]()
     for group in groups:
         if not group.now or group.now[-1].end < begins - 60:
             continue
@@ -76,6 +86,8 @@ def failures(
         group.score += SUSPECTED * weights.get(group.service, 0.0) + min(LARGEST, log10(max(1, lines)))
         others = _others(group, name)
         named |= others.keys()
+        if others:
+            naming.add(group.service)
         top = others.most_common(1)
         if group.kind in OF_PEER and top and top[0][1] * 2 >= others.total():
             group.about = top[0][0]
@@ -83,7 +95,10 @@ def failures(
     first = min((group.since for group in found if role(group.kind) == "cause"), default=float("inf"))
     for group in found:
         group.score += NAMED * (group.service in named and role(group.kind) in ("cause", "strain"))
-        group.score += FIRST * (group.since <= first) - LONE * _is_lone(group, found, until)
+        weight = weights.get(group.service, 0.0)
+        group.score -= STRANGE * (weight < SUSPECT and group.service not in named | naming)
+        doubt = 1 - weight if until - group.since <= SURE else 1.0
+        group.score += FIRST * (group.since <= first) - LONE * doubt * _is_lone(group, found, until)
     return sorted(found, key=lambda group: (-group.score, group.since, group.service))
 
 
@@ -148,14 +163,27 @@ def measured(
     if fewer >= 3:
         found += _fewer(requests, before, now, step)
     found += [one for finding in findings if (one := _found(finding, weights.get(finding.service, 0.0)))]
-    return sorted(found, key=lambda one: (-one.score, one.since, one.service))
+    return _once(sorted(found, key=lambda one: (-one.score, one.since, one.service)))
+
+
+def _once(ranked: Sequence[Measured]) -> list[Measured]:
+    """One of a service and kind: where all of it stopped, so did each kind of its lines."""
+    silent = {one.service for one in ranked if one.kind == "stopped" and not one.text}
+    kept: dict[object, Measured] = {}
+    for one in ranked:
+        if one.kind == "stopped" and one.text and one.service not in silent:
+            kept[one] = one
+        elif not (one.kind == "stopped" and one.text):
+            kept.setdefault((one.service, one.kind), one)
+    return list(kept.values())
 
 
 def _found(finding: Contribution, weight: float) -> Measured | None:
     """What detection measured: slow, or a kind of line that stopped."""
     if not finding.since:
         return None
-    numbers = finding.service, finding.text, finding.since, finding.observed, finding.expected
+    text = "" if finding.text == ALL_LINES else finding.text
+    numbers = finding.service, text, finding.since, finding.observed, finding.expected
     if finding.kind == "duration" and finding.observed >= 2 * finding.expected > 0:
         return Measured("slow", *numbers, SLOW + min(SLOWEST, finding.observed / finding.expected / 20) + 2 * weight)
     if finding.kind == "template" and finding.expected >= 2 and finding.observed * 4 <= finding.expected:

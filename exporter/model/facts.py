@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from exporter.model.faults import fault_named
+
 TELLING = 3.0
 """Score from which a service that others complain of is taken to say itself what is wrong."""
 
@@ -93,6 +95,22 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Whence the lines come that decide, of `of` hosts or versions of their service: nearly all from `name`, which by
+    chance would hardly be, or with an empty `name` from each of them.
+
+    lines, every: those from there, and all of which it is known, from the first line that decides on.
+    """
+
+    what: Literal["host", "version"]
+    service: str
+    name: str
+    of: int
+    lines: int
+    every: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of an incident; what matters most first."""
 
@@ -102,6 +120,7 @@ class Facts:
     impact: Impact | None = None
     starts: tuple[Start, ...] = ()
     series: tuple[Series, ...] = ()
+    spread: tuple[Spread, ...] = ()
 
     @property
     def decisive(self) -> Failing | None:
@@ -116,6 +135,19 @@ class Facts:
         same = (top.service, top.kind, top.about)
         alike = [one for one in self.failing if top.kind and (one.service, one.kind, one.about) == same]
         return max(alike, key=lambda one: (one.level, one.score), default=top)
+
+    @property
+    def broken(self) -> str:
+        """The service that what is told first says to be broken, to run out of something, to be slow or silent; empty
+        where that says only that something failed."""
+        failing, measured = self.failing[:1], self.measured[:1]
+        if measured and not (failing and failing[0].score >= measured[0].score):
+            return "" if measured[0].kind == "fewer" else measured[0].service
+        top = self.decisive
+        fault = fault_named(top.kind) if top else None
+        if top is None or fault is None or fault.role == "wrapper":
+            return ""
+        return top.about or (top.service if fault.role != "peer" else "")
 
     @property
     def alike(self) -> tuple[Failing, ...]:
