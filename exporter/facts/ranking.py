@@ -135,6 +135,9 @@ SILENT, STEADY, FEWER, SLOW, SLOWEST = 5.0, 6.5, 8.0, 3.0, 4.0
 """A service without a line, a kind of line that stopped, fewer requests in several services, slow, and what the
 greatest ratio adds."""
 
+HOUR = 3600
+"""Seconds before it, with which it is compared."""
+
 LEAST_MISSED, LEAST_GAP = 12.0, 120.0
 """Lines, and seconds, that are missing before a service is told to have stopped."""
 
@@ -160,10 +163,34 @@ def measured(
             score = SILENT + 3 * weights.get(service, 0.0)
             found.append(Measured("stopped", service, "", moment(silent[0]), float(gap), usual * 60 / step, score))
         fewer += _first_low(own, usual, now, step) is not None
+    less = {one.service: one for one in findings if one.kind in WHOLE and one.observed * 2 <= one.expected}
     if fewer >= 3:
-        found += _fewer(requests, before, now, step)
+        found += [one for one in _fewer(requests, before, now, step) if one.service in less]
+    told = {one.service for one in found}
+    found += [
+        _less(one, minutes[service], before[0], now[1], step, weights.get(service, 0.0))
+        for service, one in sorted(less.items())
+        if service in minutes and service not in told and one.since
+    ]
     found += [one for finding in findings if (one := _found(finding, weights.get(finding.service, 0.0)))]
     return _once(sorted(found, key=lambda one: (-one.score, one.since, one.service)))
+
+
+WHOLE = frozenset({"volume", "silence"})
+"""Kinds of findings that are of all lines of a service."""
+
+
+def _less(finding: Contribution, own: Mapping[int, int], first: int, until: int, step: int, weight: float) -> Measured:
+    """A service that says less since a finding: so many lines a minute since then, and in the hour before."""
+    assert finding.since is not None  # noqa: S101
+    begin = int(finding.since.timestamp()) // step * step
+    start = max(first, begin - HOUR)
+    minute = 60 / step
+    now, usual = (
+        sum(own.get(window, 0) for window in range(*span, step)) * minute / max(1, (span[1] - span[0]) // step)
+        for span in ((begin, until), (start, begin))
+    )
+    return Measured("less", finding.service, "", moment(begin), now, usual, SILENT + 3 * weight)
 
 
 def _once(ranked: Sequence[Measured]) -> list[Measured]:
@@ -203,12 +230,7 @@ def _fewer(
         return []
     rest = [requests[service].get(window, 0) for window in range(low, now[1], step)]
     minute = 60 / step
-    return [Measured("fewer", service, "", moment(low), min(_fives(rest)) * minute, usual * minute, FEWER)]
-
-
-def _fives(counts: Sequence[int]) -> list[float]:
-    """The means of five windows each."""
-    return [sum(counts[n : n + 5]) / 5 for n in range(max(1, len(counts) - 4))]
+    return [Measured("fewer", service, "", moment(low), sum(rest) * minute / len(rest), usual * minute, FEWER)]
 
 
 def _first_low(own: Mapping[int, int], usual: float, now: tuple[int, int], step: int) -> int | None:

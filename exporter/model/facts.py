@@ -44,10 +44,11 @@ class Measured:
 
     stopped: no line of a service, or none of `text`, for `observed` seconds; `expected` a minute are usual.
     fewer: `observed` requests a minute instead of `expected`.
+    less: the same of all lines of a service: part of what it says is missing.
     slow: `text` takes `observed` seconds instead of `expected`.
     """
 
-    kind: Literal["stopped", "fewer", "slow"]
+    kind: Literal["stopped", "fewer", "slow", "less"]
     service: str
     text: str
     since: datetime
@@ -137,12 +138,16 @@ class Facts:
         return max(alike, key=lambda one: (one.level, one.score), default=top)
 
     @property
+    def fails_first(self) -> bool:
+        """Whether lines that fail are told before what only numbers say."""
+        return bool(self.failing) and not (self.measured and self.measured[0].score > self.failing[0].score)
+
+    @property
     def broken(self) -> str:
         """The service that what is told first says to be broken, to run out of something, to be slow or silent; empty
         where that says only that something failed."""
-        failing, measured = self.failing[:1], self.measured[:1]
-        if measured and not (failing and failing[0].score >= measured[0].score):
-            return "" if measured[0].kind == "fewer" else measured[0].service
+        if self.measured and not self.fails_first:
+            return "" if self.measured[0].kind == "fewer" else self.measured[0].service
         top = self.decisive
         fault = fault_named(top.kind) if top else None
         if top is None or fault is None or fault.role == "wrapper":

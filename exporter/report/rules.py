@@ -161,7 +161,7 @@ def _is_told(finding: Contribution, facts: Facts, kept: Mapping[str, Evidence]) 
     if finding.kind in LEAST_TELLING and failing:
         return True
     less = finding.observed < finding.expected
-    return less and any(one.kind == "stopped" and one.service == service for one in facts.measured)
+    return less and any(one.kind in ("stopped", "less") and one.service == service for one in facts.measured)
 
 
 def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str, ...]:

@@ -40,9 +40,8 @@ MOST_SENTENCES = 4
 
 def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
     """What matters most of the facts, in at most LONGEST characters, cut at words; empty where nothing is known."""
-    failing, measured = facts.failing[:1], facts.measured[:1]
-    if measured and not (failing and failing[0].score >= measured[0].score):
-        return _of_measured(measured[0], facts, similar)
+    if facts.measured and not facts.fails_first:
+        return _of_measured(facts.measured[0], facts, similar)
     return _of_failing(facts.decisive, facts, similar) if facts.decisive else ""
 
 
@@ -141,6 +140,8 @@ def _measure(one: Measured) -> str:
         return f"takes {took(one.observed)} instead of {took(one.expected)}"
     if one.kind == "fewer":
         return f"{number(one.observed)} requests a minute instead of {number(one.expected)}"
+    if one.kind == "less":
+        return f"partly silent: {number(one.observed)} lines a minute instead of {number(one.expected)}"
     if one.text:
         return f"stopped: {amount(one.observed, 'lines')}, {number(one.expected)} expected"
     return f"stopped: none for {duration(timedelta(seconds=one.observed))}, usually {often(one.expected)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -76,20 +76,24 @@ def known(
     starts: Sequence[Began] = (),
     findings: Sequence[Contribution] = (),
     quiet: Sequence[str] = (),
+    lines: Mapping[int, int] | None = None,
 ) -> Told:
     """What is known of an incident that began at minute 0; payments is likely the cause. `requests` are minute, all and
-    failed; who is `quiet` says nothing from minute 0 on."""
+    failed; who is `quiet` says nothing from minute 0 on; `lines` are those of payments by minute, where not 20."""
     windows = []
     for minute in range(-75, until):
         said = tuple(one for at, one in sayings if at == minute)
-        lines = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
+        of = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
+        of["payments"] = (lines or {}).get(minute, of.get("payments", 0))
         answered = [Requests("gateway", 1, n, n - bad, bad) for at, n, bad in requests if at == minute]
         begun = tuple(one for one in starts if (START + minute * MINUTE).timestamp() * 1e9 == one.at // 1)
         window = int((START + minute * MINUTE).timestamp())
         answered = answered or [Requests("gateway", 1, 9, 9, 0)]
         nodes = tuple((f"node-{number}", 20) for number in (1, 2, 3))
         places = tuple(Places(one.service, nodes, (("2.13.4", 40), ("2.14.0", 20))) for one in said)
-        windows.append(("shop", window, Observed(lines, said, tuple(answered), begun, places)))
+        windows.append(
+            ("shop", window, Observed({s: n for s, n in of.items() if n}, said, tuple(answered), begun, places))
+        )
     weights = {"payments": 0.6, "cart": 0.4}
     return told(windows, MINUTE, START, START + until * MINUTE, weights, findings)
 
@@ -189,6 +193,12 @@ def test_where_all_lines_come_from_one_of_several_hosts_or_versions_that_is_told
     assert any("from all 3 hosts that log there." in text for text, _ in sentences(every))
     few = known(*(placed(saying("payments", POOL, m, 1), "node-2") for m in range(2))).facts
     assert few.spread == (), "of two lines both come from one host by chance"
+
+
+def test_a_service_that_says_less_is_told_with_what_it_says_now_and_said_before() -> None:
+    less = Contribution("volume", "payments says far less than usual", 2, 20, since=START, service="payments")
+    found = known(findings=[less], lines=dict.fromkeys(range(10), 4)).facts
+    assert headline(found) == ("payments: partly silent: 4 lines a minute instead of 20; since 11:00 until 11:10 UTC")
 
 
 def test_what_stopped_is_told_once_and_no_number_of_all_lines_has_quotation_marks() -> None:
