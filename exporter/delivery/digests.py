@@ -20,7 +20,7 @@ from exporter.state.deliveries import (
     members_of,
 )
 from exporter.state.file import State
-from exporter.state.news import News, newest_news
+from exporter.state.news import News, newest_news, number_to_come
 from exporter.wording import words
 from exporter.wording.digests import ranked
 
@@ -92,7 +92,9 @@ class Digests:
             self._spoken.popleft()
         if not self.waiting:
             return []
-        if self._burst is None and len(self.waiting) + len(self._spoken) <= self._rules.above:
+        known = len(self.waiting) + len(self._spoken)
+        # What opened with them, and is being reported on, is told with them.
+        if self._burst is None and known + await number_to_come(self._state) <= self._rules.above:
             alone, self.waiting = list(self.waiting), {}
             return alone
         self._burst = self._burst or now

@@ -24,6 +24,9 @@ CODES, TIMES, WORDS = range(3)
 SERVICE = 0
 """Stands for the family where all lines of a service are counted."""
 
+ALL_LINES = "all its lines"
+"""What stands for the text where all lines of a service are counted."""
+
 ALL = -1
 """Stands for the value where all lines of a place are counted, whatever theirs is."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from exporter.facts.observed import Saying
+from exporter.facts.observed import Lines, Saying
 from exporter.model import Evidence
 
 ALIKE = 0.6
@@ -27,6 +27,8 @@ class Seen:
     first: float
     end: float
     count: int
+    hosts: Lines = ()
+    versions: Lines = ()
 
 
 @dataclass
@@ -51,7 +53,11 @@ class Group:
 
     def count(self, since: float) -> int:
         """Lines of its windows from a moment on at which one of them begins."""
-        return sum(seen.count for seen in self.now if seen.first >= since)
+        return sum(seen.count for seen in (*self.before, *self.now) if seen.first >= since)
+
+    def earlier(self, since: float, span: float) -> int:
+        """Lines of its windows in so many seconds before that."""
+        return sum(seen.count for seen in (*self.before, *self.now) if since - span <= seen.first < since)
 
 
 def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
@@ -61,8 +67,11 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
     """
     found: list[Group] = []
     buckets: dict[tuple[str, str], list[Group]] = {}
+    of: dict[tuple[str, str, int], Group] = {}
+    wordless: list[tuple[bool, str, float, Saying]] = []
     for late, source, end, one in sayings:
         if not one.words:
+            wordless.append((late, source, end, one))
             continue
         tokens = [words.split()[:MOST_WORDS] for words in one.words]
         bucket = buckets.setdefault((source, one.service), [])
@@ -71,7 +80,8 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
             group = Group(source, one.service, one.kind, tokens[0])
             bucket.append(group)
             found.append(group)
-        seen = Seen(one.first / 1e9, end, one.count)
+        of.setdefault((source, one.service, one.template), group)
+        seen = _seen(one, end)
         if late:
             for said in tokens:
                 group.words = _common(group.words, said)
@@ -79,10 +89,18 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
             group.kind = group.kind or one.kind
             group.lines += one.lines
         (group.now if late else group.before).append(seen)
+    for late, source, end, one in wordless:
+        # Of a window in which none was kept: they say what lines of the template say elsewhere.
+        if group := of.get((source, one.service, one.template)):
+            (group.now if late else group.before).append(_seen(one, end))
     for group in found:
         group.now.sort(key=lambda seen: seen.first)
         group.before.sort(key=lambda seen: seen.first)
     return found
+
+
+def _seen(one: Saying, end: float) -> Seen:
+    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions)
 
 
 def _common(known: Sequence[str], said: Sequence[str]) -> list[str]:

@@ -6,10 +6,10 @@ A row a window, replaced when the window is read again; it is kept as long as so
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -48,12 +48,25 @@ MOST_OF_ALL = 300
 SHOWN = 2
 """Lines that are kept of each."""
 
+MOST_WORDS = 12
+"""Lines of each of which it is kept what they say."""
+
 MOST_STARTS = 50
+
+MOST_PLACES = 20
+"""Hosts and versions of a service, or of a kind of its lines, that are kept of a window."""
+
+
+Lines = tuple[tuple[str, int], ...]
+"""How many lines each of some names has."""
 
 
 @dataclass(frozen=True)
 class Saying:
-    """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what its `lines` say."""
+    """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what its `lines` say.
+
+    hosts, versions: of how many lines each is, where the lines say it; the most lines first.
+    """
 
     service: str
     template: int
@@ -63,6 +76,8 @@ class Saying:
     kind: str
     words: tuple[str, ...]
     lines: tuple[Evidence, ...]
+    hosts: Lines = ()
+    versions: Lines = ()
 
 
 @dataclass(frozen=True)
@@ -86,13 +101,23 @@ class Began:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Whence all lines of a service come that fails in a window."""
+
+    service: str
+    hosts: Lines = ()
+    versions: Lines = ()
+
+
+@dataclass(frozen=True)
 class Observed:
-    """A window. `lines` are those of each service."""
+    """A window. `lines` are those of each service; `places` are of those that fail."""
 
     lines: Mapping[str, int]
     sayings: tuple[Saying, ...] = ()
     requests: tuple[Requests, ...] = ()
     starts: tuple[Began, ...] = ()
+    places: tuple[Places, ...] = ()
 
 
 def tables() -> str:
@@ -134,34 +159,51 @@ def read(body: bytes) -> Observed:
 def observed(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> Observed:
     """What a window says."""
     lines = dict(zip(*(observation.services[name].to_list() for name in ("service", "lines")), strict=True))
+    failing = _failing(reduced.lines, mined, observation.sampled)
+    names = dict(zip(*(reduced.names[name].to_list() for name in ("key", "text")), strict=True)) if failing else {}
     return Observed(
         lines,
-        tuple(_sayings(source, observation, reduced, mined)),
+        tuple(_sayings(source, failing, names, reduced, mined)) if failing else (),
         tuple(_requests(observation.values)),
         tuple(_starts(reduced.exemplars))[:MOST_STARTS],
+        tuple(_places(failing, names, reduced.lines)) if failing else (),
     )
 
 
-def _sayings(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> Iterator[Saying]:
-    failing = _failing(reduced.lines, mined, observation.sampled)
-    if not failing:
-        return
-    names = dict(zip(reduced.names["key"].to_list(), reduced.names["text"].to_list(), strict=True))
+def _sayings(
+    source: str, failing: Sequence[_Failing], names: Mapping[int, str], reduced: Reduced, mined: Mined
+) -> Iterator[Saying]:
     shown = _shown(source, reduced.exemplars, mined, {one.template for one in failing})
     prefixes: dict[str, Prefix] = {}
+    hosts, versions = (_of_each(failing, names, reduced.lines, mined, place) for place in ("host", "version"))
     for one in failing:
         service = names.get(one.service, "")
-        lines = shown.get((service, one.template, one.loud), [])[:SHOWN]
+        known = shown.get((service, one.template, one.loud), [])
+        lines = [line for _, line in known[:SHOWN]]
         if service not in prefixes:
             own = reduced.exemplars.filter(pl.col("service") == service)["body"]
             prefixes[service] = Prefix(body.split("\n", 1)[0] for body in own if body[:1] != "{")
-        words = tuple(told(line.body, prefixes[service]) for line in lines)
+        # Of each shape one, too: a word that two lines have in common need not stand in all.
+        of_shapes = dict(reversed(known))
+        speaking = dict.fromkeys(
+            [*(line.body for line in lines), *(line.body for line in reversed(of_shapes.values()))]
+        )
+        words = tuple(dict.fromkeys(told(body, prefixes[service]) for body in [*speaking][:MOST_WORDS]))
         text = mined.texts.get(one.template, "")
         texts = (*words, *(line.body for line in lines), text)
         fault = next((found for each in texts if (found := fault_in(each))), None)
         level = one.level or failure_in(text)
         yield Saying(
-            service, one.template, level, one.lines, one.first, fault.id if fault else "", words, lines=tuple(lines)
+            service,
+            one.template,
+            level,
+            one.lines,
+            one.first,
+            fault.id if fault else "",
+            words,
+            tuple(lines),
+            hosts.get(one[:3], ()),
+            versions.get(one[:3], ()),
         )
 
 
@@ -198,6 +240,40 @@ def _failing(lines: pl.DataFrame, mined: Mined, sampled: float) -> list[_Failing
     return kept[:MOST_OF_ALL]
 
 
+def _of_each(
+    failing: Sequence[_Failing], names: Mapping[int, str], lines: pl.DataFrame, mined: Mined, place: str
+) -> dict[tuple[int, int, bool], Lines]:
+    """The places of the lines of each kind, by service, template and whether they warn."""
+    ids = mined.templates.filter(pl.col("template").is_in([one.template for one in failing]))
+    known = lines.filter(~pl.col("continuation") & (pl.col(place) != 0))
+    loud = (pl.col("severity") >= Severity.WARN).alias("loud")
+    found = known.join(ids, on=("service", "shape")).group_by("service", "template", loud, place).len()
+    return _kept(found, ["service", "template", "loud"], names, place)
+
+
+def _places(failing: Sequence[_Failing], names: Mapping[int, str], lines: pl.DataFrame) -> Iterator[Places]:
+    """Of the services that fail."""
+    keys = list(dict.fromkeys(one.service for one in failing))
+    own = lines.filter(pl.col("service").is_in(keys) & ~pl.col("continuation"))
+    hosts, versions = (
+        _kept(own.filter(pl.col(place) != 0).group_by("service", place).len(), ["service"], names, place)
+        for place in ("host", "version")
+    )
+    for key in keys:
+        if (key,) in hosts or (key,) in versions:
+            yield Places(names.get(key, ""), hosts.get((key,), ()), versions.get((key,), ()))
+
+
+def _kept(found: pl.DataFrame, by: Sequence[str], names: Mapping[int, str], place: str) -> dict[Any, Lines]:
+    """Of each group the places with most lines."""
+    kept: dict[Any, list[tuple[str, int]]] = {}
+    for *group, key, lines in found.sort("len", place, descending=[True, False]).select(*by, place, "len").iter_rows():
+        of = kept.setdefault(tuple(group), [])
+        if len(of) < MOST_PLACES:
+            of.append((names.get(key, ""), lines))
+    return {group: tuple(of) for group, of in kept.items()}
+
+
 def _speaks(text: str, level: int) -> bool:
     """Whether lines that do not warn speak of a failure: of a kind of fault, or by a word where they have no level."""
     return fault_in(text) is not None or (level <= 0 and failure_in(text) >= Severity.WARN)
@@ -205,16 +281,19 @@ def _speaks(text: str, level: int) -> bool:
 
 def _shown(
     source: str, exemplars: pl.DataFrame, mined: Mined, templates: Collection[int]
-) -> dict[tuple[str, int, bool], list[Evidence]]:
-    """Lines of templates as text, by service, template and whether they warn or worse, in order of time."""
+) -> dict[tuple[str, int, bool], list[tuple[int, Evidence]]]:
+    """Lines of templates as text with their shapes, by service, template and whether they warn or worse, in order of
+    time."""
     keys = {name: stable_key(name) if name else 0 for name in exemplars["service"].unique().to_list()}
     keyed = exemplars.with_columns(pl.col("service").replace_strict(keys, return_dtype=pl.UInt64).alias("key"))
     ids = mined.templates.filter(pl.col("template").is_in(list(templates)))
     joined = keyed.join(ids, left_on=("key", "shape"), right_on=("service", "shape")).sort("timestamp", "id")
-    found: dict[tuple[str, int, bool], list[Evidence]] = {}
+    found: dict[tuple[str, int, bool], list[tuple[int, Evidence]]] = {}
     for row in joined.iter_rows(named=True):
         loud = (row["severity"] or 0) >= Severity.WARN
-        found.setdefault((row["service"], row["template"], loud), []).append(evidence_of(source, row, mined.texts))
+        found.setdefault((row["service"], row["template"], loud), []).append(
+            (row["shape"], evidence_of(source, row, mined.texts))
+        )
     return found
 
 

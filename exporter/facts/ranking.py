@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from math import log10
 
+from exporter.detection.valued import ALL_LINES
 from exporter.facts.groups import Group, began
 from exporter.facts.roots import is_access
 from exporter.model import Contribution, Severity
@@ -26,6 +27,9 @@ LEVELS = {Severity.FATAL: 5.0, Severity.ERROR: 3.0, Severity.WARN: 1.5}
 NEW, FIVE_TIMES, MORE = 2.0, 1.5, 0.5
 """For lines that the hour before has none of, a fifth of, or fewer than half of."""
 
+SUSPECT = 0.02
+"""How likely a suspect is the cause at least."""
+
 SUSPECTED = 2.0
 """For a service that is surely the cause."""
 
@@ -34,6 +38,12 @@ LARGEST = 3.0
 
 NAMED, FIRST = 1.0, 1.5
 """For a service that others' failing lines name, and for what began no later than the first cause."""
+
+STRANGE = 3.0
+"""Taken off what a service says that is no suspect, names none and is named by none: something fails always."""
+
+SURE = 300.0
+"""Seconds within which the likely cause need not say it twice."""
 
 LONE = 5.0
 """Taken off where it is one line, or fewer than one in ten minutes: something always fails once somewhere."""
@@ -62,7 +72,7 @@ def failures(
     """
     name = _names(services)
     found: list[Group] = []
-    named: set[str] = set()
+    named, naming = set[str](), set[str]()
     for group in groups:
         if not group.now or group.now[-1].end < begins - 60:
             continue
@@ -76,6 +86,8 @@ def failures(
         group.score += SUSPECTED * weights.get(group.service, 0.0) + min(LARGEST, log10(max(1, lines)))
         others = _others(group, name)
         named |= others.keys()
+        if others:
+            naming.add(group.service)
         top = others.most_common(1)
         if group.kind in OF_PEER and top and top[0][1] * 2 >= others.total():
             group.about = top[0][0]
@@ -83,7 +95,10 @@ def failures(
     first = min((group.since for group in found if role(group.kind) == "cause"), default=float("inf"))
     for group in found:
         group.score += NAMED * (group.service in named and role(group.kind) in ("cause", "strain"))
-        group.score += FIRST * (group.since <= first) - LONE * _is_lone(group, found, until)
+        weight = weights.get(group.service, 0.0)
+        group.score -= STRANGE * (weight < SUSPECT and group.service not in named | naming)
+        doubt = 1 - weight if until - group.since <= SURE else 1.0
+        group.score += FIRST * (group.since <= first) - LONE * doubt * _is_lone(group, found, until)
     return sorted(found, key=lambda group: (-group.score, group.since, group.service))
 
 
@@ -120,6 +135,9 @@ SILENT, STEADY, FEWER, SLOW, SLOWEST = 5.0, 6.5, 8.0, 3.0, 4.0
 """A service without a line, a kind of line that stopped, fewer requests in several services, slow, and what the
 greatest ratio adds."""
 
+HOUR = 3600
+"""Seconds before it, with which it is compared."""
+
 LEAST_MISSED, LEAST_GAP = 12.0, 120.0
 """Lines, and seconds, that are missing before a service is told to have stopped."""
 
@@ -145,17 +163,54 @@ def measured(
             score = SILENT + 3 * weights.get(service, 0.0)
             found.append(Measured("stopped", service, "", moment(silent[0]), float(gap), usual * 60 / step, score))
         fewer += _first_low(own, usual, now, step) is not None
+    less = {one.service: one for one in findings if one.kind in WHOLE and one.observed * 2 <= one.expected}
     if fewer >= 3:
-        found += _fewer(requests, before, now, step)
+        found += [one for one in _fewer(requests, before, now, step) if one.service in less]
+    told = {one.service for one in found}
+    found += [
+        _less(one, minutes[service], before[0], now[1], step, weights.get(service, 0.0))
+        for service, one in sorted(less.items())
+        if service in minutes and service not in told and one.since
+    ]
     found += [one for finding in findings if (one := _found(finding, weights.get(finding.service, 0.0)))]
-    return sorted(found, key=lambda one: (-one.score, one.since, one.service))
+    return _once(sorted(found, key=lambda one: (-one.score, one.since, one.service)))
+
+
+WHOLE = frozenset({"volume", "silence"})
+"""Kinds of findings that are of all lines of a service."""
+
+
+def _less(finding: Contribution, own: Mapping[int, int], first: int, until: int, step: int, weight: float) -> Measured:
+    """A service that says less since a finding: so many lines a minute since then, and in the hour before."""
+    assert finding.since is not None  # noqa: S101
+    begin = int(finding.since.timestamp()) // step * step
+    start = max(first, begin - HOUR)
+    minute = 60 / step
+    now, usual = (
+        sum(own.get(window, 0) for window in range(*span, step)) * minute / max(1, (span[1] - span[0]) // step)
+        for span in ((begin, until), (start, begin))
+    )
+    return Measured("less", finding.service, "", moment(begin), now, usual, SILENT + 3 * weight)
+
+
+def _once(ranked: Sequence[Measured]) -> list[Measured]:
+    """One of a service and kind: where all of it stopped, so did each kind of its lines."""
+    silent = {one.service for one in ranked if one.kind == "stopped" and not one.text}
+    kept: dict[object, Measured] = {}
+    for one in ranked:
+        if one.kind == "stopped" and one.text and one.service not in silent:
+            kept[one] = one
+        elif not (one.kind == "stopped" and one.text):
+            kept.setdefault((one.service, one.kind), one)
+    return list(kept.values())
 
 
 def _found(finding: Contribution, weight: float) -> Measured | None:
     """What detection measured: slow, or a kind of line that stopped."""
     if not finding.since:
         return None
-    numbers = finding.service, finding.text, finding.since, finding.observed, finding.expected
+    text = "" if finding.text == ALL_LINES else finding.text
+    numbers = finding.service, text, finding.since, finding.observed, finding.expected
     if finding.kind == "duration" and finding.observed >= 2 * finding.expected > 0:
         return Measured("slow", *numbers, SLOW + min(SLOWEST, finding.observed / finding.expected / 20) + 2 * weight)
     if finding.kind == "template" and finding.expected >= 2 and finding.observed * 4 <= finding.expected:
@@ -175,12 +230,7 @@ def _fewer(
         return []
     rest = [requests[service].get(window, 0) for window in range(low, now[1], step)]
     minute = 60 / step
-    return [Measured("fewer", service, "", moment(low), min(_fives(rest)) * minute, usual * minute, FEWER)]
-
-
-def _fives(counts: Sequence[int]) -> list[float]:
-    """The means of five windows each."""
-    return [sum(counts[n : n + 5]) / 5 for n in range(max(1, len(counts) - 4))]
+    return [Measured("fewer", service, "", moment(low), sum(rest) * minute / len(rest), usual * minute, FEWER)]
 
 
 def _first_low(own: Mapping[int, int], usual: float, now: tuple[int, int], step: int) -> int | None:

@@ -34,8 +34,8 @@ _PLAIN = re.compile(
 """Classes of which the name says only that something is wrong."""
 
 
-_ACCESS = re.compile(r'"([A-Z]{3,10}) ([^"\s?]{1,200})[^"]{0,600}" ([1-5]\d\d)\b')
-_ANSWERED = re.compile(r"[A-Z]{3,10} \S+ (?:[1-5]\d\d|…)")
+_ACCESS = re.compile(r'"([A-Z]{3,10}) ([^"\s?]{1,200})(\?[^"\s]{0,600})?( [^"\s]{1,40})?" ([1-5]\d\d)\b')
+_ANSWERED = re.compile(r"[A-Z]{3,10} \S+ (?:\S+ )?(?:[1-5]\d\d|…)")
 
 
 def is_access(said: str) -> bool:
@@ -58,7 +58,7 @@ def told(body: str, prefix: Prefix) -> str:
     elif _HEADER.match(first) and more:
         said = more[0].strip()
     elif found := _ACCESS.search(first):
-        said = f"{found[1]} {found[2]} {found[3]}"
+        said = f"{found[1]} {found[2]}{'?…' if found[3] else ''}{found[4] or ''} {found[5]}"
     else:
         said = prefix.strip(first)
     return _bare(" ".join((raised[-1] if raised else said).split())[:MOST_CHARS])

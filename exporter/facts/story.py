@@ -10,6 +10,7 @@ from exporter.facts.groups import Group, grouped
 from exporter.facts.observed import Observed, Saying
 from exporter.facts.ranking import failures, measured
 from exporter.facts.series import series
+from exporter.facts.spread import spread
 from exporter.model import Contribution, Evidence
 from exporter.model.facts import Facts, Failing, Impact, Start
 from exporter.model.times import moment, seconds
@@ -66,12 +67,15 @@ def told(
     numbers = measured(lines, (past, edge), (edge, end), length, weights, findings, answers)
     facts = Facts(
         until=until,
-        failing=tuple(_failing(group, spans[1]) for group in failing[:MOST_FAILING]),
+        failing=tuple(_failing(group, float(past)) for group in failing[:MOST_FAILING]),
         measured=tuple(numbers[:MOST_MEASURED]),
         starts=tuple(_starts(known, edge))[-MOST_STARTS:],
     )
-    if facts.began:
-        facts = replace(facts, impact=_impact(known, answering, facts.began, length))
+    if facts.began and facts.decisive:
+        deciding = next(group for group, one in zip(failing, facts.failing, strict=False) if one is facts.decisive)
+        late = [one for _, start, one in known if start >= edge]
+        hit = _impact(known, answering, facts.began, length)
+        facts = replace(facts, impact=hit, spread=tuple(spread(deciding, late)))
     facts = replace(facts, series=series(facts, failing, known, answers, lines, length))
     return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
 
@@ -91,14 +95,16 @@ def _sayings(
             yield start >= edge, source, float(start + length), saying
 
 
-def _failing(group: Group, past: float) -> Failing:
+def _failing(group: Group, first: float) -> Failing:
+    """As it is told. `first`: seconds of the first window that is known."""
+    span = max(60.0, min(ORDINARY / timedelta(seconds=1), group.since - first))
     return Failing(
         service=group.service,
         words=group.said()[:MOST_WORDS],
         kind=group.kind,
         level=group.level,
         count=group.count(group.since),
-        usual=sum(seen.count for seen in group.before) * 60 / past,
+        usual=group.earlier(group.since, span) * 60 / span,
         since=moment_of(group.since),
         line=group.lines[0].id if group.lines else "",
         about=group.about,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from exporter.incidents.blame import blamed, steady, turned
 from exporter.incidents.build import incident_of, visible
 from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
 from exporter.incidents.members import MAX_EVIDENCE
@@ -230,28 +231,38 @@ class _Tracker:
             cluster = replace(cluster, timeline=bounded(cluster.timeline, TimelineEntry(at, entry)))
         cluster = self._with_releases(cluster)
         before = cluster.incident
-        if before is None or change != "resolved":
-            span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
-            ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
-            suspects = with_named(ranked, cluster.services, cluster.evidence)
-        else:
-            suspects = before.suspects
+        suspects = before.suspects if before and change == "resolved" else self._suspects(cluster, before)
         incident = incident_of(cluster, before, suspects, at, change, self.labels)
         if before is None or visible(before) != visible(incident):
+            incident = self._with_facts(incident, cluster, before, at, change)
+        if before is None or visible(before) != visible(incident):
+            if before and (turn := turned(before.suspects, incident.suspects, at)):
+                cluster = replace(cluster, timeline=bounded(cluster.timeline, turn))
+                incident = replace(incident, timeline=tuple(sorted(cluster.timeline, key=lambda entry: entry.at)))
             incident = replace(incident, revision=(before.revision if before else 0) + 1)
-            incident = self._with_facts(incident, cluster, at)
             shares = cluster.shares(self.services)
             self.told.append(Told(incident, change, at, sum(one.strength for one in shares), shares))
         elif before.facts:
             incident = _led_by(before.evidence, incident)
         self.clusters[cluster.id] = replace(cluster, incident=incident)
 
-    def _with_facts(self, incident: Incident, cluster: Cluster, at: datetime) -> Incident:
+    def _suspects(self, cluster: Cluster, before: Incident | None) -> tuple[Suspect, ...]:
+        """The services by how likely each is the cause, by what is known of it so far."""
+        span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
+        ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
+        suspects = steady(before.suspects if before else (), with_named(ranked, cluster.services, cluster.evidence))
+        return blamed(suspects, before.facts) if before and before.facts else suspects
+
+    def _with_facts(
+        self, incident: Incident, cluster: Cluster, before: Incident | None, at: datetime, change: Change
+    ) -> Incident:
         """With what is known by now, and the lines that carry it before all others."""
         if self.tell is None:
             return incident
         facts, lines = self.tell(cluster, incident.suspects, at)
-        return _led_by(lines, replace(incident, facts=facts))
+        blames = incident.suspects if change == "resolved" else blamed(incident.suspects, facts)
+        told = incident_of(cluster, before, blames, at, change, self.labels)
+        return _led_by(lines, replace(told, facts=facts))
 
     def _with_releases(self, cluster: Cluster) -> Cluster:
         """Deployments of its services from a while before it began."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from exporter.memory.embedding import normalise, words
-from exporter.model import Contribution, Incident, IncidentDocument, Severity, stable_key
+from exporter.model import Contribution, Facts, Incident, IncidentDocument, Severity, stable_key
 from exporter.model.failures import failure_in
 from exporter.model.faults import fault_in, fault_named
 
@@ -24,6 +24,9 @@ NO_KIND = 0.6
 
 SEVERAL = "*"
 """Stands for the services, where several say less than usual."""
+
+HALF = 0.5
+"""Of what the first of the facts scores: what scores less says nothing of which failure it is."""
 
 _NEW = frozenset({"new_template", "status", "value"})
 _FELL = frozenset({"volume", "silence"})
@@ -124,7 +127,11 @@ def _signs(weighed: Iterable[tuple[str, float]], fell: Sequence[str], service: s
 
 
 def _alarming(incident: Incident) -> Iterator[tuple[str, float]]:
-    """Texts that are new, fail, or warn, with their weight; what else is unusual is mostly its consequence."""
+    """Texts with their weight: what facts tell first, else what is new, fails, or warns; what else is unusual is mostly
+    its consequence."""
+    if incident.facts and incident.facts.fails_first:
+        yield from _ranked(incident.facts)
+        return
     for one in incident.contributions:
         if one.kind in _NEW:
             yield one.text, 0.5 + one.share / 2
@@ -133,6 +140,16 @@ def _alarming(incident: Incident) -> Iterator[tuple[str, float]]:
     for line in incident.evidence:
         if line.severity >= Severity.WARN:
             yield line.template or line.body, 0.4 if line.severity >= Severity.ERROR else 0.3
+
+
+def _ranked(facts: Facts) -> Iterator[tuple[str, float]]:
+    """What decides, and what matters at least half as much: a line that always comes now and then decides nothing."""
+    alike, top = facts.alike, facts.failing[0].score
+    for one in facts.failing:
+        if one in alike:
+            yield one.words, 1.0
+        elif one.score >= HALF * top:
+            yield one.words, 0.4 * one.score / top
 
 
 def _is_less(finding: Contribution) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from exporter.model.faults import fault_named
+
 UNKNOWN = -1.0
 """How much is usual of what somebody gives us."""
 
@@ -45,10 +47,11 @@ class Measured:
 
     stopped: no line of a service, or none of `text`, for `observed` seconds; `expected` a minute are usual.
     fewer: `observed` requests a minute instead of `expected`.
+    less: the same of all lines of a service: part of what it says is missing.
     slow: `text` takes `observed` seconds instead of `expected`.
     """
 
-    kind: Literal["stopped", "fewer", "slow"]
+    kind: Literal["stopped", "fewer", "slow", "less"]
     service: str
     text: str
     since: datetime
@@ -96,6 +99,22 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Whence the lines come that decide, of `of` hosts or versions of their service: nearly all from `name`, which by
+    chance would hardly be, or with an empty `name` from each of them.
+
+    lines, every: those from there, and all of which it is known, from the first line that decides on.
+    """
+
+    what: Literal["host", "version"]
+    service: str
+    name: str
+    of: int
+    lines: int
+    every: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of an incident; what matters most first."""
 
@@ -105,6 +124,7 @@ class Facts:
     impact: Impact | None = None
     starts: tuple[Start, ...] = ()
     series: tuple[Series, ...] = ()
+    spread: tuple[Spread, ...] = ()
 
     @property
     def decisive(self) -> Failing | None:
@@ -119,6 +139,23 @@ class Facts:
         same = (top.service, top.kind, top.about)
         alike = [one for one in self.failing if top.kind and (one.service, one.kind, one.about) == same]
         return max(alike, key=lambda one: (one.level, one.score), default=top)
+
+    @property
+    def fails_first(self) -> bool:
+        """Whether lines that fail are told before what only numbers say."""
+        return bool(self.failing) and not (self.measured and self.measured[0].score > self.failing[0].score)
+
+    @property
+    def broken(self) -> str:
+        """The service that what is told first says to be broken, to run out of something, to be slow or silent; empty
+        where that says only that something failed."""
+        if self.measured and not self.fails_first:
+            return "" if self.measured[0].kind == "fewer" else self.measured[0].service
+        top = self.decisive
+        fault = fault_named(top.kind) if top else None
+        if top is None or fault is None or fault.role == "wrapper":
+            return ""
+        return top.about or (top.service if fault.role != "peer" else "")
 
     @property
     def alike(self) -> tuple[Failing, ...]:

@@ -10,8 +10,10 @@ from exporter.model import (
     Claim,
     Contribution,
     Evidence,
+    Facts,
     Incident,
     Report,
+    Severity,
     SimilarIncident,
     TimeRange,
 )
@@ -27,8 +29,11 @@ RULES = "rules"
 MAX_FINDINGS = 8
 """Findings that become sentences, the strongest first."""
 
-MAX_CAUSES = 3
-"""Suspects that become sentences, the likeliest first."""
+MORE_FINDINGS = 3
+"""The same, where it is known what failed."""
+
+MAX_CAUSES = 2
+"""Suspects that become sentences: the likeliest, and the runner-up."""
 
 MAX_CITED = 5
 """Lines that one sentence cites."""
@@ -55,8 +60,8 @@ def write(
         writer=RULES,
         headline=headline(incident, similar),
         what_happened=(
-            _overview(incident),
             *_known(incident),
+            _overview(incident),
             *_again(incident, similar),
             *_findings(incident),
             *_spread(incident),
@@ -137,19 +142,32 @@ def _known(incident: Incident) -> list[Claim]:
 
 
 def _findings(incident: Incident) -> list[Claim]:
+    """What else was unusual: not what facts tell with all its lines, nor what follows from that."""
     kept = {line.id: line for line in incident.evidence}
-    told = _told_already(incident)
-    telling = [
-        c for c in _ranked(incident) if not (c.templates and told.issuperset((c.source, t) for t in c.templates))
-    ]
-    return [Claim(_sentence(c, kept), citations(c, kept)) for c in telling[:MAX_FINDINGS]]
+    facts = incident.facts
+    telling = [c for c in _ranked(incident) if not (facts and _is_told(c, facts, kept))]
+    most = MORE_FINDINGS if facts and (facts.failing or facts.measured) else MAX_FINDINGS
+    return [Claim(_sentence(c, kept), citations(c, kept)) for c in telling[:most]]
 
 
-def _told_already(incident: Incident) -> set[tuple[str, int | None]]:
-    """The templates of the failing lines that are told with all their lines."""
-    failing = incident.facts.failing[: headlines.MOST_SENTENCES] if incident.facts else ()
-    lines = {one.line for one in failing}
-    return {(line.source, line.template_id) for line in incident.evidence if line.id in lines}
+def _is_told(finding: Contribution, facts: Facts, kept: Mapping[str, Evidence]) -> bool:
+    """Whether it is of lines that fail, errors of a service that says how it fails, requests that are counted, or less
+    of a service that stopped."""
+    failing, service = headlines.told_first(facts), finding.service
+    lines = [kept[one.line] for one in failing if one.line in kept]
+    templates = {(line.source, line.template_id) for line in lines}
+    if finding.templates and templates.issuperset((finding.source, one) for one in finding.templates):
+        return True
+    if finding.kind == "errors":
+        return any(one.service == service and one.level >= Severity.ERROR for one in failing)
+    if finding.kind == "status":
+        return facts.impact is not None and service == facts.impact.service
+    if finding.kind == "duration":
+        return any(one.kind == "slow" and one.service == service for one in facts.measured)
+    if finding.kind in LEAST_TELLING and failing:
+        return True
+    less = finding.observed < finding.expected
+    return less and any(one.kind in ("stopped", "less") and one.service == service for one in facts.measured)
 
 
 def citations(finding: Contribution, kept: Mapping[str, Evidence]) -> tuple[str, ...]:
@@ -202,26 +220,38 @@ def _causes(incident: Incident) -> tuple[Claim, ...]:
 def _steps(
     incident: Incident, similar: Sequence[SimilarIncident], links: Sequence[tuple[str, str]]
 ) -> tuple[Claim, ...]:
-    service = brief(words.cause(incident), 60)
-    start = clock(incident.starts_at)
-    own = tuple(line.id for line in incident.evidence if line.service == words.cause(incident))[:MAX_CITED]
-    steps = [*known_fixes(similar), Claim(f"Read the logs of {service} from shortly before {start} on.", own)]
-    steps += [Claim(f"Open {brief(name, 60)}: {url}") for name, url in links]
-    steps += _by_kind(incident)
-    trace = next((line for line in incident.evidence if line.trace and line.severity >= 17), None)
-    if trace:
-        text = (
-            f"Follow trace {brief(trace.trace, 64)}, which failed in {brief(trace.service, 60)}, through the services."
-        )
-        steps.append(Claim(text, (trace.id,)))
-    hosts = {line.host for line in incident.evidence if line.service == words.cause(incident)}
-    if len(hosts) == 1 and "" not in hosts and len(own) > 1:
-        steps.append(Claim(f"All of it comes from host {brief(hosts.pop(), 80)}: compare it with the others.", own))
-    steps += _after_start(incident, service)
-    if not incident.fix and incident.trigger != GIVEN:
-        command = f"{OWN_NAME} incidents resolve {incident.id} --fix TEXT -c FILE"
-        steps.append(Claim(f"Tell what fixed it, for next time: {command}"))
-    return tuple(steps)
+    service, start = words.cause(incident), clock(incident.starts_at)
+    own = tuple(line.id for line in incident.evidence if line.service == service)[:MAX_CITED]
+    steps = [
+        *known_fixes(similar),
+        *(Claim(f"Open {brief(name, 60)}: {url}") for name, url in links),
+        *_after_start(incident, brief(service, 60)),
+        *_whence(incident, own),
+        *_by_kind(incident),
+        *_trace(incident, service),
+    ]
+    return tuple(steps) or (Claim(f"Read the logs of {brief(service, 60)} from shortly before {start} on.", own),)
+
+
+def _whence(incident: Incident, own: Sequence[str]) -> list[Claim]:
+    """What to compare, where all comes from one of several hosts or versions."""
+    known = [one for one in incident.facts.spread if one.name] if incident.facts else []
+    found = [
+        Claim(f"Compare {one.what} {brief(one.name, 80)} with the others of its service.", tuple(own)) for one in known
+    ]
+    return found
+
+
+def _trace(incident: Incident, service: str) -> list[Claim]:
+    """A request that failed in the service that is the cause, or in the one that is told first."""
+    decisive = incident.facts.decisive if incident.facts else None
+    telling = {service, decisive.service if decisive else service}
+    lines = (one for one in incident.evidence if one.trace and one.severity >= Severity.ERROR)
+    found = next((one for one in lines if one.service in telling), None)
+    if found is None:
+        return []
+    where = f"Follow trace {brief(found.trace, 64)}, which failed in {brief(found.service, 60)}, through the services."
+    return [Claim(where, (found.id,))]
 
 
 def _after_start(incident: Incident, service: str) -> list[Claim]:
@@ -267,10 +297,11 @@ def _notes(incident: Incident) -> tuple[str, ...]:
     notes = [note] if (note := words.sampled(incident)) else []
     if incident.trigger not in ("detector", GIVEN):
         notes.append(f"Opened by {brief(incident.trigger, 120)}, not by a detector.")
-    if incident.anomalies and not incident.contributions and incident.trigger != GIVEN:
-        notes.append("The logs around it show nothing unusual.")
     if incident.reopened:
         notes.append(f"Reopened {incident.reopened} {'time' if incident.reopened == 1 else 'times'}.")
     if incident.merged_into:
         notes.append(f"Merged into incident {incident.merged_into}.")
+    if not incident.fix:
+        command = f"{OWN_NAME} incidents resolve {incident.id} --fix TEXT -c FILE"
+        notes.append(f"Once it is over, tell what fixed it, for the next time: {command}")
     return tuple(notes)

@@ -16,6 +16,7 @@ from exporter.flow import flow
 from exporter.model import NO_MORE_FILES, ExporterError, StateError, is_at_limit, may_open
 from exporter.model.questions import Health, Overview, Readiness
 from exporter.run.assembly import Assembly
+from exporter.run.hastening import hasten
 from exporter.run.operations import Operations
 from exporter.run.overview import overview
 from exporter.run.polling import Polling
@@ -83,12 +84,14 @@ class Daemon(Operations):
     # --- Jobs ---
 
     async def group(self) -> None:
-        """Group what has become known."""
-        await flow.group(self.assembly.flow)
+        """Group what has become known; what there is to tell is reported on at once."""
+        if await flow.group(self.assembly.flow):
+            hasten(self._scheduler, "enrich")
 
     async def enrich(self) -> None:
-        """Report what is new."""
-        await flow.enrich(self.assembly.flow)
+        """Report what is new, all of it, and let it be delivered at once."""
+        if await flow.enrich(self.assembly.flow):
+            hasten(self._scheduler, *(f"deliver {d.name}" for d in self.assembly.deliverers))
 
     async def recall(self) -> None:
         """What memory knew only later."""

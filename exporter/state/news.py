@@ -43,6 +43,15 @@ async def unreported(rows: Rows) -> list[int]:
     return [number for (number,) in found]
 
 
+async def number_to_come(rows: Rows) -> int:
+    """Incidents of which nothing can be told yet: they opened, and are being reported on."""
+    query = (
+        "SELECT COUNT(DISTINCT incident) FROM news AS one WHERE report IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM news WHERE incident = one.incident AND report IS NOT NULL)"
+    )
+    return int((await rows.read(query))[0][0])
+
+
 async def unreported_news(rows: Rows, number: int) -> tuple[Incident, Change, datetime] | None:
     """One of them; None where it cannot be read or is gone."""
     found = await rows.read("SELECT incident, revision, part, body, change, at FROM news WHERE number = ?", (number,))

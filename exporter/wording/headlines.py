@@ -6,9 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from exporter.model import SimilarIncident
-from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Start
+from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Spread, Start
 from exporter.model.faults import fault_named
-from exporter.wording.text import amount, brief, clock, day, duration, hour, listed, number, one_line, shorten, took
+from exporter.wording.text import (
+    amount,
+    brief,
+    clock,
+    day,
+    duration,
+    hour,
+    listed,
+    number,
+    one_line,
+    shorten,
+    took,
+    unmasked,
+)
 
 LONGEST = 160
 """Characters of a headline."""
@@ -27,9 +40,8 @@ MOST_SENTENCES = 4
 
 def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
     """What matters most of the facts, in at most LONGEST characters, cut at words; empty where nothing is known."""
-    failing, measured = facts.failing[:1], facts.measured[:1]
-    if measured and not (failing and failing[0].score >= measured[0].score):
-        return _of_measured(measured[0], facts, similar)
+    if facts.measured and not facts.fails_first:
+        return _of_measured(facts.measured[0], facts, similar)
     return _of_failing(facts.decisive, facts, similar) if facts.decisive else ""
 
 
@@ -41,16 +53,35 @@ def sentences(facts: Facts) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if hit := facts.impact:
         found.append((f"{brief(hit.service, 60)}: {_impact(hit)} since {_span(facts, hit.since)}.", ""))
-    for one in facts.failing[:MOST_SENTENCES]:
+    for one in told_first(facts):
         service, text = brief(one.service, 60), cut(one_line(one.words), 240)
-        before = f"usually {number(one.usual)} a minute" if one.usual else "none in the hour before"
+        before = f"usually {often(one.usual)}" if one.usual else "none in the hour before"
         seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}"
         seen += f", {before}" if one.usual != UNKNOWN else ""
         found.append((f"{service}: “{text}”: {seen}.", one.line))
+        if one is facts.decisive:
+            found += [(_whence(each, text, facts, one.since), one.line) for each in facts.spread]
     for other in facts.measured[:MOST_SENTENCES]:
-        what = f" (“{brief(other.text, 120)}”)" if other.text else ""
+        what = f" (“{brief(unmasked(other.text), 120)}”)" if other.text else ""
         found.append((f"{brief(other.service, 60)}: {_measure(other)}{what}, from {hour(other.since)} on.", ""))
     return found
+
+
+def told_first(facts: Facts) -> list[Failing]:
+    """The failing lines that become sentences, the decisive ones first."""
+    ordered = sorted(facts.failing, key=lambda one: (one is not facts.decisive, one not in facts.alike))
+    return ordered[:MOST_SENTENCES]
+
+
+def reason(facts: Facts, service: str) -> str:
+    """Why a service may be the cause: what it says itself, or what only numbers say of it; empty where neither does."""
+    own = next((one for one in facts.failing if one.service == service and not one.about), None)
+    if own:
+        fault = fault_named(own.kind) if own.kind else None
+        say = f"{fault.say}, " if fault else ""
+        return f"{say}“{cut(one_line(own.words), 90)}” since {clock(own.since)}"
+    other = next((one for one in facts.measured if one.service == service), None)
+    return f"{_measure(other)}, since {clock(other.since)}" if other else ""
 
 
 def _of_failing(top: Failing, facts: Facts, similar: Sequence[SimilarIncident]) -> str:
@@ -72,7 +103,7 @@ def _of_failing(top: Failing, facts: Facts, similar: Sequence[SimilarIncident]) 
 
 def _of_measured(top: Measured, facts: Facts, similar: Sequence[SimilarIncident]) -> str:
     hurt = next((one for one in facts.failing if one.about == top.service), None)
-    what = f"“{brief(top.text, 70)}”" if top.text else ""
+    what = f"“{brief(unmasked(top.text), 70)}”" if top.text else ""
     if hurt and not what:
         what = f"{hurt.service}: {one_line(hurt.words)}"
     tail = f"; since {_span(facts, top.since)}{_life(facts.starts, top.service, top.since)}"
@@ -110,10 +141,29 @@ def _measure(one: Measured) -> str:
         return f"takes {took(one.observed)} instead of {took(one.expected)}"
     if one.kind == "fewer":
         return f"{number(one.observed)} requests a minute instead of {number(one.expected)}"
+    if one.kind == "less":
+        return f"partly silent: {number(one.observed)} lines a minute instead of {number(one.expected)}"
     if one.text:
         return f"stopped: {amount(one.observed, 'lines')}, {number(one.expected)} expected"
-    often = f"{number(one.expected)} a minute" if one.expected >= 1.5 else f"{number(one.expected * 60)} an hour"
-    return f"stopped: none for {duration(timedelta(seconds=one.observed))}, usually {often}"
+    return f"stopped: none for {duration(timedelta(seconds=one.observed))}, usually {often(one.expected)}"
+
+
+def often(a_minute: float) -> str:
+    """How often something comes, in the unit that a person would choose.
+
+    >>> often(17.2), often(0.15)
+    ('17 a minute', '9 an hour')
+    """
+    return f"{number(a_minute)} a minute" if a_minute >= 1.5 else f"{number(round(a_minute * 60, 6))} an hour"
+
+
+def _whence(one: Spread, text: str, facts: Facts, since: datetime) -> str:
+    service, seen = brief(one.service, 60), f"{amount(one.every, 'lines')} since {_span(facts, since)}"
+    if not one.name:
+        return f"{service}: “{text}”: {seen}, from all {one.of} {one.what}s that log there."
+    place = f"{one.what} {brief(one.name, 60)}"
+    many = f"all {seen} are" if one.lines == one.every else f"{one.lines:,} of {seen} are"
+    return f"{service}: “{text}”: {many} of {place}; {one.of} {one.what}s log there."
 
 
 def _impact(impact: Impact) -> str:

@@ -83,6 +83,18 @@ def brief(text: str, limit: int) -> str:
     return shorten(one_line(text[: limit * READ_FOR_EACH]), limit)
 
 
+_MASK = re.compile(r"<(?:\*|[A-Z][A-Z_]{0,20})>")
+
+
+def unmasked(text: str) -> str:
+    """A template as a person writes it: an ellipsis where lines differ.
+
+    >>> unmasked("order <NUM> of <*> <*> stored")
+    'order … of … stored'
+    """
+    return re.sub(r"…(?: ?…)+", "…", _MASK.sub("…", text))
+
+
 def quoted(text: str, limit: int) -> str:
     """One clean line of at most `limit` characters, in quotation marks."""
     return f"“{brief(text, limit)}”"

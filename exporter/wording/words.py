@@ -23,7 +23,7 @@ from exporter.model import (
 )
 from exporter.model.memory import MOST_COUNTED
 from exporter.model.questions import IncidentRecord
-from exporter.wording.text import amount, brief, day, duration, listed, minute, number, percent
+from exporter.wording.text import amount, brief, day, duration, listed, minute, number, percent, unmasked
 
 WHY = "Observed against expected"
 """Heads the reasons of an incident."""
@@ -239,7 +239,8 @@ def change(finding: Contribution) -> str:
 
 def in_headline(finding: Contribution) -> str:
     """A finding as a headline says it, after the service."""
-    return kind_of(finding).headline.format(text=brief(finding.text, 90), more=_more(finding), seen=_seen(finding))
+    text = brief(unmasked(finding.text), 90)
+    return kind_of(finding).headline.format(text=text, more=_more(finding), seen=_seen(finding))
 
 
 def sentence(finding: Contribution, services: Sequence[str]) -> str:
@@ -250,7 +251,7 @@ def sentence(finding: Contribution, services: Sequence[str]) -> str:
     """
     return kind_of(finding).sentence.format(
         where=f"{listed(services, 3)}: " if services else "",
-        text=brief(finding.text, 200),
+        text=brief(unmasked(finding.text), 200),
         seen=_seen(finding),
         expected=_expected(finding),
         more=_more(finding),

@@ -43,6 +43,20 @@ async def test_a_burst_is_one_digest_and_no_message_each(state: State, wants: Li
     assert await one.deliver() == 0
 
 
+async def test_what_opened_together_is_told_together_however_early_the_first_of_it_is_reported_on(state: State) -> None:
+    sink, clock = ReadingSink(), StepClock()
+    one = deliverer(sink, state, clock)
+    last = [replace(row, rows=((*row.rows[0][:-1], None),)) for row in many(20, start=10)]
+    await state.write([*many(10), *last])
+    await one.deliver()
+    await state.write(many(20, start=10))
+    clock.moment += QUIET
+    await one.deliver()
+    clock.moment += QUIET
+    await one.deliver()
+    assert (len(sink.told), [len(d.lines) for d in sink.digests]) == (0, [30])
+
+
 async def test_no_digest_is_awaited_longer_than_a_minute(state: State) -> None:
     sink, clock = ReadingSink(), StepClock()
     one = deliverer(sink, state, clock)

@@ -345,7 +345,7 @@ def pairs(data: Path) -> Iterator[Figure]:
 def story(data: Path) -> Iterator[Figure]:
     """What is told of failures that happen twice; `LAE_STORY_SEEDS` names other seeds."""
     from tests.story.cases import REPORTED, TUNED_ON
-    from tests.story.figures import shop_figures, train_ticket_figures
+    from tests.story.figures import haste_figures, shop_figures, train_ticket_figures
 
     seeds = [int(seed) for seed in os.environ.get("LAE_STORY_SEEDS", "").split()] or REPORTED
     yield Figure("story: seeds tuned on, reported", f"{', '.join(map(str, TUNED_ON))}; {', '.join(map(str, seeds))}")
@@ -355,6 +355,8 @@ def story(data: Path) -> Iterator[Figure]:
                 yield _unless(told, _figure_of(f"{told}story, seed {seed}: {row.name}", row))
         for row in train_ticket_figures(data, checkout):
             yield _unless(told, _figure_of(f"{told}story, TrainTicket: {row.name}", row))
+    for row in haste_figures():
+        yield _figure_of(row.name, row)
 
 
 def _figure_of(name: str, row: Any) -> Figure:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 
-from exporter.facts.observed import Began, Observed, Requests, Saying
+from exporter.detection.valued import ALL_LINES
+from exporter.facts.observed import Began, Observed, Places, Requests, Saying
 from exporter.facts.prefixes import Prefix
 from exporter.facts.roots import told as told_of
 from exporter.facts.story import Told, told
@@ -38,7 +40,7 @@ SPRING = [
          "dial failed: connection refused peer=users:8080"),
         ("12:00:01 ERROR could not store\ncom.shop.StoreException: no\n\tat a.B(C.java:1)\n"
          "Caused by: java.io.IOException: No space left on device", (), "No space left on device"),
-        ('10.0.0.1 - - "GET /api/cart?id=7 HTTP/1.1" 502 17 "curl"', (), "GET /api/cart 502"),
+        ('10.0.0.1 - - "GET /api/cart?id=7 HTTP/1.1" 502 17 "curl"', (), "GET /api/cart?… HTTP/1.1 502"),
         ("fail: Billing.Data.Store[0]\n      Could not open the store", (), "Could not open the store"),
     ],
 )  # fmt: skip
@@ -60,6 +62,13 @@ def saying(service: str, words: str, minute: float, lines: int = 10, level: int 
     return int(minute // 1), one
 
 
+def placed(one: tuple[int, Saying], *hosts: str, version: str = "") -> tuple[int, Saying]:
+    """The same lines, as many of each host."""
+    minute, said = one
+    of = tuple((host, said.count // len(hosts)) for host in hosts)
+    return minute, replace(said, hosts=of, versions=((version, said.count),) if version else ())
+
+
 def known(
     *sayings: tuple[int, Saying],
     until: int = 10,
@@ -67,18 +76,24 @@ def known(
     starts: Sequence[Began] = (),
     findings: Sequence[Contribution] = (),
     quiet: Sequence[str] = (),
+    lines: Mapping[int, int] | None = None,
 ) -> Told:
     """What is known of an incident that began at minute 0; payments is likely the cause. `requests` are minute, all and
-    failed; who is `quiet` says nothing from minute 0 on."""
+    failed; who is `quiet` says nothing from minute 0 on; `lines` are those of payments by minute, where not 20."""
     windows = []
     for minute in range(-75, until):
         said = tuple(one for at, one in sayings if at == minute)
-        lines = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
+        of = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
+        of["payments"] = (lines or {}).get(minute, of.get("payments", 0))
         answered = [Requests("gateway", 1, n, n - bad, bad) for at, n, bad in requests if at == minute]
         begun = tuple(one for one in starts if (START + minute * MINUTE).timestamp() * 1e9 == one.at // 1)
         window = int((START + minute * MINUTE).timestamp())
         answered = answered or [Requests("gateway", 1, 9, 9, 0)]
-        windows.append(("shop", window, Observed(lines, said, tuple(answered), begun)))
+        nodes = tuple((f"node-{number}", 20) for number in (1, 2, 3))
+        places = tuple(Places(one.service, nodes, (("2.13.4", 40), ("2.14.0", 20))) for one in said)
+        windows.append(
+            ("shop", window, Observed({s: n for s, n in of.items() if n}, said, tuple(answered), begun, places))
+        )
     weights = {"payments": 0.6, "cart": 0.4}
     return told(windows, MINUTE, START, START + until * MINUTE, weights, findings)
 
@@ -152,7 +167,45 @@ def test_what_fixed_it_the_last_time_is_told_and_no_headline_is_longer_than_it_m
 def test_a_slow_statement_is_told_with_what_it_takes_and_took() -> None:
     slow = Contribution("duration", "charge <*>", 2.6, 0.02, "seconds", 0.5, START, service="payments")
     said = headline(known(findings=[slow]).facts)
-    assert said.startswith("payments: takes 2.6 s instead of 20 ms – “charge <*>”; since 11:00")
+    assert said.startswith("payments: takes 2.6 s instead of 20 ms – “charge …”; since 11:00")
+
+
+def test_what_began_long_before_is_counted_from_its_first_line_and_what_was_usual_before_that() -> None:
+    found = known(*(saying("payments", POOL, minute + 0.5, 2) for minute in range(-22, 5))).facts
+    one = found.failing[0]
+    assert (one.since, one.count, one.usual) == (START - 21.5 * MINUTE, 54, 0)
+
+
+def test_lines_are_counted_also_of_a_window_that_kept_none() -> None:
+    given = [saying("payments", POOL, minute, 2) for minute in range(5)]
+    bare = [(minute, replace(one, words=(), lines=()) if minute == 3 else one) for minute, one in given]
+    assert known(*bare).facts.failing[0].count == 10
+
+
+def test_where_all_lines_come_from_one_of_several_hosts_or_versions_that_is_told() -> None:
+    one = known(*(placed(saying("payments", POOL, m, 6), "node-2", version="2.14.0") for m in range(5))).facts
+    told = [text for text, _ in sentences(one)]
+    assert (
+        f"payments: “{POOL}”: all 30 lines since 11:00 until 11:10 UTC are of host node-2; 3 hosts log there." in told
+    )
+    assert any("are of version 2.14.0; 2 versions log there." in text for text in told)
+    every = known(*(placed(saying("payments", POOL, m, 6), "node-1", "node-2", "node-3") for m in range(5))).facts
+    assert any("from all 3 hosts that log there." in text for text, _ in sentences(every))
+    few = known(*(placed(saying("payments", POOL, m, 1), "node-2") for m in range(2))).facts
+    assert few.spread == (), "of two lines both come from one host by chance"
+
+
+def test_a_service_that_says_less_is_told_with_what_it_says_now_and_said_before() -> None:
+    less = Contribution("volume", "payments says far less than usual", 2, 20, since=START, service="payments")
+    found = known(findings=[less], lines=dict.fromkeys(range(10), 4)).facts
+    assert headline(found) == ("payments: partly silent: 4 lines a minute instead of 20; since 11:00 until 11:10 UTC")
+
+
+def test_what_stopped_is_told_once_and_no_number_of_all_lines_has_quotation_marks() -> None:
+    part = Contribution("template", "charge <*>", 0, 40, since=START, service="payments")
+    slow = Contribution("duration", ALL_LINES, 2.6, 0.02, "seconds", 0.5, START, service="payments")
+    found = known(findings=[part, slow], quiet=["payments"]).facts
+    assert [(one.kind, one.text) for one in found.measured] == [("slow", ""), ("stopped", "")]
 
 
 def test_facts_do_not_depend_on_the_order_of_windows() -> None:

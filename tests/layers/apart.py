@@ -62,7 +62,7 @@ def answer(request: Request) -> web.StreamResponse:
         parts["what_happened"] = [{"text": "The pool of connections ran dry.", "evidence": ["C1"], "quote": ""}]
     else:
         parts["what_happened"] = [{"text": "The pool of connections ran dry."}]
-    reply: web.StreamResponse = says(parts)(request)  # type: ignore[assignment]
+    reply: web.StreamResponse = says(parts)(request)
     return reply
 
 

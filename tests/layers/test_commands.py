@@ -30,8 +30,9 @@ from integrations.console import ConsoleSettings, NdjsonSink
 from integrations.local_incidents import LocalIncidentsSettings
 from integrations.no_memory import NoMemorySettings
 from tests import samples
-from tests.layers.scenes import MINUTE, START, small
+from tests.layers.scenes import MINUTE, small
 from tests.memory.test_memory import DATABASE, failure, remember
+from tests.memory_source import START
 
 SCENE = small()
 FIRST = SCENE.failures[0]

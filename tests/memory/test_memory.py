@@ -31,6 +31,7 @@ from exporter.model import (
     PermanentError,
     TransientError,
 )
+from exporter.model.facts import Facts, Failing
 from exporter.report import rules as reports
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.words import time_of
@@ -68,6 +69,29 @@ DISK = ("no space left on device", "write to journal failed")
 
 def kept() -> LocalIncidents:
     return LocalIncidents(KeptDocuments())
+
+
+def fails(key: str, said: Sequence[tuple[str, str, float]], days: int = 0) -> Incident:
+    """An incident of which facts tell these lines: what each says, its kind of fault, its score."""
+    base = failure(key, "bad credentials", days=days)
+    known = (Failing("payments", words, kind, 13, 9, 0.0, base.starts_at, score=score) for words, kind, score in said)
+    return replace(base, facts=Facts(base.updated_at, tuple(known)))
+
+
+STAMPEDE = ("70 requests wait for the same key linen, recomputing", "stampede")
+REFUSED = ("bad credentials", "credentials")
+
+
+def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() -> None:
+    signs = signs_of(fails("new", [(*STAMPEDE, 9.0), (*REFUSED, 3.0)]))
+    assert (signs.kinds, len(signs.lines)) == (("stampede",), 1)
+
+
+async def test_the_same_failure_is_the_one_of_which_facts_told_the_same(memory: Memory) -> None:
+    for past in (fails("other", [(*REFUSED, 9.0)], days=2), fails("same", [(*STAMPEDE, 9.0)], days=3)):
+        await memory.remember(past, reports.write(past))
+    found = await memory.recall(fails("new", [(*STAMPEDE, 9.0), (*REFUSED, 3.0)]))
+    assert [(one.id, one.tier) for one in found] == [("same", "same")]
 
 
 @pytest.fixture(params=["in this process", "served elsewhere"])

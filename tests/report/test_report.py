@@ -106,15 +106,14 @@ def test_the_report_without_a_model_is_complete() -> None:
     report = write(given_samples.incident(), (given_samples.similar(),), LINKS)
     assert report.writer == "rules"
     assert report.headline == (
-        "payments: new message “could not connect to <*>: connection refused”, 2 more services affected, "
-        "since 09:26 UTC"
+        "payments: new message “could not connect to …: connection refused”, 2 more services affected, since 09:26 UTC"
     )
     assert [c.text for c in report.what_happened] == [
         "Since 09:26 UTC on 2026-03-14, 3 services behave unlike their past: payments, checkout and gateway.",
         "It is the 3rd time; last on 2026-03-02 (91c2d0aa5b3e7f14), 12 d ago.",
-        "payments: “could not connect to <*>: connection refused” was never seen before; 184 lines, at its strangest.",
+        "payments: “could not connect to …: connection refused” was never seen before; 184 lines, at its strangest.",
         "payments: errors of payments: 371 lines, expected 0.8, at its strangest.",
-        "receipt <*> sent to <*>: 0 lines where 38 were expected, at its strangest.",
+        "receipt … sent to …: 0 lines where 38 were expected, at its strangest.",
         "the order of messages is unusual: “charge requested → charge captured”: 0.04 of times, expected 0.97, at its "
         "strangest.",
         "It began in payments; then came checkout 1 min later and gateway 2 min later.",
@@ -122,7 +121,6 @@ def test_the_report_without_a_model_is_complete() -> None:
     assert [c.text.split(":")[0] for c in report.causes] == [
         "payments is the most likely cause",
         "checkout is a possible cause",
-        "gateway is a possible cause",
     ]
     assert report.steps[0].text == (
         "The same failure of 2026-03-02 (91c2d0aa5b3e7f14), was fixed by: raised max_connections of db-payments "
@@ -131,7 +129,7 @@ def test_the_report_without_a_model_is_complete() -> None:
     steps = "\n".join(c.text for c in report.steps)
     assert "https://kibana.example.org/x" in steps
     assert "Follow trace 4bf92f3577b3" in steps
-    assert "incidents resolve 3f9a1c0de47b2856 --fix TEXT -c FILE" in steps
+    assert "incidents resolve 3f9a1c0de47b2856 --fix TEXT -c FILE" in " ".join(report.notes), "it fits every incident"
 
 
 def test_every_citation_exists() -> None:
@@ -150,7 +148,7 @@ def test_equal_incidents_get_equal_reports() -> None:
 def test_a_resolved_incident_is_told_in_the_past() -> None:
     report = write(given_samples.resolved(fix="restarted"))
     assert report.what_happened[0].text.startswith("Between 09:26 UTC and 09:47 UTC on 2026-03-14, 3 services behaved")
-    assert "--fix" not in "".join(c.text for c in report.steps)
+    assert "--fix" not in "".join(report.notes)
 
 
 def test_what_limits_the_evidence_is_said() -> None:

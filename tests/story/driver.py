@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -56,14 +57,23 @@ async def tell(task: Mapping[str, Any]) -> list[dict[str, Any]]:
         await pipeline.start(begin, warm)
         await pipeline.advance(warm)
         await assembly.grouper.calibrate(config.alarm_budget)
-        for until in (split, end):
-            await pipeline.advance(until)
-            found = await assembly.grouper.group(until)
-            told += [await _told(item, memory) for item in found]
+        for start, until in ((warm, split), (split, end)):
+            found = []
+            for at in _hours(start, until):
+                await pipeline.advance(at)
+                now = await assembly.grouper.group(at)
+                told += [await _told(item, memory) for item in now]
+                found += now
             await _remember(found, task["fixes"], memory)
     finally:
         await assembly.close()
     return told
+
+
+def _hours(start: datetime, end: datetime) -> list[datetime]:
+    """The moments at which a daemon looks: what it keeps of windows is what it needs then, not days later."""
+    hours = range(1, math.ceil((end - start) / timedelta(hours=1)))
+    return [*(start + timedelta(hours=hour) for hour in hours), end]
 
 
 async def _remember(found: Sequence[Any], fixes: Sequence[Mapping[str, Any]], memory: Any) -> None:

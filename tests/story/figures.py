@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +14,7 @@ import polars as pl
 
 from tests.checkouts import REPOSITORY
 from tests.story.cases import EXPECTED, cases
+from tests.story.haste import waits
 from tests.story.judge import Verdict, ticketed, verdicts
 from tests.story.play import Played, asked, play
 from tests.story.recount import names, recounted
@@ -78,6 +81,17 @@ def of_numbers(played: Sequence[Played]) -> Iterator[Row]:
     for one in wrong[:5]:
         yield Row(f"  {one.said} said, {one.true} counted", one.text)
     yield Row("headlines about no service that there is", nameless, 0, at_most=True)
+
+
+TOLD = 50
+
+
+def haste_figures() -> Iterator[Row]:
+    """From the commit that opened an incident to the first request of a place, with a model that never answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        waited = sorted(asyncio.run(waits(TOLD, Path(folder))))
+    last = waited[round(0.95 * len(waited)) - 1]
+    yield Row(f"seconds until the first place is asked, p95 of {TOLD}", last, 1.0, at_most=True)
 
 
 def train_ticket_figures(data: Path, checkout: Path = REPOSITORY) -> Iterator[Row]:

@@ -341,7 +341,7 @@ class Values(View):
         key = self.past.history.index.keys[tested.place[row]]
         sort, value = (key[1] - base.VALUED) // 2, key[3] & 0xFFFFFFFF
         whole = key[2] == valued.SERVICE and sort in (valued.CODES, valued.TIMES)
-        text = "all its lines" if whole else text_of(look.texts, template)
+        text = valued.ALL_LINES if whole else text_of(look.texts, template)
         x, n = float(tested.x[row]), float(tested.n[row])
         expected = round(float(tested.usual[row] * n), 3) if tested.known[row] else 0.0
         lines: Callable[..., Contribution] = partial(

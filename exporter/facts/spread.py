@@ -1,0 +1,49 @@
+"""Whence the lines come that decide: of one host or version of several, or of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from exporter.facts.groups import Group
+from exporter.facts.observed import Lines, Observed
+from exporter.model.facts import Spread
+
+NEARLY_ALL = 0.9
+"""Share of the lines that one host or version has where it is named."""
+
+BY_CHANCE = 0.01
+"""How likely it may be at most that so many lines come from one place because most lines of the service do."""
+
+LEAST_LINES = 3
+
+
+def spread(group: Group, windows: Sequence[Observed]) -> Iterator[Spread]:
+    """Of lines that say the same, by the windows in which their service fails."""
+    run = [seen for seen in group.now if seen.first >= group.since]
+    places = [place for one in windows for place in one.places if place.service == group.service]
+    hosts = _summed(seen.hosts for seen in run), _summed(place.hosts for place in places)
+    versions = _summed(seen.versions for seen in run), _summed(place.versions for place in places)
+    yield from filter(None, (_of("host", group.service, *hosts), _of("version", group.service, *versions)))
+
+
+def _of(what: Literal["host", "version"], service: str, failed: Counter[str], every: Counter[str]) -> Spread | None:
+    lines = failed.total()
+    if lines < LEAST_LINES or len(every) < 2:
+        return None
+    ((name, most),) = failed.most_common(1)
+    usual = every[name] / every.total()
+    if most >= NEARLY_ALL * lines and usual**most < BY_CHANCE:
+        return Spread(what, service, name, len(every), most, lines)
+    if set(every) <= set(failed):
+        return Spread(what, service, "", len(every), lines, lines)
+    return None
+
+
+def _summed(parts: Iterable[Lines]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for part in parts:
+        for name, lines in part:
+            found[name] += lines
+    return found
