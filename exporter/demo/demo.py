@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ def _config(directory: Path, shop: Shop) -> Config:
             "sources": [{"type": "simulator", "name": "shop", "start": shop.start.isoformat(), "window": "5m"}],
             "incidents": {"keep_firing_for": "10m"},
             "sinks": [{"type": "console"}],
+            "web": {"token": secrets.token_urlsafe(9)},
         },
         "the demo's configuration",
     )
@@ -179,6 +181,7 @@ async def _serve(config: Config, daemon: Daemon) -> None:
 
     async with serve(config.web, daemon, daemon.telemetry):
         _say(f"\nServing http://{config.web.listen} until stopped (Ctrl-C).")
+        _say(f"To resolve, mute or note there, sign in with any name and the token {config.web.tokens()[0]}")
         await daemon.wait()
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from exporter.model import (
     ExporterError,
+    Facts,
     Incident,
     IncidentSeverity,
     IncidentStatus,
@@ -41,7 +42,8 @@ class IncidentRecord:
 
     reports: the newest of each writer, the deterministic one ("rules") included.
     links: (source, URL) into the place where the logs are. line_urls, fact_urls: where exactly a line of evidence, or
-    all lines of the fact that it decides, can be read, by the id of the line.
+    all lines of the fact that it decides, can be read, by the id of the line. now: what is known of it by now, where
+    that is more than was told.
     """
 
     incident: Incident
@@ -50,6 +52,7 @@ class IncidentRecord:
     links: tuple[tuple[str, str], ...] = ()
     line_urls: Mapping[str, str] = field(default_factory=dict)
     fact_urls: Mapping[str, str] = field(default_factory=dict)
+    now: Facts | None = None
 
     @property
     def rules(self) -> Report | None:

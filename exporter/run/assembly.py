@@ -38,6 +38,7 @@ from exporter.model import (
     Clock,
     ConfigError,
     Context,
+    Contribution,
     Evidence,
     Facts,
     Incident,
@@ -374,22 +375,35 @@ def localiser(state: State, pipelines: Sequence[SourcePipeline]) -> Localise:
 
 def teller(state: State, pipelines: Sequence[SourcePipeline]) -> Tell:
     """What is known of an incident at a moment: from what its sources' windows said until then."""
-    windows = {pipeline.name: pipeline.window for pipeline in pipelines}
 
     def of(cluster: Cluster, suspects: Sequence[Suspect], at: datetime) -> tuple[Facts, tuple[Evidence, ...]]:
-        sources = [one for one in dict.fromkeys(member.source for member in cluster.members) if one in windows]
-        first = cluster.starts_at - story.EARLIER - story.ORDINARY
-        found = [
-            (source, window, _said(body))
-            for source in sources
-            for window, body in facts_now(state, source, TimeRange(first, at))
-        ]
-        step = min((windows[source] for source in sources), default=timedelta(minutes=1))
-        weights = {suspect.service: suspect.weight for suspect in suspects}
-        known = story.told(found, step, cluster.starts_at, at, weights, cluster.contributions)
+        sources = dict.fromkeys(member.source for member in cluster.members)
+        known = told_of(state, pipelines, (*sources,), cluster.starts_at, suspects, cluster.contributions, at)
         return known.facts, known.lines
 
     return of
+
+
+def told_of(
+    state: State,
+    pipelines: Sequence[SourcePipeline],
+    sources: Sequence[str],
+    starts_at: datetime,
+    suspects: Sequence[Suspect],
+    findings: Sequence[Contribution],
+    at: datetime,
+) -> story.Told:
+    """What is known at a moment of what began at another, in these sources."""
+    windows = {pipeline.name: pipeline.window for pipeline in pipelines if pipeline.name in sources}
+    first = starts_at - story.EARLIER - story.ORDINARY
+    found = [
+        (source, window, _said(body))
+        for source in windows
+        for window, body in facts_now(state, source, TimeRange(first, at))
+    ]
+    step = min(windows.values(), default=timedelta(minutes=1))
+    weights = {suspect.service: suspect.weight for suspect in suspects}
+    return story.told(found, step, starts_at, at, weights, findings)
 
 
 @lru_cache(512)

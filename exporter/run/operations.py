@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any, Literal
 
 from exporter.model import (
     RULES,
+    Facts,
     Incident,
     IncidentStatus,
     Notice,
@@ -31,18 +33,22 @@ from exporter.model.questions import (
 from exporter.model.times import moment
 from exporter.report.llm import without_model
 from exporter.run.alerts import Alerts
-from exporter.run.assembly import Assembly
+from exporter.run.assembly import Assembly, told_of
 from exporter.run.links import fact_urls, line_urls
 from exporter.run.people import People
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
-from exporter.state.incidents import incident_list, incident_of, reports_of
+from exporter.state.incidents import grouped_through, incident_list, incident_of, reports_of
 from exporter.state.notices import notices
 from exporter.state.questions import questions_of
 from exporter.wording.words import title
 
 MOST_LOOKED_AT = 2_000
 """Incidents, the newest, among which somebody looks for some."""
+
+TOLD_ANEW = timedelta(hours=6)
+"""Of an incident that has gone on for longer the page shows what was told last: it has too many windows to look at each
+time that somebody does."""
 
 MAX_RELEASES = 50_000
 """Deployments that are remembered, `retention` long: some hundred a day."""
@@ -90,7 +96,19 @@ class Operations:
             self.assembly.links(incident),
             line_urls(self.assembly.config, incident),
             fact_urls(self.assembly.config, incident),
+            await self._now(incident),
         )
+
+    async def _now(self, incident: Incident) -> Facts | None:
+        """What is known of it by now, where it goes on and that is more than was told."""
+        through = await grouped_through(self._state)
+        if incident.facts is None or incident.status != "firing" or through is None:
+            return None
+        if through <= incident.facts.until or through - incident.starts_at > TOLD_ANEW:
+            return None
+        given = (incident.sources, incident.starts_at, incident.suspects, incident.contributions, through)
+        found = await asyncio.to_thread(told_of, self._state, self.assembly.pipelines, *given)
+        return found.facts
 
     async def _reports(self, incident: Incident) -> tuple[Report, ...]:
         """The newest of each writer; that of the rules says why there is none of a model on this revision."""

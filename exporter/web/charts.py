@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.model import Incident, Notice
-from exporter.model.facts import Series, SeriesKind
+from exporter.model.facts import Facts, Series, SeriesKind
 from exporter.wording import words
 from exporter.wording.text import brief, clock, duration, hour, number
 
@@ -66,10 +66,11 @@ class Chart:
     ends: datetime
 
 
-def charts(incident: Incident, notices: Iterable[Notice] = ()) -> list[Chart]:
+def charts(incident: Incident, facts: Facts | None, notices: Iterable[Notice] = ()) -> list[Chart]:
     """A chart of each series that is known of an incident; notices of its time are marked."""
-    series = incident.facts.series if incident.facts else ()
-    return [_chart(one, incident, _happened(incident, one, notices)) for one in series if any(one.counts)]
+    if facts is None:
+        return []
+    return [_chart(one, incident, _happened(facts, one, notices)) for one in facts.series if any(one.counts)]
 
 
 def _chart(one: Series, incident: Incident, happened: Sequence[tuple[datetime, str]]) -> Chart:
@@ -117,10 +118,9 @@ def _alternative(title: str, one: Series, incident: Incident) -> str:
     )
 
 
-def _happened(incident: Incident, one: Series, notices: Iterable[Notice]) -> list[tuple[datetime, str]]:
+def _happened(facts: Facts, one: Series, notices: Iterable[Notice]) -> list[tuple[datetime, str]]:
     """Starts, releases and notices within a series, in order."""
     ends = one.start + timedelta(seconds=one.step) * len(one.counts)
-    starts = incident.facts.starts if incident.facts else ()
-    found = [(start.at, f"{brief(start.service, 60)} started {brief(start.version, 40)}") for start in starts]
+    found = [(start.at, f"{brief(start.service, 60)} started {brief(start.version, 40)}") for start in facts.starts]
     found += [(notice.at, words.notice(notice)) for notice in notices]
     return sorted({pair for pair in found if one.start <= pair[0] < ends})

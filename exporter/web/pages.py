@@ -98,7 +98,8 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False, noti
         fix=impact.known_fix(incident, record.rules, past),
         can_act=can_act,
         actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
-        charts=charts.charts(incident, notices),
+        charts=charts.charts(incident, record.now or incident.facts, notices),
+        hit=impact.impact(incident, record.now),
         similar=past,
         groups=showing.lines_by_fact(record),
         findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),
@@ -213,7 +214,7 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words, why=why_it_opened, impact=impact.impact, trend=trend)
+    environment.globals.update(words=words, why=why_it_opened, trend=trend)
     return environment
 
 

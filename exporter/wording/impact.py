@@ -13,8 +13,10 @@ from exporter.wording.text import amount, brief, clock, day, hour, number
 NOT_KNOWN = "Nothing like it is remembered."
 
 
-def impact(incident: Incident) -> str:
+def impact(incident: Incident, now: Facts | None = None) -> str:
     """Whom it hit, with the time that the numbers count: requests that failed, else lines, else what stands out most.
+
+    now: what is known of it by now, where that is more than was told.
 
     >>> from datetime import UTC, datetime
     >>> from exporter.model.facts import Impact
@@ -22,7 +24,8 @@ def impact(incident: Incident) -> str:
     >>> _of(Facts(at.replace(minute=33), impact=Impact("gateway", 52, 100, at)))
     'gateway: 52 of 100 requests failed since 09:26 until 09:33 UTC.'
     """
-    if incident.facts and (said := _of(incident.facts)):
+    facts = now or incident.facts
+    if facts and (said := _of(facts)):
         return said
     if incident.contributions:
         return f"{words.reason(incident.contributions[0], 160)}."

@@ -11,8 +11,12 @@ from pathlib import Path
 from exporter.config import parse
 from exporter.demo.shop import Shop, SimulatedSource
 from exporter.demo.shop.failures import KINDS, Failure
-from exporter.model import NoTelemetry
-from exporter.run.assembly import Assembly, assemble
+from exporter.incidents.build import incident_of
+from exporter.incidents.clusters import join, new_cluster
+from exporter.model import Anomaly, Contribution, NoTelemetry, Suspect
+from exporter.model.questions import IncidentRecord
+from exporter.report.rules import write
+from exporter.run.assembly import Assembly, assemble, teller
 from exporter.run.operations import Operations
 from exporter.state.incidents import incident_list
 
@@ -44,10 +48,8 @@ def shop_of(kinds: Sequence[str], seed: int, healthy: timedelta) -> Shop:
 
 
 @asynccontextmanager
-async def told(kinds: Sequence[str], folder: Path, seed: int, healthy: timedelta) -> AsyncIterator[Failed]:
-    """What an installation tells of these kinds, once all is over."""
-    shop = shop_of(kinds, seed, healthy)
-    warm = START + healthy - timedelta(minutes=10)
+async def read(shop: Shop, folder: Path, warm: datetime) -> AsyncIterator[Assembly]:
+    """An installation that has read a shop to its end, of which it has learnt from what was before a moment."""
     source = {"type": "simulator", "name": "shop", "start": START.isoformat(), "query_offset": "0s"}
     settings = {
         "state": str(folder / "state.db"),
@@ -67,11 +69,39 @@ async def told(kinds: Sequence[str], folder: Path, seed: int, healthy: timedelta
         await assembly.grouper.calibrate(assembly.config.alarm_budget)
         clock.moment = shop.end
         await pipeline.advance(shop.end)
+        yield assembly
+    finally:
+        await assembly.close()
+
+
+@asynccontextmanager
+async def told(kinds: Sequence[str], folder: Path, seed: int, healthy: timedelta) -> AsyncIterator[Failed]:
+    """What an installation tells of these kinds, once all is over."""
+    shop = shop_of(kinds, seed, healthy)
+    async with read(shop, folder, START + healthy - timedelta(minutes=10)) as assembly:
         await assembly.grouper.group(shop.end)
         await assembly.enricher.enrich()
         yield Failed(assembly, shop)
-    finally:
-        await assembly.close()
+
+
+async def record_of(kind: str, folder: Path, seed: int) -> IncidentRecord:
+    """What is told of a kind of failure from its lines and those of the hour before, without waiting for detection,
+    which would have to learn for hours: somebody has seen that its service fails."""
+    minute = timedelta(minutes=1)
+    failure = Failure(kind, KINDS[kind][1][0], START + 70 * minute, 10 * minute)
+    shop = Shop(seed=seed, start=START, days=80 * minute / timedelta(days=1), rate=2.0, failures=[failure])
+    seen = Contribution("errors", f"errors of {failure.service}", 30, 0.1, share=1.0, service=failure.service)
+    start = failure.start.replace(second=0, microsecond=0)
+    anomaly = Anomaly(
+        *("shop", failure.service, start, minute, "window", 0.999, 0.99, 17), (seen,), reached=start + minute
+    )
+    cluster = join(new_cluster(anomaly), anomaly)
+    async with read(shop, folder, START + 65 * minute) as assembly:
+        suspects = (Suspect(failure.service, 1.0, "its own errors", start),)
+        facts, lines = teller(assembly.state, assembly.pipelines)(cluster, suspects, failure.end)
+    incident = incident_of(cluster, None, suspects, failure.end, "opened", {})
+    incident = replace(incident, facts=facts, evidence=lines)
+    return IncidentRecord(incident, (write(incident),))
 
 
 class Failed:
