@@ -45,6 +45,9 @@ CHANCE = 0.45
 SPREAD = 0.2
 """How much rates wander by themselves, as a share: counts of real logs are not as even as dice."""
 
+SLOWER = 1.5
+"""Times as long as before that something takes before it is told."""
+
 OFTEN = 3
 """Lines of a new kind from which it is told by itself."""
 
@@ -164,7 +167,7 @@ def _finding(service: str, several: Sequence[_Said], logs: Logs) -> Finding:
             # Something new comes up once all the time; where it is a failure, that is told as a rare one.
             by_chance = reason.observed < OFTEN
         if reason.kind == "duration":
-            by_chance = reason.observed <= reason.expected
+            by_chance = reason.observed < SLOWER * reason.expected
     since, until = logs.moment(first), logs.moment(last + 1)
     if shown is not None and strongest.more and (inside := _within(shown, first, last)).height:
         since, until = map(from_nanoseconds, extent(inside["timestamp"]))
