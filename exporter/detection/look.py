@@ -63,11 +63,13 @@ class Look:
         index, total, placed = self.past.history.index, self.past.history.total(), self.placed
         news = (index.kind[placed.places] == base.TEMPLATE) & (total[placed.places, base.WINDOWS] == 0)
         out: dict[str, dict[int, tuple[int, int]]] = {}
-        recent = self.spans[1] if news.any() else []
-        for place, count in zip(placed.places[news].tolist(), placed.count[news].tolist(), strict=True):
-            service, _, template, _ = index.keys[place]
-            together = sum(int(one.count[one.places == place].sum()) for one in recent)
-            out.setdefault(service, {})[template] = (count, together)
+        if news.any():
+            together = np.zeros(len(index), np.int64)
+            for one in self.spans[1]:
+                np.add.at(together, one.places, one.count)
+            for place, count in zip(placed.places[news].tolist(), placed.count[news].tolist(), strict=True):
+                service, _, template, _ = index.keys[place]
+                out.setdefault(service, {})[template] = (count, int(together[place]))
         return out
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -218,9 +219,10 @@ def _above(edges: Sequence[int], lines: Sequence[int]) -> tuple[list[int], list[
     >>> _above([-1, 1], [5, 2])
     ([0, 1], [2, 2])
     """
-    counts = dict(zip(edges, lines, strict=True))
+    counts = Counter(dict(zip(edges, lines, strict=True)))
     every = range(max(edges) + 1)
-    return list(every), [sum(number for edge, number in counts.items() if edge >= one) for one in every]
+    below = accumulate(counts[one - 1] for one in every)
+    return list(every), [sum(lines) - under for under in below]
 
 
 def flagged(values: pl.DataFrame, groups: Iterable[tuple[str, int, int, int]], flag: int) -> pl.DataFrame:
