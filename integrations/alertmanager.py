@@ -274,6 +274,9 @@ class AlertmanagerSink:
         self._client = Client(settings, self._place)
 
     async def deliver(self, notification: Notification) -> str | None:
+        if notification.incident.alerted and not notification.receipt:
+            # Somebody else's alert pages by itself: its analysis is not one more.
+            return None
         before = read_receipt(notification.receipt)
         told = tell(notification, before)
         posts = alerts(notification, told, self._settings.resend, self._settings.samples)

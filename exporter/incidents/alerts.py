@@ -6,26 +6,39 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from exporter.incidents.build import incident_of
 from exporter.incidents.clusters import Cluster, bounded, join
 from exporter.incidents.members import Member
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Closing, Incident, PermanentError, Severity, TimelineEntry
+from exporter.model import Anomaly, Closing, Incident, Past, PermanentError, Severity, TimelineEntry
 
-_ALERT = re.compile("alert .* fired", re.DOTALL)
+_ALERT = re.compile("alert .* fired(?:: .*)?", re.DOTALL)
 
 
-Fired = tuple[str, str, datetime]
-"""An alert's name, its service, and the moment at which it fired."""
+class Fired(NamedTuple):
+    """An alert: its name, its service, the moment at which it fired, and what it says of itself."""
+
+    name: str
+    service: str
+    at: datetime
+    summary: str = ""
 
 
 def from_alerts(
-    identity: str, fired: Sequence[Fired], anomalies: Sequence[Anomaly], external: Mapping[str, str]
+    identity: str,
+    fired: Sequence[Fired],
+    anomalies: Sequence[Anomaly],
+    external: Mapping[str, str],
+    looked: Sequence[Past] = (),
 ) -> Told:
-    """The incident of alerts that somebody else raised, with what the logs around them show; maybe nothing."""
-    name, service, at = fired[0]
+    """The incident of alerts that somebody else raised, with what the logs around them show; maybe nothing.
+
+    looked: the logs that were compared with their past.
+    """
+    name, service, at, summary = fired[0]
     cluster = Cluster(identity, "firing", (), at, at)
     for anomaly in anomalies:
         cluster = join(cluster, anomaly)
@@ -36,9 +49,8 @@ def from_alerts(
     suspects = with_named(first_movers(cluster), cluster.services, cluster.evidence) if anomalies else ()
     incident = incident_of(cluster, None, suspects, at, "opened", external)
     sources = tuple(source for source in incident.sources if source)
-    return Told(
-        replace(incident, revision=1, trigger=f"alert {name}", sources=sources), "opened", at, cluster.strength()
-    )
+    own = replace(incident, revision=1, trigger=f"alert {name}", sources=sources, summary=summary, looked=tuple(looked))
+    return Told(own, "opened", at, cluster.strength())
 
 
 def with_alerts(incident: Incident, fired: Sequence[Fired]) -> Told:
@@ -47,15 +59,16 @@ def with_alerts(incident: Incident, fired: Sequence[Fired]) -> Told:
     for entry in _entries(fired):
         timeline = bounded(timeline, entry)
     ordered = tuple(sorted(timeline, key=lambda entry: entry.at))
-    return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", fired[0][2])
+    return Told(replace(incident, timeline=ordered, revision=incident.revision + 1), "updated", fired[0].at)
 
 
 def _entries(fired: Sequence[Fired]) -> list[TimelineEntry]:
     """A line for each alert of a name and service: many instances of one are one line."""
-    first: dict[tuple[str, str], datetime] = {}
-    for name, service, at in fired:
-        first[name, service] = min(at, first.get((name, service), at))
-    return [TimelineEntry(at, f"alert {name} fired", service) for (name, service), at in first.items()]
+    first: dict[tuple[str, str], Fired] = {}
+    for one in fired:
+        known = first.setdefault((one.name, one.service), one)
+        first[one.name, one.service] = known if known.at <= one.at else one
+    return [TimelineEntry(one.at, _said(f"alert {one.name} fired", one.summary), one.service) for one in first.values()]
 
 
 BY_HAND = "resolved by hand"

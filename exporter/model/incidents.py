@@ -302,10 +302,19 @@ class Incident:
     """The rules that took something out of it, or made less of it."""
     facts: Facts | None = None
     """What is known of it as of this revision; None where an alert opened it, or a release that knew none."""
+    summary: str = ""
+    """What the alert that opened it says of itself."""
+    looked: tuple[Past, ...] = ()
+    """Of which sources, and from when to when, the logs around that alert were compared with their past."""
 
     @property
     def last_seen(self) -> datetime:
         return self.ends_at or self.updated_at
+
+    @property
+    def alerted(self) -> bool:
+        """Whether somebody else's alert opened it."""
+        return self.trigger.startswith("alert ")
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ def headline(incident: Incident, similar: Sequence[SimilarIncident] = ()) -> str
     service = words.cause(incident)
     if finding := _main_finding(incident, service):
         what = words.in_headline(finding)
+    elif incident.alerted and incident.summary:
+        what = f"{incident.trigger}: {incident.summary}"
     else:
         what = "unusual behaviour" if incident.trigger == "detector" else incident.trigger
     others = len(set(incident.services) - {service})
@@ -103,9 +105,8 @@ def _overview(incident: Incident) -> Claim:
         told = f"of {listed(incident.services)}, from {since} to {clock(incident.updated_at)} on {on}"
         return Claim(f"This is told of what was given {told}.", cited)
     if not incident.anomalies:
-        return Claim(
-            f"At {since} on {on}, {brief(incident.trigger, 200)} fired; the logs around it show nothing unusual."
-        )
+        said = f": “{brief(incident.summary, 300)}”" if incident.summary else ""
+        return Claim(f"At {since} on {on}, {brief(incident.trigger, 200)} fired{said}. {_looked(incident)}")
     when = f"Between {since} and {clock(incident.ends_at)}" if incident.ends_at else f"Since {since}"
     count = len(incident.services)
     verb = "behaved" if incident.ends_at else "behave" if count > 1 else "behaves"
@@ -115,6 +116,14 @@ def _overview(incident: Incident) -> Claim:
     for line in incident.evidence:
         firsts.setdefault(line.service, line.id)
     return Claim(text, tuple(firsts.values())[:MAX_CITED])
+
+
+def _looked(incident: Incident) -> str:
+    """What the logs around an alert were compared with, where they show nothing."""
+    if not incident.looked:
+        return "No logs around it could be compared with their past."
+    spans = [f"{brief(one.source, 60)} from {clock(one.since)} to {clock(one.through)}" for one in incident.looked]
+    return f"Compared with their past, the logs of {listed(spans, 3, 120)} show nothing unusual."
 
 
 def _ranked(incident: Incident) -> list[Contribution]:
@@ -295,8 +304,9 @@ def _unread(gaps: Sequence[tuple[str, TimeRange, str]]) -> list[str]:
 
 def _notes(incident: Incident) -> tuple[str, ...]:
     notes = [note] if (note := words.sampled(incident)) else []
-    if incident.trigger not in ("detector", GIVEN):
-        notes.append(f"Opened by {brief(incident.trigger, 120)}, not by a detector.")
+    if incident.alerted:
+        said = f" (“{brief(incident.summary, 200)}”)" if incident.summary and incident.anomalies else ""
+        notes.append(f"Opened by {brief(incident.trigger, 120)}{said}, not by a detector.")
     if incident.reopened:
         notes.append(f"Reopened {incident.reopened} {'time' if incident.reopened == 1 else 'times'}.")
     if incident.merged_into:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from exporter.flow.source import SourcePipeline
-from exporter.incidents.alerts import from_alerts, resolved_by_hand, with_alerts
+from exporter.incidents.alerts import Fired, from_alerts, resolved_by_hand, with_alerts
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.rules import Rules
 from exporter.incidents.ruling import Ruling
 from exporter.incidents.standing import Standing
 from exporter.incidents.tracker import Told
-from exporter.model import Anomaly, Incident, Severity, TimeRange, Write, floor, stable_key
+from exporter.model import Anomaly, Incident, Past, Severity, TimeRange, Write, floor, stable_key
 from exporter.model.questions import AlertTrigger, TakenAlert
 from exporter.reading.owners import owner_of
 from exporter.run.assembly import Assembly
@@ -42,6 +42,11 @@ MOST_FIRING = 1_000
 
 MINUTE = timedelta(minutes=1)
 
+SUMMARIES = ("summary", "message", "description")
+"""Annotations in which an alert says what it is about, the first that there is."""
+
+MAX_SUMMARY = 300
+
 
 @dataclass(frozen=True)
 class Firing:
@@ -52,6 +57,11 @@ class Firing:
     name: str
     service: str
     at: datetime
+    summary: str = ""
+
+    @property
+    def fired(self) -> Fired:
+        return Fired(self.name, self.service, self.at, self.summary)
 
 
 async def tell(assembly: Assembly, told: Told, *rows: Write) -> None:
@@ -115,7 +125,9 @@ class Alerts:
         # What came before it began was sent by a clock that is ahead: it is about now.
         at = max(min(alert.starts_at, received_at), received_at - OLDEST)
         name = self._assembly.redactor.redact(alert.labels.get("alertname", "alert"))[:200]
-        return Firing(alert, received_at, name, self._assembly.redactor.redact(owner_of(alert.labels)), at)
+        said = next((text for key in SUMMARIES if (text := alert.annotations.get(key))), "")
+        summary = self._assembly.redactor.redact(said)[:MAX_SUMMARY]
+        return Firing(alert, received_at, name, self._assembly.redactor.redact(owner_of(alert.labels)), at, summary)
 
     async def _analyze(self, together: Sequence[Firing]) -> bool:
         """False while the logs around the alerts, which are of one time, cannot be read yet."""
@@ -139,7 +151,7 @@ class Alerts:
     async def _join(self, incident: Incident, like: Sequence[Firing]) -> Incident:
         """Alerts belong to the incident that is open on their own service, and to no other."""
         done = [trigger_row(one.alert, one.received_at, done=True) for one in like]
-        told = with_alerts(incident, [(one.name, one.service, one.at) for one in like])
+        told = with_alerts(incident, [one.fired for one in like])
         await tell(self._assembly, told, *done)
         return told.incident
 
@@ -151,11 +163,14 @@ class Alerts:
         related = [a for a in shown if a.service in services] or [a for a in shown if a.severity >= Severity.WARN]
         identity = _incident_of(own)
         labels = self._assembly.config.external_labels
-        fired = [(one.name, one.service, one.at) for one in own]
+        fired = [one.fired for one in own]
+        at = max(one.at for one in own)
+        spans = [(one.name, await _span(one, at)) for one in self._assembly.pipelines]
+        looked = [Past(name, span.start, span.end) for name, span in spans if span]
         # It may fire on for longer than that it was heard of is remembered.
         said = Standing(await incident_of(self._state, identity))
         done = [trigger_row(replace(one.alert, incident=identity), one.received_at, done=True) for one in own]
-        await tell(self._assembly, said.tell(from_alerts(identity, fired, related, labels)), *done)
+        await tell(self._assembly, said.tell(from_alerts(identity, fired, related, labels, looked)), *done)
 
     async def _around(self, at: datetime) -> list[Anomaly] | None:
         """What is unusual in the windows around a moment; None while that moment's own have not been read."""

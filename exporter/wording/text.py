@@ -215,13 +215,13 @@ def amount(value: float, unit: str) -> str:
 _ONE_OF = {"lines": "line", "times": "time", "services": "service", "sessions": "session", "seconds": "second"}
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5, limit: int = 60) -> str:
     """The first names of a list as a person says them.
 
     >>> listed(["cart", "gateway", "payments"]), listed(["a", "b", "c", "d"], 2)
     ('cart, gateway and payments', 'a, b and 2 more')
     """
-    shown = [brief(name, 60) for name in names[:most]]
+    shown = [brief(name, limit) for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

@@ -50,7 +50,7 @@ def why_it_did_not_open(near: NearMiss) -> list[str]:
 
 
 def _unkept(incident: Incident) -> Iterator[str]:
-    if incident.trigger != "detector":
+    if incident.alerted:
         yield f"It was opened by {brief(incident.trigger, 200)}, whatever the strength of what the logs show."
     else:
         yield "It was opened by a release that did not keep its strength, nor the threshold of that day."

@@ -599,6 +599,7 @@ ELSEWHERE = {
     "exporter.ingest.keys": "patterns of the operator's own; the keys are among the names of pages",
     "exporter.ingest.words": "words of fields, of which reading keeps 50 of 100 characters",
     "exporter.incidents.alerts": "names of alerts, which the web side has cut",
+    "exporter.incidents.blame": "reasons, which are cut before",
     "exporter.incidents.threshold": "numbers",
     "exporter.mining.settings": "the operator's own file",
     "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",

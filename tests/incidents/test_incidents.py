@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.detection.scoring.windows import NOTHING
-from exporter.incidents.alerts import from_alerts, resolved_by_hand
+from exporter.incidents.alerts import Fired, from_alerts, resolved_by_hand
 from exporter.incidents.clusters import MIN_STRENGTH, Cluster
 from exporter.incidents.members import MAX_EVIDENCE
 from exporter.incidents.movers import with_named
@@ -19,7 +19,7 @@ from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.suspects import suspected
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import Told, advance
-from exporter.model import Anomaly, Contribution, Evidence, Facts, Severity, Suspect, evidence_id
+from exporter.model import Anomaly, Contribution, Evidence, Facts, Past, Severity, Suspect, evidence_id
 from exporter.model.facts import Failing
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -150,8 +150,11 @@ def test_a_gap_in_what_a_source_shows_is_no_incident() -> None:
 
 
 def test_an_alert_opens_an_incident_even_when_the_logs_show_nothing() -> None:
-    told = from_alerts("a1", [("HighErrorRate", "orders", START)], [], {})
+    looked = (Past("shop", START - MINUTE, START),)
+    told = from_alerts("a1", [Fired("HighErrorRate", "orders", START, "5 % of requests fail")], [], {}, looked)
     assert told.incident.trigger == "alert HighErrorRate"
+    assert (told.incident.summary, told.incident.looked) == ("5 % of requests fail", looked)
+    assert [entry.text for entry in told.incident.timeline] == ["alert HighErrorRate fired: 5 % of requests fail"]
     assert told.incident.service == "orders"
     assert told.incident.evidence == ()
 

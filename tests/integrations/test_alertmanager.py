@@ -254,6 +254,13 @@ async def test_a_firing_incident_is_listed(alertmanager_url: str, sink: Alertman
     assert told.checked is not None
 
 
+async def test_the_analysis_of_somebody_elses_alert_is_not_one_more(
+    alertmanager_url: str, sink: AlertmanagerSink, unique_name: str
+) -> None:
+    assert await sink.deliver(news(unique_name, samples.incident(trigger="alert HighLatency"))) is None
+    assert await listed(alertmanager_url, unique_name) == []
+
+
 async def test_an_update_changes_the_same_alert(
     alertmanager_url: str, sink: AlertmanagerSink, unique_name: str
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.model import StateError
 from exporter.model.questions import AlertTrigger
+from exporter.report.rules import write
 from exporter.run import alerts as alerting
 from exporter.run import operations
 from exporter.run.daemon import Daemon
@@ -71,6 +72,17 @@ async def test_an_alert_belongs_to_the_incident_of_its_own_service(tmp_path: Pat
         await daemon.analyze_waiting()
         (still,) = [i for i in await incident_list(daemon.assembly.state) if i.id == before.id]
         assert still.status == "firing", "an alert does not end what it did not open"
+
+
+async def test_what_an_alert_says_of_itself_is_told_with_what_was_compared(tmp_path: Path) -> None:
+    async with watching(tmp_path) as (daemon, _):
+        await daemon.take([alert("elsewhere", annotations={"summary": "latency above 2 s for 5 min"})])
+        await daemon.analyze_waiting()
+        (found,) = await incident_list(daemon.assembly.state)
+        assert found.summary == "latency above 2 s for 5 min"
+        report = write(found)
+        assert report.headline.startswith("elsewhere: alert HighLatency: latency above 2 s for 5 min")
+        assert "the logs of shop from 00:45 UTC to 01:00 UTC show nothing unusual" in report.what_happened[0].text
 
 
 async def test_what_is_read_for_one_alert_is_kept_for_the_others(tmp_path: Path) -> None:
