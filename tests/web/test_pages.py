@@ -478,6 +478,8 @@ class Outline(HTMLParser):
             assert values.get("scope") in {"row", "col"}
         if tag == "html":
             assert values.get("lang") == "en"
+        if tag in {"pre", "p", "div", "span", "li"} and "aria-label" in values:
+            assert values.get("role"), "what is nothing of its own has no name"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in self.VOID
