@@ -8,7 +8,7 @@ from typing import Literal
 
 from exporter.facts.groups import Group
 from exporter.facts.observed import Lines, Observed
-from exporter.model.facts import Spread
+from exporter.model.facts import Places, Spread
 
 NEARLY_ALL = 0.9
 """Share of the lines that one host or version has where it is named."""
@@ -18,14 +18,33 @@ BY_CHANCE = 0.01
 
 LEAST_LINES = 3
 
+MOST_PLACES = 12
+"""Hosts, or versions, that are listed."""
+
 
 def spread(group: Group, windows: Sequence[Observed]) -> Iterator[Spread]:
     """Of lines that say the same, by the windows in which their service fails."""
+    found = (_of(what, group.service, *counted) for what, counted in _counted(group, windows))
+    yield from filter(None, found)
+
+
+def places(group: Group, windows: Sequence[Observed]) -> Iterator[Places]:
+    """All hosts and versions of which such lines come, and those of their service of which none come."""
+    for what, (failed, every) in _counted(group, windows):
+        if len(every) > 1 and failed:
+            names = sorted(every | failed, key=lambda name: (-failed[name], -every[name], name))
+            counts = tuple((name, failed[name], every[name]) for name in names[:MOST_PLACES])
+            yield Places(what, group.service, counts, max(0, len(names) - MOST_PLACES))
+
+
+def _counted(
+    group: Group, windows: Sequence[Observed]
+) -> Iterator[tuple[Literal["host", "version"], tuple[Counter[str], Counter[str]]]]:
+    """Lines that say it, and all lines of their service, of each host and of each version."""
     run = [seen for seen in group.now if seen.first >= group.since]
-    places = [place for one in windows for place in one.places if place.service == group.service]
-    hosts = _summed(seen.hosts for seen in run), _summed(place.hosts for place in places)
-    versions = _summed(seen.versions for seen in run), _summed(place.versions for place in places)
-    yield from filter(None, (_of("host", group.service, *hosts), _of("version", group.service, *versions)))
+    own = [place for one in windows for place in one.places if place.service == group.service]
+    yield "host", (_summed(seen.hosts for seen in run), _summed(place.hosts for place in own))
+    yield "version", (_summed(seen.versions for seen in run), _summed(place.versions for place in own))
 
 
 def _of(what: Literal["host", "version"], service: str, failed: Counter[str], every: Counter[str]) -> Spread | None:

@@ -10,7 +10,7 @@ from exporter.facts.groups import Group, grouped
 from exporter.facts.observed import Observed, Saying
 from exporter.facts.ranking import failures, measured
 from exporter.facts.series import series
-from exporter.facts.spread import spread
+from exporter.facts.spread import places, spread
 from exporter.model import Contribution, Evidence
 from exporter.model.facts import Facts, Failing, Impact, Start
 from exporter.model.times import moment, seconds
@@ -75,7 +75,7 @@ def told(
         deciding = next(group for group, one in zip(failing, facts.failing, strict=False) if one is facts.decisive)
         late = [one for _, start, one in known if start >= edge]
         hit = _impact(known, answering, facts.began, length)
-        facts = replace(facts, impact=hit, spread=tuple(spread(deciding, late)))
+        facts = replace(facts, impact=hit, spread=tuple(spread(deciding, late)), places=tuple(places(deciding, late)))
     facts = replace(facts, series=series(facts, failing, known, answers, lines, length))
     return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
 

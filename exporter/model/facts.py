@@ -115,6 +115,17 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Of which hosts, or versions, of their service the lines come that decide: the name of each, how many of these
+    lines are its, and how many of all lines of the service meanwhile; the most lines first, `more` are not listed."""
+
+    what: Literal["host", "version"]
+    service: str
+    counts: tuple[tuple[str, int, int], ...]
+    more: int = 0
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of an incident; what matters most first."""
 
@@ -125,6 +136,7 @@ class Facts:
     starts: tuple[Start, ...] = ()
     series: tuple[Series, ...] = ()
     spread: tuple[Spread, ...] = ()
+    places: tuple[Places, ...] = ()
 
     @property
     def decisive(self) -> Failing | None:

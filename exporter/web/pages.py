@@ -100,6 +100,7 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False, noti
         actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
         charts=charts.charts(incident, record.now or incident.facts, notices),
         hit=impact.impact(incident, record.now),
+        places=facts.places if (facts := record.now or incident.facts) else (),
         similar=past,
         groups=showing.lines_by_fact(record),
         findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),

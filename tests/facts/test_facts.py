@@ -189,6 +189,13 @@ def test_where_all_lines_come_from_one_of_several_hosts_or_versions_that_is_told
         f"payments: “{POOL}”: all 30 lines since 11:00 until 11:10 UTC are of host node-2; 3 hosts log there." in told
     )
     assert any("are of version 2.14.0; 2 versions log there." in text for text in told)
+    hosts, versions = one.places
+    assert (hosts.what, hosts.counts[0][:2], [lines for _, lines, _ in hosts.counts]) == (
+        "host",
+        ("node-2", 30),
+        [30, 0, 0],
+    )
+    assert (versions.what, len(versions.counts)) == ("version", 2)
     every = known(*(placed(saying("payments", POOL, m, 6), "node-1", "node-2", "node-3") for m in range(5))).facts
     assert any("from all 3 hosts that log there." in text for text, _ in sentences(every))
     few = known(*(placed(saying("payments", POOL, m, 1), "node-2") for m in range(2))).facts

@@ -23,7 +23,7 @@ from exporter.model import (
     TimelineEntry,
     Verb,
 )
-from exporter.model.facts import Facts, Failing, Impact, Series, Start
+from exporter.model.facts import Facts, Failing, Impact, Places, Series, Start
 from exporter.model.questions import (
     AlertTrigger,
     Asked,
@@ -255,6 +255,7 @@ def shop_facts() -> Facts:
         ),
         impact=Impact("gateway", 52, 100, at(0)),
         starts=(Start("payments", "2.4.1", at(-3)),),
+        places=(Places("host", "payments", (("node-3", 180, 9_000), ("node-1", 4, 8_800), ("node-2", 0, 9_100)), 2),),
         series=(
             Series("lines", "payments", at(-60), 60, (*[0] * 20, None, *[0] * 39, 12, 25, 31, 30, 29, 30, 27), 0.0),
             Series("failed", "gateway", at(-60), 60, (*[0, 1] * 30, 3, 6, 8, 9, 9, 9, 8), 0.5),

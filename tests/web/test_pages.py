@@ -130,6 +130,9 @@ async def test_the_incident_page_tells_the_story(browser: Browser) -> None:
         "74%",
         "gateway: 52 of 100 requests failed since 09:26 until 09:33 UTC",
         "4 more lines",
+        "Which hosts of payments write it",
+        "node-3",
+        "And 2 more.",
         "cited",
         "Delivered to alertmanager; not yet: slack (429, again in 20 s); failed: otlp (401",
         "First to change, and its own errors name the database it could not reach",
@@ -478,6 +481,8 @@ class Outline(HTMLParser):
             assert values.get("scope") in {"row", "col"}
         if tag == "html":
             assert values.get("lang") == "en"
+        if tag in {"pre", "p", "div", "span", "li"} and "aria-label" in values:
+            assert values.get("role"), "what is nothing of its own has no name"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in self.VOID
