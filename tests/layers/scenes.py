@@ -94,7 +94,7 @@ def small() -> Scene:
         },
         START + WARM * MINUTE,
         START + END * MINUTE,
-        MINUTE,
+        2 * MINUTE,
         (failures[0], failures[1]),
         6 * MINUTE,
         {
