@@ -200,9 +200,17 @@ class ElasticsearchIncidents:
         return [document for document, _ in await self._search(k, query=either(past, should), sort=newest)]
 
     async def document(self, key: str) -> IncidentDocument | None:
+        # What an older release wrote keeps its id, which names no installation.
+        for found in (key, key.partition(":")[2]):
+            document = await self._document(found) if found else None
+            if document is not None and document.key == key:
+                return document
+        return None
+
+    async def _document(self, identity: str) -> IncidentDocument | None:
         from elasticsearch import NotFoundError
 
-        request = self._requests.client.get(index=self._alias, id=key, source_includes=list(PROPERTIES))
+        request = self._requests.client.get(index=self._alias, id=identity, source_includes=list(PROPERTIES))
         try:
             found = await self._requests.attempt(request, raw=True)
         except NotFoundError:

@@ -586,6 +586,36 @@ STORIES = {
 """What is to be reached in stories, and whether at most."""
 
 
+def layers(_: Path) -> Iterator[Figure]:
+    """Three processes beside one, each killed once, on the demo's two failures; and a memory under load."""
+    from tests.layers.apart import in_rooms
+    from tests.layers.load import load
+
+    outcome = in_rooms("demo", kills=True)
+    for what in outcome.unlike:
+        yield Figure("  three processes beside one", what)
+    none = partial(figure, at_most=True, form=".0f")
+    yield none("three processes beside one: what differs", len(outcome.unlike), 0)
+    yield figure("incidents that were compared", outcome.incidents, 2, form=".0f")
+    yield figure("processes killed while a failure went on", len(outcome.killed), 3, form=".0f")
+    yield none("told again after a kill, under the same id", outcome.repeated, 1)
+    yield Figure("each in namespaces of its own", "yes" if outcome.apart else "no")
+    found = load()
+    yield figure("documents of a served memory", found["documents"], 10_000, form=".0f")
+    yield none("processor time of a recall there, ms", found["cpu_seconds_a_recall"] * 1000, 60)
+    yield Figure("20 recalls a second of five daemons: p50, p95", _milliseconds(found, "p50_seconds", "p95_seconds"))
+    yield Figure("memory of it, empty and with these", _megabytes(found, "memory_bytes_empty", "memory_bytes"))
+    yield Figure("disk of it; memory of a writer of reports", _megabytes(found, "memory_disk_bytes", "report_bytes"))
+
+
+def _milliseconds(found: Mapping[str, float], *names: str) -> str:
+    return ", ".join(f"{found[name] * 1000:.0f} ms" for name in names)
+
+
+def _megabytes(found: Mapping[str, float], *names: str) -> str:
+    return ", ".join(f"{found[name] / 1e6:.0f} MB" for name in names)
+
+
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "speed": speed,
     "hdfs-halves": hdfs_halves,
@@ -618,6 +648,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "flood": flood,
     "page": page,
     "recall": recall,
+    "layers": layers,
     "secrets": secrets,
 }
 WITHOUT_DATA = (
@@ -636,6 +667,7 @@ WITHOUT_DATA = (
         "values",
         "loghub",
         "recall",
+        "layers",
         "secrets",
         "people",
         "story",

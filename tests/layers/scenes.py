@@ -73,12 +73,13 @@ WARM, FIRST, SECOND, LASTS, END = 10, 16, 30, 4, 42
 
 
 def small() -> Scene:
-    """Three services for less than an hour, of which one fails twice."""
+    """Three services for less than an hour, of which one fails twice: what is told is soon learnt in so short a past,
+    so that it says so otherwise the second time."""
     said = quiet_lines(END)
-    for minute, number in ((minute, number) for minute in (FIRST, SECOND) for number in range(12 * LASTS)):
-        body = f"connection pool exhausted: {number} attempts, no connection to db-7"
-        moment = at(60 * minute + 5 * number)
-        said.append({"timestamp": moment, "service": "payments", "severity": 17, "body": body, "stream": "payments"})
+    for minute, what in ((FIRST, "connection pool exhausted: attempts"), (SECOND, "no connection left in pool, tried")):
+        for number in range(12 * LASTS):
+            line = {"timestamp": at(60 * minute + 5 * number), "service": "payments", "stream": "payments"}
+            said.append({**line, "severity": 17, "body": f"{what} {number}: connection pool exhausted"})
     lines = page(said)
     few = {"min_windows": 9, "min_service_windows": 3, "min_present_windows": 9, "refit_windows": 10}
     failures = [TimeRange(START + one * MINUTE, START + (one + LASTS) * MINUTE) for one in (FIRST, SECOND)]
@@ -93,13 +94,13 @@ def small() -> Scene:
         },
         START + WARM * MINUTE,
         START + END * MINUTE,
-        MINUTE,
+        2 * MINUTE,
         (failures[0], failures[1]),
         6 * MINUTE,
         {
             "warmup": {"history": f"{WARM}m"},
             "detection": few,
-            "incidents": {"keep_firing_for": "3m"},
+            "incidents": {"keep_firing_for": "2m", "reopen_within": "1m"},
             "alarm_budget": "20/hour",
         },
     )
