@@ -149,7 +149,8 @@ def _ranked(facts: Facts) -> Iterator[tuple[str, float]]:
         if one in alike:
             yield one.words, 1.0
         elif one.score >= HALF * top:
-            yield one.words, 0.4 * one.score / top
+            # Facts that somebody gives us may say nothing of how much each matters.
+            yield one.words, 0.4 * (one.score / top if top > 0 else 1.0)
 
 
 def _is_less(finding: Contribution) -> bool:
