@@ -54,7 +54,11 @@ class Group:
 
     def count(self, since: float) -> int:
         """Lines of its windows from a moment on at which one of them begins."""
-        return sum(seen.count for seen in (*self.before, *self.now) if seen.first >= since and self._says(seen))
+        return sum(seen.count for seen in self.run(since))
+
+    def run(self, since: float) -> list[Seen]:
+        """The windows from such a moment on in which that is said."""
+        return [seen for seen in (*self.before, *self.now) if seen.first >= since and self._says(seen)]
 
     def earlier(self, since: float, span: float) -> int:
         """Lines that say so in its windows of so many seconds before that."""
