@@ -55,7 +55,17 @@ class Signs:
 def signs_of(incident: Incident) -> Signs:
     """The signs of an incident."""
     fell = {c.service or incident.service for c in incident.contributions if c.kind in _FELL and _is_less(c)}
+    if missing := _missing(incident):
+        # Whatever fails beside it fails always.
+        return _signs((), sorted({*fell, missing}), incident.service)
     return _signs(_alarming(incident), sorted(fell), incident.service)
+
+
+def _missing(incident: Incident) -> str:
+    """The service of which facts tell first that it says less, or nothing; empty where they tell something else."""
+    facts = incident.facts
+    first = facts.measured[0] if facts and facts.measured and not facts.fails_first else None
+    return first.service if first and first.kind != "slow" else ""
 
 
 def signs_in(document: IncidentDocument) -> Signs:
