@@ -14,6 +14,7 @@ from exporter.model.facts import Facts
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
+    ENDS,
     RULES,
     AnalysisKind,
     Anomaly,
@@ -126,6 +127,7 @@ from exporter.model.times import (
 from exporter.model.wanted import Wanted
 
 __all__ = [
+    "ENDS",
     "EPOCH",
     "LEVELS",
     "LINE_COLUMNS",

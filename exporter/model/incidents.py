@@ -101,7 +101,10 @@ class Contribution:
     """What an OwnKind is called wherever the finding is shown: an incident outlives the view, too."""
 
 
-AnomalyKind = Literal["window", "session", "absence", "gap"]
+AnomalyKind = Literal["window", "session", "absence", "gap", "calm", "spoke"]
+
+ENDS: Mapping[AnomalyKind, AnomalyKind] = {"calm": "window", "spoke": "absence"}
+"""What is no anomaly: it says that what lasted is over, of the other kind, and which was the last window of it."""
 
 
 NoticeKind = Literal["refused", "release"]
@@ -150,6 +153,12 @@ class Anomaly:
     hosts: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     sampled: float = 1.0
+    lasts: bool = False
+    """Whether what it shows goes on, anomalous or not, until it is said to be over (ENDS)."""
+    shows: bool = True
+    """Whether its window shows by itself what it belongs to; else that was in windows before it."""
+    gap: timedelta = timedelta(0)
+    """Of `calm`: the longest time without a sign of it; nothing where its last windows all showed it."""
 
     @property
     def id(self) -> str:
