@@ -93,12 +93,12 @@ class Detector:
         anomalies = tuple(self._seen(look, sights))
         if not learn:
             return Detection(anomalies, _scores(sights))
-        anomalies, followed = self._episodes.take(look, anomalies)
-        seen = Detection(anomalies, _scores(sights))
+        followed = self._episodes.take(look, anomalies)
+        seen = Detection(followed.anomalies, _scores(sights), notices=followed.notices)
         for view in self.views:
             observation = view.note(look, observation)
         kept = self.past.take(observation, look.placed, texts)
-        own = Detection(writes=(*renamed, *followed, *kept), notes={"transitions": observation.limited})
+        own = Detection(writes=(*renamed, *followed.writes, *kept), notes={"transitions": observation.limited})
         taken = [view.take(look, sight) for view, sight in zip(self.views, sights, strict=True)]
         found = joined([seen, own, *taken])
         return replace(found, learning=self.learning)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from exporter.detection.contrast import TAUGHT, Course, Lines, Signs, taught
+from exporter.detection.explanation import text_of
 from exporter.detection.leaving import without
 from exporter.detection.look import Look
 from exporter.detection.past import index as base
@@ -19,7 +20,8 @@ from exporter.detection.past.history import RECENT
 from exporter.detection.past.index import Placed
 from exporter.detection.past.source import Past, Settled
 from exporter.detection.rows import EPISODES, Rows, integer
-from exporter.model import Anomaly, Severity, Write
+from exporter.detection.view import Detection
+from exporter.model import Anomaly, Contribution, Notice, Severity, Write, stable_key
 from exporter.model.times import moment
 
 LEAST = 50.0
@@ -27,6 +29,9 @@ LEAST = 50.0
 
 SEVERE = 1 / 3
 """Share of the lines that are its signs which speak of a failure, from which a state is no new level."""
+
+MAX_SIGNS = 3
+"""Templates that are told of what is usual now."""
 
 BEFORE, FIRST, COURSE = range(3)
 """Parts of an episode, a row each: the first never changes, the second only while it is taught, the third always."""
@@ -64,6 +69,17 @@ class Episode:
         came = [(template, count) for _, lines in self.first for template, count in lines.items() if template in signs]
         failing = sum(count for template, count in came if template in self.failing)
         return failing > 0 and failing >= SEVERE * sum(count for _, count in came)
+
+    @property
+    def differs(self) -> Sequence[tuple[int, float, float]]:
+        """The templates that are its signs, the strongest first: their lines in its first windows, and as before."""
+        lines: dict[int, float] = {}
+        for _, window in self.first:
+            lines = {template: lines.get(template, 0) + window.get(template, 0) for template in {*lines, *window}}
+        share = sum(lines.values()) / max(sum(self.before.values()), 1.0)
+        signs = self.signs.templates if self.signs else frozenset()
+        found = [(one, float(lines.get(one, 0)), round(self.before.get(one, 0.0) * share, 2)) for one in signs]
+        return sorted(found, key=lambda row: (-abs(row[1] - row[2]), row[0]))
 
     @property
     def shows(self) -> bool:
@@ -125,18 +141,21 @@ class Episodes:
         self._open: dict[str, Episode] = {}
         """By service, also what was over only lately: the last windows together still show it."""
 
-    def take(self, look: Look, found: Sequence[Anomaly]) -> tuple[tuple[Anomaly, ...], tuple[Write, ...]]:
+    def take(self, look: Look, found: Sequence[Anomaly]) -> Detection:
         """A window that was read: its anomalies, each with whether it shows what it belongs to and whether that lasts;
-        and what is over now. Then the rows of what changed."""
+        and what is over now, or usual from now on. With the rows of what changed."""
         if look.settled:
-            return tuple(found), ()
+            return Detection(tuple(found))
         before = dict(self._open)
         loud = {one.service: one for one in found if one.kind == "window" and one.service in look.services}
         for service in sorted({*self._open, *loud}):
             self._follow(look, service, loud.get(service))
         marked = [self._marked(look, one) if one is loud.get(one.service) else one for one in found]
-        over = [self._over(look, name) for name, one in sorted(self._open.items()) if self._ends(look, one)]
-        return (*marked, *(one for one in over if one)), self._rows(before)
+        ending = [(name, one) for name, one in sorted(self._open.items()) if self._ends(look, one)]
+        usual = [self._adopted(look, name, one) for name, one in ending if one.told and self._is_normal(look, one)]
+        over = [self._over(look, name) for name, _ in ending]
+        anomalies = (*marked, *(one for one in over if one))
+        return Detection(anomalies, writes=self._rows(before), notices=tuple(usual))
 
     def withheld(self, settled: Settled) -> Settled:
         """A window as it is learnt from: without what tells failures that last in it from before, so that they do not
@@ -227,6 +246,15 @@ class Episodes:
             reached=look.start + self._past.duration,
             gap=timedelta(seconds=gap),
         )
+
+    def _adopted(self, look: Look, service: str, one: Episode) -> Notice:
+        """What is usual from now on."""
+        findings = tuple(
+            Contribution("template", text_of(look.texts, template), now, usual, templates=(template,))
+            for template, now, usual in one.differs[:MAX_SIGNS]
+        )
+        key = stable_key(f"adopted/{self._past.source}/{service}/{one.since}")
+        return Notice(f"N{key:016x}"[:12], "adopted", self._past.source, service, moment(one.since), findings)
 
     def _lines(self, look: Look, service: str) -> dict[int, int]:
         return _templates(look.past.history.index, look.placed, service)

@@ -107,7 +107,7 @@ ENDS: Mapping[AnomalyKind, AnomalyKind] = {"calm": "window", "spoke": "absence"}
 """What is no anomaly: it says that what lasted is over, of the other kind, and which was the last window of it."""
 
 
-NoticeKind = Literal["refused", "release"]
+NoticeKind = Literal["refused", "release", "adopted", "gone"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ class Notice:
     """What is worth knowing and pages nobody: it opens no incident. `at` is when it began, in event time.
 
     "refused": more requests than usual were refused (4xx), which mostly says something of who asks; `findings` say how
-    many. "release": a new version was deployed, as we were told.
+    many. "release": a new version was deployed, as we were told. "adopted": what a service writes has been unlike
+    before for `adopt_after`, without a word of failure, and is usual now. "gone": it has said nothing for so long, and
+    is no longer missed.
     """
 
     id: str

@@ -274,6 +274,10 @@ def notice(one: Notice) -> str:
     if one.kind == "release":
         return f"{service}: version {brief(one.deployed, 80)} was deployed"
     said = "; ".join(f"{brief(finding.text, 120)}: {expectation(finding)}" for finding in one.findings)
+    if one.kind == "gone":
+        return f"{service}: has said nothing for so long that it is no longer missed"
+    if one.kind == "adopted":
+        return f"{service}: has been unlike before for so long, without a failure, that it is usual now ({said})"
     return f"{service}: more requests are refused than usual ({said})"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from exporter.detection.contrast import CALM, Course, Signs, signs_of, taught
 from exporter.detection.past.presence import Spells
+from exporter.wording import words
 from tests.detection.bench import LATE, MINUTE, QUICK, Bench, Row, failing, shop
 from tests.memory_source import START
 
@@ -60,6 +61,18 @@ def test_a_new_level_that_speaks_of_no_failure_is_over_after_adopt_after() -> No
     found = Bench(chosen).run(lines, 0, KNOWN + 60)
     begun = [one.window for one in found.about("payments") if one.lasts]
     assert found.about("payments", "calm")[0].reached == begun[0] + 31 * MINUTE
+    (notice,) = found.noticed
+    assert (notice.kind, notice.service, notice.at) == ("adopted", "payments", begun[0])
+    assert "charging card" in words.notice(notice)
+
+
+def test_who_is_gone_for_good_is_no_longer_missed_and_that_is_noticed() -> None:
+    chosen = CHOSEN.model_copy(update={"adopt_after": timedelta(minutes=30)})
+    lines = shop(range(KNOWN)) + shop(range(KNOWN, KNOWN + 40), skip=["payments"])
+    found = Bench(chosen).run(lines, 0, KNOWN + 40)
+    (notice,) = found.noticed
+    assert (notice.kind, notice.service, notice.at) == ("gone", "payments", minute(KNOWN))
+    assert "no longer missed" in words.notice(notice)
 
 
 def test_a_failure_that_lasts_does_not_become_usual_and_comes_again_as_new_as_it_was() -> None:

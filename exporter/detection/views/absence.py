@@ -17,7 +17,7 @@ from exporter.detection.past.services import Known
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import SILENCES, Rows
 from exporter.detection.view import Detection, Sight, View
-from exporter.model import Anomaly, AnomalyKind, Contribution, ContributionKind, Severity, Write
+from exporter.model import Anomaly, AnomalyKind, Contribution, ContributionKind, Notice, Severity, Write, stable_key
 from exporter.model.times import moment
 
 MIN_GAP = 2
@@ -62,6 +62,8 @@ class Absence(View):
         self._whole = Known(0, 0, 0, 0)
         """The source as if it were one service."""
         self._spells: dict[Name, Spells] = {}
+        self._gone: list[Notice] = []
+        """Who is no longer missed, of the window that settles."""
 
     # --- A window that may still change: lines that are there are there ------------------------------
 
@@ -90,7 +92,7 @@ class Absence(View):
         observation, placed = settled.observation, settled.placed
         if observation is None or placed is None:
             return Detection()
-        before = dict(self._spells)
+        before, self._gone = dict(self._spells), []
         after_gap = self._gap > 0
         found = list(self._source(settled, observation))
         # A window beside a gap, or of which only a sample was read, says nothing about what is missing.
@@ -101,7 +103,8 @@ class Absence(View):
         gone = [name for name in self._spells if not name[0] and name[1] not in self.past.services.known]
         for name in gone:
             del self._spells[name]
-        return Detection(tuple(found), writes=(*self._rows(changed), *SILENCES.delete(self.past.source, gone)))
+        writes = (*self._rows(changed), *SILENCES.delete(self.past.source, gone))
+        return Detection(tuple(found), writes=writes, notices=tuple(self._gone))
 
     def _source(self, settled: Settled, observation: Observation) -> Iterator[Anomaly]:
         """The source itself."""
@@ -143,7 +146,12 @@ class Absence(View):
             yield self._missing(settled.window, name, spells)
         self._spells[name] = spells
         if self._is_missed(name) and spells.windows >= self.past.services.adopted:
+            self._gone.append(self._notice(name[1], spells.since))
             yield self._end(name, settled.window + self.past.step, self.past.settles_at(settled.window))
+
+    def _notice(self, service: str, since: int) -> Notice:
+        key = stable_key(f"gone/{self.past.source}/{service}/{since}")
+        return Notice(f"N{key:016x}"[:12], "gone", self.past.source, service, moment(since))
 
     def _speaks(self, name: Name) -> bool:
         """Whether it has lines in a window that is not settled."""
