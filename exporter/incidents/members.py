@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from exporter.model import ENDS, Anomaly, Contribution, Evidence, Severity, failure_in
+from exporter.model import ENDS, Anomaly, Contribution, Evidence, Severity, failure_in, stable_key
 
 MAX_CONTRIBUTIONS = 20
 
@@ -58,7 +58,7 @@ class Member:
     over: datetime | None = None
     """When it was said to be over."""
     failing: tuple[str, ...] = ()
-    """The texts by which it fails, and their templates, the newest last."""
+    """Keys of the texts by which it fails, and of their templates, the newest last."""
     missed: float = 0.0
     """The surprise at its lines that are missing: what is told of it says of all its windows together how many are."""
 
@@ -94,15 +94,15 @@ def fails(line: Evidence) -> bool:
 
 
 def failing_texts(anomaly: Anomaly) -> tuple[str, ...]:
-    """The texts of an anomaly that are new, or come far more often, and whose lines speak of a failure; and the
-    templates of these, for the text of a young one changes."""
+    """The keys of texts of an anomaly that are new, or come far more often, and whose lines speak of a failure; and of
+    the templates of these, for the text of a young one changes."""
     lines = {line.id for line in anomaly.evidence if fails(line)}
     found: list[str] = []
     for reason in anomaly.contributions:
         grew = reason.kind in ("template", "new_template") and reason.observed > MUCH * reason.expected
         if grew and not lines.isdisjoint(reason.evidence):
             found += [reason.text, *(f"{anomaly.source}#{template}" for template in reason.templates)]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(f"{stable_key(text):016x}" for text in found))
 
 
 def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, ...]:
