@@ -65,7 +65,8 @@ def is_other(cluster: Cluster, anomaly: Anomaly) -> bool:
 def _is_part(own: Sequence[Member], anomaly: Anomaly, join_within: timedelta) -> bool:
     """A service begins another failure where it fails by other texts, long after it came, and not as it was told to."""
     texts = failing_texts(anomaly)
-    goes_on = anomaly.lasts and anomaly.shows and any(anomaly.kind in member.lasts for member in own)
+    lasting = any(member.failing and anomaly.kind in member.lasts for member in own)
+    goes_on = anomaly.lasts and anomaly.shows and lasting
     is_soon = any(anomaly.window <= member.first + join_within for member in own)
     return not texts or goes_on or is_soon or any(not set(texts).isdisjoint(member.failing) for member in own)
 

@@ -112,7 +112,7 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
                 member,
                 first=min(member.first, anomaly.window),
                 last=max(member.last, anomaly.ends_at) if anomaly.shows else member.last,
-                lasts=tuple(sorted({*member.lasts, *_lasts(anomaly)})),
+                lasts=tuple(sorted({*member.lasts, *_lasts(anomaly, member.severity)})),
                 gap=max(member.gap, anomaly.window - member.last) if member.over and anomaly.shows else member.gap,
                 windows=member.windows + 1,
                 peak=max(member.peak, anomaly.score),
@@ -136,7 +136,7 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
         anomaly.severity,
         () if anomaly.kind == "absence" else (anomaly.window,),
         anomaly.detectors,
-        _lasts(anomaly),
+        _lasts(anomaly, anomaly.severity),
         failing=failing_texts(anomaly)[-MAX_FAILING:],
         missed=_missed(anomaly),
     )
@@ -151,9 +151,11 @@ def _missed(anomaly: Anomaly) -> float:
     return surprise(anomaly) * (STRONGEST if is_whole else 1)
 
 
-def _lasts(anomaly: Anomaly) -> tuple[str, ...]:
-    """Not what comes too late to be grouped in its order: that it was over may have been said before."""
-    return (anomaly.kind,) if anomaly.lasts and not anomaly.late else ()
+def _lasts(anomaly: Anomaly, severity: int) -> tuple[str, ...]:
+    """Not what comes too late to be grouped in its order: that it was over may have been said before. Where a service
+    fails it goes on as long as that does, and not while it is only odd."""
+    is_odd = anomaly.severity < Severity.WARN <= severity
+    return (anomaly.kind,) if anomaly.lasts and not anomaly.late and not is_odd else ()
 
 
 def with_end(members: tuple[Member, ...], end: Anomaly) -> tuple[Member, ...]:

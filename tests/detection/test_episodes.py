@@ -72,7 +72,16 @@ def test_who_is_gone_for_good_is_no_longer_missed_and_that_is_noticed() -> None:
     found = Bench(chosen).run(lines, 0, KNOWN + 40)
     (notice,) = found.noticed
     assert (notice.kind, notice.service, notice.at) == ("gone", "payments", minute(KNOWN))
-    assert "no longer missed" in words.notice(notice)
+    assert "is gone" in words.notice(notice)
+
+
+def test_a_failure_in_a_service_that_stays_odd_is_not_said_to_last_as_long_as_that() -> None:
+    fails = KNOWN + 12
+    more = [{**row, "id": f"{row['id']}/again"} for row in shop(range(KNOWN, fails + 10)) if "charging" in row["body"]]
+    odd = shop(range(fails)) + [{**row, "id": f"{row['id']}/{n}"} for row in more for n in range(3)]
+    found = bench(odd + failing(range(fails, fails + 2)) + shop(range(fails + 2, fails + 10)), fails + 5)
+    lasting = {one.window: one.lasts for one in found.about("payments")}
+    assert [lasting[minute(at)] for at in (fails - 1, fails, fails + 1)] == [True, False, False]
 
 
 def test_a_failure_that_lasts_does_not_become_usual_and_comes_again_as_new_as_it_was() -> None:

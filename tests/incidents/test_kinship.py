@@ -107,3 +107,9 @@ def test_whoever_is_named_is_placed_before_those_that_name_it_in_any_order() -> 
 def test_services_that_name_each_other_in_a_circle_are_placed_once_each() -> None:
     circle: Sequence[Anomaly] = [failing(0, "a-1", "call to b-1 failed"), failing(0, "b-1", "call to a-1 failed")]
     assert sorted(one.service for one in roots_first(circle)) == ["a-1", "b-1"]
+
+
+def test_a_service_that_stays_odd_for_long_does_not_hide_its_failure() -> None:
+    odd = [replace(anomaly(minute, "quotes", severity=Severity.INFO), lasts=True) for minute in range(9)]
+    failure = replace(failing(90, "quotes", "certificate has expired"), lasts=True)
+    assert opened(*odd, failure) == [{"quotes"}, {"quotes"}]
