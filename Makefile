@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench evaluate recall story secrets servers image image-test lint provision constraints clean
+.PHONY: help test demo bench evaluate recall story faithful secrets servers image image-test lint provision constraints clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ recall: $(TESTABLE) ## measure how past incidents are recalled (LAE_OLD_CHECKOUT
 
 story: $(TESTABLE) ## measure what is told of failures (LAE_OLD_CHECKOUT=DIR tells that beside it)
 	$(BIN)/python -m tests.evaluate story
+
+faithful: $(TESTABLE) ## try answers of models, true and false, in every place (LAE_OLD_CHECKOUT=DIR beside it)
+	$(BIN)/python -m tests.evaluate faithful
 
 secrets: $(TESTABLE) ## plant secrets in a whole daemon, and look for them in all that leaves it
 	$(BIN)/python -m tests.evaluate secrets

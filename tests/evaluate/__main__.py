@@ -359,6 +359,15 @@ def story(data: Path) -> Iterator[Figure]:
         yield _figure_of(row.name, row)
 
 
+def faithful(data: Path) -> Iterator[Figure]:
+    """Answers that a model might give: whether its own words can be taken for what was checked, in any place."""
+    from tests.faithful.figures import rows, verdicts
+
+    for told, checkout in _checkouts():
+        for row in rows(verdicts(checkout)):
+            yield _unless(told, _figure_of(f"{told}{row.name}", row))
+
+
 def _figure_of(name: str, row: Any) -> Figure:
     if row.goal is None:
         return Figure(name, row.value if isinstance(row.value, str) else f"{row.value:g}")
@@ -639,6 +648,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "values": values,
     "pairs": pairs,
     "story": story,
+    "faithful": faithful,
     "loghub": loghub,
     "lives-shop": lives_shop,
     **{f"lives-{story}": partial(lives, story=story) for story in LIVES},
@@ -671,6 +681,7 @@ WITHOUT_DATA = (
         "secrets",
         "people",
         "story",
+        "faithful",
     ),
     *("lives-shop", *(f"lives-{story}" for story in LIVES)),
 )
