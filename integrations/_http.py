@@ -26,6 +26,7 @@ from exporter.model import (
     PermanentError,
     Settings,
     TransientError,
+    audit,
     may_open,
     read_secret,
 )
@@ -177,6 +178,9 @@ class Client:
         except ConfigError as error:
             # Files of secrets are rotated: in a moment it may be there again.
             raise TransientError(f"{self._place}: {error}") from error
+        for body in (content.get("json"), content.get("data")):
+            if body is not None:
+                audit(self._place, body)
         if timeout is not None:
             content["timeout"] = aiohttp.ClientTimeout(total=timeout.total_seconds())
         try:

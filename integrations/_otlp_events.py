@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.model import Change, NoticeTold, Notification, nanoseconds, to_json
-from exporter.wording import words
+from exporter.model import RULES, Change, Claim, NoticeTold, Notification, Report, nanoseconds, to_json
+from exporter.wording import narrative, words
 from exporter.wording.text import brief, link, shorten
 
 MAX_TEXT = 2_000
@@ -63,8 +63,12 @@ def event(notification: Notification) -> Event:
         "log_anomaly.service.name": brief(words.cause(incident), MAX_ITEM),
         "log_anomaly.report.writer": brief(report.writer, MAX_ITEM),
         "log_anomaly.report.summary": shorten(
-            " ".join(brief(claim.text, MAX_ITEM) for claim in report.what_happened[:MAX_ITEMS]), MAX_TEXT
+            " ".join(narrative.claim(one, MAX_ITEM) for one in report.what_happened[:MAX_ITEMS]), MAX_TEXT
         ),
+        **{
+            f"log_anomaly.report.{name}": tuple(narrative.claim(one, MAX_ITEM) for one in told[:MAX_ITEMS])
+            for name, told in _parts(report)
+        },
         "log_anomaly.report.similar": tuple(words.seen_before(report, 3, MAX_ITEM)),
     }
     return Event(
@@ -75,6 +79,19 @@ def event(notification: Notification) -> Event:
         body=words.headline(incident, report, MAX_ITEM),
         attributes={key: value for key, value in attributes.items() if value not in (None, "", ())},
     )
+
+
+def _parts(report: Report) -> Sequence[tuple[str, Sequence[Claim]]]:
+    """What a model made of it: each sentence of its own begins with its mark."""
+    if report.writer == RULES:
+        return []
+    return [
+        ("what_happened", report.what_happened),
+        ("cause", report.causes),
+        ("steps", report.steps),
+        ("not_known", report.not_known),
+        ("left_out", report.left_out),
+    ]
 
 
 def notice_event(told: NoticeTold) -> Event:

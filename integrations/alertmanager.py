@@ -14,7 +14,9 @@ from pydantic import Field, field_validator
 
 from exporter.model import (
     OWN_NAME,
+    RULES,
     Check,
+    Claim,
     Context,
     Duration,
     ExporterError,
@@ -30,7 +32,7 @@ from exporter.model import (
     stable_key,
     to_json,
 )
-from exporter.wording import words
+from exporter.wording import narrative, words
 from exporter.wording.text import brief, link, rfc3339, shorten
 from integrations._http import Client, HttpSettings, Refused, join
 from integrations._receipts import pack, unpack
@@ -209,6 +211,11 @@ def description(incident: Incident, report: Report, samples: int) -> str:
     """What a person needs on a phone: cause, reasons in numbers, what helped before, first steps."""
     lines = [words.headline(incident, report, MAX_SUMMARY)]
     lines += words.people(incident)
+    steps = _told(words.WHAT_TO_DO, report.steps[:3], 160)
+    if report.writer != RULES:
+        lines += _told(narrative.WHAT_HAPPENED, report.what_happened[:3])
+        lines += [*_told(narrative.CAUSE, report.causes[:1]), *steps]
+        lines += _told(narrative.NOT_KNOWN, report.not_known[:1])
     if incident.suspects:
         lines += ["", f"{words.LIKELY_CAUSE}:", *(f"- {line}" for line in words.suspects(incident))]
     if incident.contributions:
@@ -217,9 +224,14 @@ def description(incident: Incident, report: Report, samples: int) -> str:
         lines += ["", f"{words.SEEN_BEFORE}:", *(f"- {said}" for said in seen)]
     if samples and incident.evidence:
         lines += ["", "Lines:", *(f"- {brief(e.body, 200)}" for e in incident.evidence[:samples])]
-    if report.steps:
-        lines += ["", f"{words.WHAT_TO_DO}:", *(f"- {brief(step.text, 200)}" for step in report.steps[:3])]
+    if report.writer == RULES:
+        lines += steps
     return shorten("\n".join(lines), MAX_DESCRIPTION)
+
+
+def _told(title: str, claims: Sequence[Claim], limit: int = 230) -> list[str]:
+    """Sentences of the report under their title."""
+    return ["", f"{title}:", *(f"- {narrative.claim(one, limit)}" for one in claims)] if claims else []
 
 
 def _retired(incident: Incident) -> list[tuple[dict[str, str], datetime | None]]:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from exporter.model import (
+    RULES,
     Check,
+    Claim,
     Context,
     Duration,
     ExporterError,
@@ -19,12 +21,13 @@ from exporter.model import (
     NoticeTold,
     Notification,
     PermanentError,
+    Report,
     SinkSettings,
     TransientError,
     nanoseconds,
     stable_key,
 )
-from exporter.wording import words
+from exporter.wording import narrative, words
 from exporter.wording.text import brief, fill, link
 from integrations._http import Client, HttpSettings, Refused, join
 
@@ -131,6 +134,7 @@ def text(notification: Notification) -> str:
     title = f"<b>{words.state(incident)}: {_escaped(words.headline(incident, report), 400)}</b>"
     body = [
         *(_escaped(line, 260) for line in words.people(incident)),
+        *_narrated(report),
         *(f"Cause: {_escaped(line, 240)}" for line in words.suspects(incident, 1)),
         *(_escaped(words.reason(item), 260) for item in incident.contributions[:3]),
         *(f"{words.SEEN_BEFORE}: {_escaped(said, 320)}" for said in words.seen_before(report, 1)),
@@ -141,6 +145,23 @@ def text(notification: Notification) -> str:
         if _bytes("<br>".join([*kept, line, end])) <= MAX_TEXT:
             kept.append(line)
     return "<br>".join([*kept, end])
+
+
+def _narrated(report: Report) -> list[str]:
+    """What a model made of it, as far as a tooltip has room: of each part first what stands at its head."""
+    if report.writer == RULES:
+        return []
+    suggested = [step for step in report.steps if step.mark][:1]
+    told = report.what_happened
+    heads = [(narrative.WHAT_HAPPENED, told[:2]), (narrative.CAUSE, report.causes[:1]), (words.WHAT_TO_DO, suggested)]
+    rest = [(narrative.WHAT_HAPPENED, told[2:4]), (narrative.NOT_KNOWN, report.not_known[:1])]
+    return [f"{title}: {_claim(one)}" for title, part in (*heads, *rest) for one in part]
+
+
+def _claim(one: Claim) -> str:
+    """A sentence; its mark is ours, and escaped it would not be read as it is."""
+    text = _escaped(one.text, 220)
+    return f"({one.mark}) {text}" if one.mark else text
 
 
 def _escaped(value: str, limit: int) -> str:

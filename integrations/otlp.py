@@ -29,6 +29,7 @@ from exporter.model import (
     PermanentError,
     SinkSettings,
     TransientError,
+    audit,
 )
 from exporter.wording.text import brief
 from integrations._http import HttpSettings, retry_after
@@ -132,6 +133,8 @@ class OtlpSink:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _export(self, events: Sequence[Event], timeout: timedelta) -> None:  # noqa: ASYNC109  # the thread's, too
+        for one in events:
+            audit(f"sink {self.name}", one)
         attempt = Attempt()
         self._attempts.add(attempt)
         settings = self._settings.model_copy(update={"timeout": timeout})

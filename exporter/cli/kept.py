@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from exporter.cli import people
+from exporter.cli import people, prompt
 from exporter.cli.options import above_zero, add_command, config_option, helpless, load_config
 
 # --- incidents ------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ def incidents(commands: Any) -> None:
     people.by_whom(resolve)
     people.add_acts(verbs, add_command)
     people.add_moving(verbs, add_command)
+    prompt.add_prompt(verbs, add_command)
     explain = add_command(
         verbs,
         "explain",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from exporter.delivery.breaker import Chance, backoff
+from exporter.delivery.breaker import Breaker, Chance, backoff
 from exporter.delivery.recalling import NOT_YET, Recalled, completed, recalled, without_memory
 from exporter.ingest.redaction import Redactor
 from exporter.memory.recall import Memory
@@ -21,6 +21,7 @@ from exporter.model import (
     NoTelemetry,
     Report,
     ReportWriter,
+    RetellingWriter,
     SystemClock,
     Telemetry,
     TimeRange,
@@ -46,8 +47,8 @@ AT_ONCE = 20
 MOST_LATE = 100
 """Revisions whose recall is waited for, or tried again, after their first report."""
 
-QUESTIONS_AT_ONCE = 4
-"""To the model; its client may allow fewer."""
+QUESTIONS_AT_ONCE = 16
+"""To the writer, which may allow fewer."""
 
 LONGEST_WAIT = timedelta(minutes=5)
 """Before what failed is tried again."""
@@ -92,6 +93,8 @@ class Enricher:
         self._telemetry = telemetry or NoTelemetry()
         self._clock = clock or SystemClock()
         self._chance = chance
+        self._breaker = Breaker(LONGEST_WAIT, chance)
+        """Of the writer: one that does not answer is left alone, whatever it would be asked about."""
         self._failing: dict[int, tuple[int, datetime]] = {}
         """News that could not be reported on: how often, and when it is tried again."""
         self._late: list[Work] = []
@@ -206,6 +209,7 @@ class Enricher:
             self._fails(work.number)
             return False
         await self._commit(work.incident, report, 0, work.change, work.at)
+        await self._retell(work.incident, report, work.at)
         if work.change != "updated":
             log.info("incident %s %s: %s", work.incident.id, work.change, headline(work.incident, report))
         return True
@@ -240,14 +244,12 @@ class Enricher:
 
     async def narrate(self) -> int:
         """Let a model write about the newest revision of each open incident. Returns how many it wrote about."""
-        if self._writer is None:
+        room = self._breaker.room(self._clock.now(), 0, QUESTIONS_AT_ONCE)
+        if self._writer is None or not room:
             return 0
         waiting = await unnarrated(self._state, self._writer.name, seconds(self._clock.now()))
-        written = 0
-        for start in range(0, len(waiting), QUESTIONS_AT_ONCE):
-            together = waiting[start : start + QUESTIONS_AT_ONCE]
-            written += sum(await asyncio.gather(*(self._narrate(self._writer, incident) for incident in together)))
-        return written
+        together = waiting[:room]
+        return sum(await asyncio.gather(*(self._narrate(self._writer, incident) for incident in together)))
 
     async def _narrate(self, writer: ReportWriter, identity: str) -> int:
         found = await to_narrate(self._state, identity)
@@ -257,12 +259,20 @@ class Enricher:
         try:
             better = await writer.write(report, incident)
         except WriterFailedError as error:
+            if error.passing:
+                self._breaker.failed(self._clock.now(), error.retry_after)
             await self._failed(writer, incident, error)
             return 0
+        self._breaker.answered()
         if await revision_of(self._state, incident.id) != incident.revision:
             return 0
         await self._commit(incident, better, NARRATED, "reported", at)
         return 1
+
+    async def _retell(self, incident: Incident, report: Report, at: datetime) -> None:
+        """What the model said before stands also in a new revision, with its numbers, and in the last one."""
+        if isinstance(self._writer, RetellingWriter) and (again := await self._writer.retell(report, incident)):
+            await self._commit(incident, again, NARRATED, "reported", at)
 
     async def _failed(self, writer: ReportWriter, incident: Incident, error: WriterFailedError) -> None:
         """Remember the question that failed, and when it is asked again: there is no report, so none is kept."""

@@ -1,12 +1,14 @@
 """The values that flow through the product, and the protocols of the parts that can be replaced."""
 
 from exporter.model.aside import Aside, SetAside
+from exporter.model.audit import audit, placeholders
 from exporter.model.errors import (
     ConfigError,
     ExporterError,
     NotYetError,
     PermanentError,
     StateError,
+    TooLongError,
     TransientError,
     WriterFailedError,
 )
@@ -14,7 +16,9 @@ from exporter.model.facts import Facts
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
+    READING,
     RULES,
+    SUGGESTION,
     AnalysisKind,
     Anomaly,
     AnomalyKind,
@@ -59,6 +63,7 @@ from exporter.model.logs import (
     stable_key,
 )
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
+from exporter.model.narration import Asked, Meter
 from exporter.model.people import (
     WEEKDAYS,
     Acknowledgement,
@@ -84,12 +89,16 @@ from exporter.model.ports import (
     Documents,
     Embedder,
     IncidentStore,
+    Ledger,
+    Note,
     NoTelemetry,
     NoticeSink,
     ReportWriter,
+    RetellingWriter,
     Sink,
     Source,
     Telemetry,
+    nothing_noted,
 )
 from exporter.model.rows import SqlValue, Write, dumps, from_json, loads, to_json
 from exporter.model.seldom import Seldom
@@ -138,7 +147,9 @@ __all__ = [
     "OTHER_WORD",
     "OWN_NAME",
     "PAGE_COLUMNS",
+    "READING",
     "RULES",
+    "SUGGESTION",
     "SYSLOG",
     "WEEKDAYS",
     "Acknowledgement",
@@ -147,6 +158,7 @@ __all__ = [
     "Anomaly",
     "AnomalyKind",
     "Aside",
+    "Asked",
     "Change",
     "Check",
     "Choice",
@@ -179,11 +191,14 @@ __all__ = [
     "IncidentStatus",
     "IncidentStore",
     "LLMSettings",
+    "Ledger",
     "Match",
     "MemorySettings",
+    "Meter",
     "NearMiss",
     "NoTelemetry",
     "NotYetError",
+    "Note",
     "Notice",
     "NoticeSink",
     "NoticeTold",
@@ -199,6 +214,7 @@ __all__ = [
     "Report",
     "ReportSettings",
     "ReportWriter",
+    "RetellingWriter",
     "Rule",
     "RuleAction",
     "Seldom",
@@ -219,6 +235,7 @@ __all__ = [
     "Telemetry",
     "TimeRange",
     "TimelineEntry",
+    "TooLongError",
     "TransientError",
     "Unit",
     "Verb",
@@ -227,6 +244,7 @@ __all__ = [
     "Weekday",
     "Write",
     "WriterFailedError",
+    "audit",
     "dumps",
     "evidence_id",
     "failure_in",
@@ -239,9 +257,11 @@ __all__ = [
     "loads",
     "may_open",
     "nanoseconds",
+    "nothing_noted",
     "page_schema",
     "parse_duration",
     "parse_moment",
+    "placeholders",
     "read_secret",
     "settings_of",
     "stable_key",

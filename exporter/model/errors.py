@@ -29,16 +29,24 @@ class PermanentError(ExporterError):
     """Trying again would fail the same way: 401, 404, a payload that is refused."""
 
 
+class TooLongError(PermanentError):
+    """A model takes less at once than it was given; a shorter question may be answered."""
+
+
 class WriterFailedError(ExporterError):
     """There is no report of a model's: why, and how long it asked to be left alone.
 
-    `answered` is true when it did answer: asked the same again, it would most likely say the same.
+    `answered` is true when it did answer: asked the same again, it would most likely say the same. `passing` is true
+    where the place failed, and not the question.
     """
 
-    def __init__(self, why: str, retry_after: timedelta | None = None, answered: bool = False) -> None:
+    def __init__(
+        self, why: str, retry_after: timedelta | None = None, answered: bool = False, passing: bool = False
+    ) -> None:
         super().__init__(why)
         self.retry_after = retry_after
         self.answered = answered
+        self.passing = passing
 
 
 class StateError(ExporterError):

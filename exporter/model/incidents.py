@@ -317,13 +317,26 @@ class Incident:
         return self.trigger.startswith("alert ")
 
 
+READING = "model's reading, not checked"
+SUGGESTION = "suggestion, not checked"
+"""What stands beside a model's own words, wherever they are shown."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A sentence and the evidence that it cites; `verified` when code has checked that the citations hold."""
+    """A sentence, and the lines that it cites.
+
+    `verified` when code told it and the lines show it: what cites nothing, or is a model's, never is. `mark` is READING
+    or SUGGESTION where the words are a model's, and empty where they are ours.
+    """
 
     text: str
     evidence: tuple[str, ...] = ()
     verified: bool = True
+    mark: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verified", bool(self.verified and self.evidence and not self.mark))
 
 
 RULES = "rules"
@@ -334,8 +347,9 @@ RULES = "rules"
 class Report:
     """What happened, the likely cause and what to do, each sentence with its citations.
 
-    `writer` is RULES for the deterministic writer, else the model's name. `revision` is the incident's that it
-    describes.
+    `writer` is RULES for the deterministic writer, else the model's name: then what happened, the cause and the steps
+    are facts that the model chose, told by code, and its own words, which carry a mark. `revision` is the incident's
+    that it describes.
     """
 
     incident: str
@@ -350,6 +364,13 @@ class Report:
     notes: tuple[str, ...] = ()
     unasked: str = ""
     """Why memory could not be asked; then `similar` says nothing."""
+    not_known: tuple[Claim, ...] = ()
+    """What the model says that cannot be seen."""
+    left_out: tuple[Claim, ...] = ()
+    """Facts that matter more than what the model chose, and that it did not choose."""
+    calls: int = 0
+    """Requests to the model that the report has cost, and tokens of prompts and answers."""
+    tokens: int = 0
 
 
 Change = Literal["opened", "updated", "resolved", "reopened", "reported"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 from exporter.model.aside import Aside
 from exporter.model.incidents import Digest, Incident, NoticeTold, Notification, Report
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
+from exporter.model.narration import Asked, Meter
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -25,6 +27,14 @@ class Check:
     remedy: str = ""
 
 
+Note = Callable[[Mapping[str, str | int]], None]
+"""Adds attributes to a span."""
+
+
+def nothing_noted(attributes: Mapping[str, str | int]) -> None:
+    """Where nothing is traced."""
+
+
 class Telemetry(Protocol):
     """Counts and measures; the names are those of the table in exporter/telemetry/table.py."""
 
@@ -34,6 +44,9 @@ class Telemetry(Protocol):
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record into a histogram; durations are in seconds."""
+
+    def span(self, name: str, outgoing: bool = False, **attributes: str | int) -> AbstractContextManager[Note]:
+        """Trace a piece of work; what is given takes attributes that are known only at its end."""
 
 
 class NoTelemetry:
@@ -47,6 +60,9 @@ class NoTelemetry:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         pass
+
+    def span(self, name: str, outgoing: bool = False, **attributes: str | int) -> AbstractContextManager[Note]:
+        return nullcontext(nothing_noted)
 
 
 class Words(Protocol):
@@ -97,6 +113,8 @@ class Context:
     """Which installation this is; the state file knows."""
     origin: tuple[str, ...] = ()
     """The external labels, such as `cluster=eu-1`."""
+    ledger: Ledger | None = None
+    """Where questions to a model are kept over restarts; None keeps them in memory alone."""
 
 
 @runtime_checkable
@@ -265,13 +283,42 @@ class ReportWriter(Protocol):
 
 
 @runtime_checkable
+class RetellingWriter(ReportWriter, Protocol):
+    """A writer that can say again what it said, with the numbers of now, and asks nobody for that."""
+
+    async def retell(self, report: Report, incident: Incident) -> Report | None:
+        """None where somebody would have to be asked."""
+
+
+class Ledger(Protocol):
+    """What is kept of questions to models, over restarts."""
+
+    async def asked(self, incident: str, model: str) -> Asked | None:
+        """The newest question on an incident that was answered."""
+
+    async def keep(self, asked: Asked) -> None: ...
+
+    async def spent(self, model: str, since: int) -> Mapping[int, tuple[int, int]]:
+        """Requests and tokens by hour, from a moment on, both in seconds since the epoch."""
+
+    async def spend(self, model: str, spent: Mapping[int, tuple[int, int]]) -> None:
+        """Write what is spent in these hours."""
+
+
+@runtime_checkable
 class LLM(Protocol):
     """A language model that answers with a JSON object of a given schema."""
 
     model: str
 
-    async def complete(self, system: str, user: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Raises TransientError or PermanentError; what comes back is parsed, but not to be trusted."""
+    async def complete(
+        self, system: str, user: str, schema: Mapping[str, Any], meter: Meter | None = None
+    ) -> Mapping[str, Any]:
+        """What comes back is parsed, but not to be trusted: it may lack what the schema requires.
+
+        `meter` counts what it costs. Raises TransientError, PermanentError, or TooLongError for a prompt that does not
+        fit.
+        """
 
     async def check(self) -> Sequence[Check]: ...
 

@@ -312,6 +312,18 @@ class LLMSettings(Settings):
 
     type: str
     """Which interface the model has."""
+    timeout: Duration = timedelta(seconds=60)
+    """Of one request; a whole answer, with retries at a lower level and a repair, takes at most twice that."""
+    concurrency: Annotated[int, Unit("requests")] = Field(default=1, ge=1, le=16)
+    """Requests at the same time."""
+    hourly_calls: Annotated[int, Unit("requests")] | None = Field(default=120, ge=1)
+    """Requests an hour; over it, reports are written without the model until the next. Null: no limit."""
+    daily_calls: Annotated[int, Unit("requests")] | None = Field(default=1_000, ge=1)
+    """Requests a day (UTC)."""
+    hourly_tokens: Annotated[int, Unit("tokens")] | None = Field(default=None, ge=1)
+    """Tokens of prompts and answers an hour."""
+    daily_tokens: Annotated[int, Unit("tokens")] | None = Field(default=1_000_000, ge=1)
+    """Tokens of prompts and answers a day (UTC). What is spent is remembered over a restart."""
 
     @abstractmethod
     def build(self, context: Context) -> LLM:

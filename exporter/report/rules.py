@@ -64,7 +64,7 @@ def write(
             _overview(incident),
             *_again(incident, similar),
             *_findings(incident),
-            *_spread(incident),
+            *spread(incident),
         ),
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
@@ -197,7 +197,7 @@ def _sentence(finding: Contribution, kept: Mapping[str, Evidence]) -> str:
     return words.sentence(finding, list(dict.fromkeys(kept[line].service for line in citations(finding, kept))))
 
 
-def _spread(incident: Incident) -> list[Claim]:
+def spread(incident: Incident) -> list[Claim]:
     """Which service came first and which followed, where there are several."""
     known = {line.id for line in incident.evidence}
     first = [s for s in incident.suspects if s.first_seen is not None and s.service in incident.services]

@@ -55,6 +55,7 @@ from exporter.model.times import moment
 from exporter.report.writing import ModelWriter
 from exporter.run.learning import open_state
 from exporter.state.file import State
+from exporter.state.narration import Narrations
 from exporter.state.windows import facts_now, scores_now
 from exporter.wording.text import rfc3339
 
@@ -86,7 +87,8 @@ def make_writer(config: Config, context: Context, redactor: Redactor) -> ReportW
         return config.report.build(context)
     if config.llm is None:
         raise ConfigError("llm: missing; name the model that is to write reports")
-    return ModelWriter(config.llm.build(context), redactor, context.telemetry)
+    llm = config.llm.build(context)
+    return ModelWriter(llm, redactor, context.telemetry, config.llm, context.ledger, context.clock)
 
 
 def source_links(config: Config) -> Links:
@@ -234,6 +236,7 @@ class _Builder:
             aside=base.state.aside,
             installation=base.state.installation(),
             origin=config.origin,
+            ledger=Narrations(base.state),
         )
         self.built: list[Client] = []
         """Clients that did not come from the assembly before."""

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from exporter.model import StateError
+from exporter.model import READING, RULES, SUGGESTION, StateError
 from exporter.state.place import copied
 
 GIVEN = """
@@ -157,8 +157,48 @@ CREATE TABLE told_notices (
 """
 """Of which notices a place was told, in wall time."""
 
+NARRATION = """
+CREATE TABLE answers (
+    incident TEXT NOT NULL, model TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (incident, model)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE spent (
+    model TEXT NOT NULL, hour INTEGER NOT NULL, calls INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    PRIMARY KEY (model, hour)
+) STRICT, WITHOUT ROWID;
+"""
+"""What models were asked and answered, and what that cost."""
+
+
+def _marked(connection: sqlite3.Connection) -> None:
+    """What models wrote freely was shown as checked where it cited a line that exists: now it says that it is not."""
+    for statement in _statements(NARRATION):
+        connection.execute(statement)
+    for incident, writer, body in connection.execute("SELECT incident, writer, body FROM reports").fetchall():
+        if (marked := _with_marks(body)) is not None:
+            connection.execute(
+                "UPDATE reports SET body = ? WHERE incident = ? AND writer = ?", (marked, incident, writer)
+            )
+    for number, body in connection.execute("SELECT number, report FROM news WHERE report IS NOT NULL").fetchall():
+        if (marked := _with_marks(body)) is not None:
+            connection.execute("UPDATE news SET report = ? WHERE number = ?", (marked, number))
+
+
+def _with_marks(body: str) -> str | None:
+    """A model's report with a mark on every sentence; None for one of the rules, and where it cannot be read."""
+    if _writer(body) in (None, RULES):
+        return None
+    try:
+        report = json.loads(body)
+        for part in ("what_happened", "causes", "steps"):
+            mark = SUGGESTION if part == "steps" else READING
+            report[part] = [{**claim, "verified": False, "mark": mark} for claim in report.get(part, ())]
+    except (TypeError, AttributeError):
+        return None
+    return json.dumps(report, ensure_ascii=False, separators=(",", ":"))
+
+
 MIGRATIONS: tuple[Step, ...] = (
-    GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE, NOTICES, TOLD_NOTICES,
+    GIVEN, NEWS_AND_NEAR_MISSES, _each_place_for_itself, UNDO, PEOPLE, NOTICES, TOLD_NOTICES, _marked,
 )  # fmt: skip
 """The version of a file is the number of steps that it has had. A step is never changed once it was released, only
 followed by another; one that changes the form of a body raises `exporter.state.bodies.VERSION` too."""

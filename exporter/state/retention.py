@@ -44,8 +44,9 @@ async def drop_old_rows(state: State, now: datetime, grouped: datetime | None, r
     await state.prune("acts", only=f"number <= (SELECT MAX(number) FROM acts) - {MOST_ACTS}")
     await state.prune("rules", "removed_at", kept, only="removed_at IS NOT NULL")
     await state.prune("incidents", "updated_at", kept)
-    for table in ("news", "reports", "deliveries", "questions"):
+    for table in ("news", "reports", "deliveries", "questions", "answers"):
         await state.prune(table, only="incident NOT IN (SELECT id FROM incidents)")
+    await state.prune("spent", "hour", seconds(now - NEWS_KEPT))
     await state.prune("digests", only="id NOT IN (SELECT digest FROM deliveries WHERE digest != '')")
     await state.prune("told_notices", "told_at", seconds(now - NEWS_KEPT))
     await state.prune("changes", "at", kept)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from exporter.model import OWN_NAME
+from exporter.model import OWN_NAME, Note, nothing_noted
 from exporter.telemetry.pushing import pushing_reader, tracer_of
 from exporter.telemetry.settings import TelemetrySettings, product_version
 from exporter.telemetry.table import METRICS, PREFIX, Kind, MetricSpec
@@ -95,13 +95,16 @@ class PrometheusTelemetry:
             instrument.record(value, labels)
 
     @contextlib.contextmanager
-    def span(self, name: str, **attributes: str) -> Iterator[None]:
+    def span(self, name: str, outgoing: bool = False, **attributes: str | int) -> Iterator[Note]:
         """Trace a piece of work, such as `poll shop`; does nothing unless traces are pushed."""
         if self._tracer is None:
-            yield
+            yield nothing_noted
             return
-        with self._tracer.start_as_current_span(name, attributes=attributes):
-            yield
+        from opentelemetry.trace import SpanKind
+
+        kind = SpanKind.CLIENT if outgoing else SpanKind.INTERNAL
+        with self._tracer.start_as_current_span(name, kind=kind, attributes=attributes) as span:
+            yield span.set_attributes
 
     def exposition(self) -> str:
         """All metrics in Prometheus' text format; safe to call from any thread."""

@@ -154,8 +154,14 @@ METRICS: Mapping[str, MetricSpec] = {
     "llm_requests": _counter(
         "Requests to the language model, by outcome.", outcome=("ok", "transient", "permanent", "invalid")
     ),
-    "llm_tokens": _counter("Tokens of the language model, by direction.", direction=("input", "output")),
+    "llm_tokens": _counter(
+        "Tokens of the language model, by direction and model.", "model", direction=("input", "output")
+    ),
     "llm_claims_dropped": _counter("Claims of the model that were dropped, by reason.", "reason"),
+    "llm_pieces_removed": _counter(
+        "Numbers, names, times, quotations, commands and links that were taken out of the model's words, by kind.",
+        "reason",
+    ),
     "llm_seconds": _seconds("How long a request to the language model took."),
     "memory_requests": _counter(
         "Requests to the incident store, by operation (put, nearest, matching, sharing) and outcome.",

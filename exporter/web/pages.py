@@ -14,13 +14,13 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from exporter.model import Notice, SimilarIncident
+from exporter.model import READING, SUGGESTION, Notice, SimilarIncident
 from exporter.model.questions import Asked, IncidentRecord, Overview, Preview, Readiness, RuleRecord
 from exporter.web import charts, showing
 from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
 from exporter.web.lists import WITHIN, trend
 from exporter.web.sessions import Session
-from exporter.wording import impact, words
+from exporter.wording import impact, narrative, words
 from exporter.wording.glossary import GLOSSARY
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
@@ -215,7 +215,9 @@ def _environment() -> Environment:
         web_url=web_url,
         urlencode=segment,
     )
-    environment.globals.update(words=words, why=why_it_opened, trend=trend)
+    # Ours, and with an apostrophe that is shown as it is.
+    marks = {mark: Markup(mark) for mark in (READING, SUGGESTION)}  # noqa: S704
+    environment.globals.update(words=words, narrative=narrative, why=why_it_opened, trend=trend, marks=marks)
     return environment
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import IO, TYPE_CHECKING
 
-from exporter.model import Claim, Digest, Incident, NoticeTold, Report
-from exporter.wording import digests, words
+from exporter.model import RULES, Claim, Digest, Incident, NoticeTold, Report
+from exporter.wording import digests, narrative, words
 from exporter.wording.text import brief, day, link, listed, number, percent, span, time_of_day
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def _print_sections(console: Console, incident: Incident, report: Report) -> Non
 
     if said := [*words.people(incident), *filter(None, [words.ruled(incident)])]:
         console.print(_section(words.PEOPLE, Text("\n".join(said))))
-    if report.what_happened and (report.writer != "rules" or not incident.contributions):
-        console.print(_section("What happened", _claims(report.what_happened)))
+    for title, told in narrative.parts(report):
+        console.print(_section(title, _claims(told, most=2 * MAX_CLAIMS)))
+    if report.what_happened and report.writer == RULES and not incident.contributions:
+        console.print(_section(narrative.WHAT_HAPPENED, _claims(report.what_happened)))
     if incident.contributions:
         console.print(_section(words.WHY, _why(incident)))
     if incident.suspects:
         console.print(_section(words.LIKELY_CAUSE, _ranked(incident)))
-    if report.causes and report.writer != "rules":
-        console.print(_section("Why so", _claims(report.causes)))
     if incident.evidence:
         console.print(_section("Evidence", _evidence(incident)))
     if report.similar or report.unasked:
@@ -224,19 +224,19 @@ def _similar(report: Report) -> RenderableType:
     return Group(*lines)
 
 
-def _claims(claims: Iterable[Claim], numbered: bool = False) -> RenderableType:
+def _claims(claims: Iterable[Claim], numbered: bool = False, most: int = MAX_CLAIMS) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    for rank, claim in enumerate(list(claims)[:MAX_CLAIMS], start=1):
+    for rank, claim in enumerate(list(claims)[:most], start=1):
         text = Text(brief(claim.text, 400))
         if claim.evidence:
             text.append(f" [{', '.join(brief(c, 16) for c in claim.evidence[:4])}]", "dim")
-        if not claim.verified:
-            text.append(" (not verified)", "yellow")
+        if claim.mark:
+            text.append(f" ({claim.mark})", "yellow")
         table.add_row(Text(f"{rank}." if numbered else "•", "dim"), text)
     return table
 

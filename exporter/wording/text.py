@@ -123,11 +123,14 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+LINK_REMOVED = "(link removed)"
+
+
 def without_links(text: str) -> str:
     """A model's text without anything that leads somewhere or calls somebody."""
     text = _MARKDOWN_LINK.sub(r"\1", text)
     text = _SLACK_MENTION_OR_LINK.sub("", text)
-    return _MENTION.sub("", _LINK.sub("(link removed)", text))
+    return _MENTION.sub("", _LINK.sub(LINK_REMOVED, text))
 
 
 def fill(text: str, limit: int, escape: Callable[[str], str], size: Callable[[str], int] = len) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from exporter.model import (
@@ -16,26 +16,41 @@ from exporter.model import (
     Clock,
     ConfigError,
     ExporterError,
+    Meter,
+    Note,
     PermanentError,
     SystemClock,
     Telemetry,
+    TooLongError,
     TransientError,
+    audit,
     read_secret,
 )
-from exporter.wording.text import brief, shorten
 from integrations._http import retry_after
 from integrations.openai.answers import MAX_ANSWER_CHARS, InvalidAnswer, parse, repair
+from integrations.openai.capabilities import Capabilities, is_too_long
+from integrations.openai.network import strangers
+from integrations.openai.replies import said_by, text_of
 from integrations.openai.settings import OpenAIOptions
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
 
-MAX_ATTEMPTS = 8
-"""Requests for one answer: two steps down the ladder, two options that are refused, one repair, and some room."""
+Messages = Sequence[Mapping[str, str]]
+
+MAX_ATTEMPTS = 12
+"""Requests for one answer: every rung of the ladder, one repair, and some room."""
 
 REPROBE_AFTER = timedelta(days=1)
 """Servers learn: after this long, what a server refused is tried again."""
+
+DENSEST = 5.5
+"""Characters a token: of log lines and JSON no tokenizer makes so few tokens, so that a prompt of which a server counts
+fewer was cut."""
+
+LEAST_CUT = 4_000
+"""Characters of a prompt from which that is looked at."""
 
 _CHECK_SCHEMA = {
     "type": "object",
@@ -43,17 +58,6 @@ _CHECK_SCHEMA = {
     "required": ["ok"],
     "additionalProperties": False,
 }
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What the server was found to understand."""
-
-    level: Literal["json_schema", "json_object", "text"] = "json_schema"
-    tokens_as: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    swapped: bool = False
-    temperature: bool = True
-    since: datetime | None = None
 
 
 class OpenAI:
@@ -68,17 +72,18 @@ class OpenAI:
         self._client: AsyncOpenAI | None = None
         self._key: str | None = None
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._day: Any = None
-        self._spent = 0
+        self._at_home = settings.allow_remote
 
-    async def complete(self, system: str, user: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One JSON object with the schema's required keys. Raises TransientError or PermanentError."""
+    async def complete(
+        self, system: str, user: str, schema: Mapping[str, Any], meter: Meter | None = None
+    ) -> Mapping[str, Any]:
+        """One JSON object with any of the schema's required keys. Raises TransientError or PermanentError."""
         async with self._slots:
             began = time.monotonic()
             outcome = "ok"
             try:
                 async with asyncio.timeout(2 * self._settings.timeout.total_seconds()):
-                    return await self._answer(system, user, schema)
+                    return await self._answer(system, user, schema, meter or Meter())
             except TimeoutError as error:
                 outcome = "transient"
                 raise TransientError(
@@ -108,14 +113,14 @@ class OpenAI:
             await self._client.close()
             self._client = None
 
-    async def _answer(self, system: str, user: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _answer(self, system: str, user: str, schema: Mapping[str, Any], meter: Meter) -> Mapping[str, Any]:
         """Ask, one step lower for each thing that the server refuses; let the model repair its answer once."""
         self._probe_again()
+        await self._stay_at_home()
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         for _ in range(MAX_ATTEMPTS):
-            self._within_budget()
             try:
-                content, cut = await self._ask(messages, schema)
+                content, cut = await self._ask(messages, schema, meter)
             except _RefusedOption as refused:
                 self.capabilities = replace(refused.without, since=self._clock.now())
                 continue
@@ -136,30 +141,55 @@ class OpenAI:
         if since is not None and self._clock.now() - since >= REPROBE_AFTER:
             self.capabilities = Capabilities()
 
-    def _within_budget(self) -> None:
-        today = self._clock.now().date()
-        if self._day != today:
-            self._day, self._spent = today, 0
-        limit = self._settings.daily_tokens
-        if limit is not None and self._spent >= limit:
-            raise TransientError(
-                f"llm {self.model}: today's {limit} tokens are spent; raise daily_tokens, or wait for tomorrow"
+    async def _stay_at_home(self) -> None:
+        """Names are looked up: what they say of where they lead is no proof. Raises PermanentError."""
+        if self._at_home:
+            return
+        host = urlsplit(self._settings.base_url).hostname or ""
+        try:
+            outside = await strangers(host)
+        except OSError as error:
+            raise TransientError(f"llm {self.model}: {host} cannot be looked up; check base_url") from error
+        if outside:
+            raise PermanentError(
+                f"llm {self.model}: {host} is {outside[0]}, outside of your own network, and log lines (redacted) "
+                "would be sent there; use a model of your own, or permit it with allow_remote: true"
             )
 
-    async def _ask(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any]) -> tuple[str, bool]:
+    async def _ask(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], meter: Meter
+    ) -> tuple[str, bool]:
         """The text of one answer, and whether it was cut."""
+        client = self._connected()
+        request = self.capabilities.request(messages, schema, self._settings.max_tokens, self._settings.temperature)
+        meter.calls += 1
+        where = urlsplit(self._settings.base_url)
+        audit(f"llm {self.model} at {where.netloc}", request["messages"])
+        attributes: dict[str, str | int] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": self.model,
+            "gen_ai.output.type": "text" if self.capabilities.level == "text" else "json",
+            "gen_ai.request.max_tokens": self._settings.max_tokens,
+            "server.address": where.hostname or "",
+        }
+        with self._telemetry.span(f"chat {self.model}", outgoing=True, **attributes) as note:
+            content, cut = await self._send(client, request, messages, meter, note)
+        return content, cut
+
+    async def _send(
+        self, client: AsyncOpenAI, request: Mapping[str, Any], messages: Messages, meter: Meter, note: Note
+    ) -> tuple[str, bool]:
         import openai
 
-        client = self._connected()
         try:
-            response = await client.chat.completions.create(**self._request(messages, schema))
+            response: Any = await client.chat.completions.create(model=self.model, **request)
         except openai.APIStatusError as error:
             raise self._refused(error) from None
         except (openai.APITimeoutError, TimeoutError):
             raise TransientError(f"llm {self.model}: no answer in time; raise timeout or take a faster model") from None
         except openai.APIConnectionError as error:
-            reason = type(error.__cause__ or error).__name__
-            raise TransientError(f"llm {self.model}: cannot be reached ({reason}); check base_url") from None
+            raise self._unreachable(error) from None
         except ExporterError:
             raise
         except Exception as error:
@@ -167,26 +197,23 @@ class OpenAI:
             raise PermanentError(
                 f"llm {self.model}: an answer that is not understood ({type(error).__name__})"
             ) from None
-        return self._content(response, messages)
+        return self._content(response, messages, meter, note)
 
-    def _request(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any]) -> dict[str, Any]:
-        known = self.capabilities
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": list(messages),
-            "stream": False,
-            known.tokens_as: self._settings.max_tokens,
-        }
-        if known.temperature:
-            request["temperature"] = self._settings.temperature
-        if known.level == "json_schema":
-            form = {"name": "answer", "schema": schema, "strict": True}
-            request["response_format"] = {"type": "json_schema", "json_schema": form}
-        elif known.level == "json_object":
-            request["response_format"] = {"type": "json_object"}
-        return request
+    def _unreachable(self, error: Exception) -> ExporterError:
+        """A connection that failed: certificates are told apart, for waiting mends none."""
+        causes = _causes(error)
+        if wrong := next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None):
+            return PermanentError(
+                f"llm {self.model}: its certificate is not trusted ({wrong.verify_message}); give tls.ca_file"
+            )
+        if any(isinstance(one, ssl.SSLError) or "SSL" in str(one) for one in causes):
+            return PermanentError(
+                f"llm {self.model}: no TLS can be spoken with it (certificates: tls.ca_file, tls.cert_file); "
+                "check whether base_url is http or https"
+            )
+        return TransientError(f"llm {self.model}: cannot be reached ({type(causes[-1]).__name__}); check base_url")
 
-    def _content(self, response: Any, messages: Sequence[Mapping[str, str]]) -> tuple[str, bool]:
+    def _content(self, response: Any, messages: Messages, meter: Meter, note: Note) -> tuple[str, bool]:
         choices = getattr(response, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
@@ -195,8 +222,8 @@ class OpenAI:
                 f"llm {self.model}: answered something that is no chat completion; base_url must be that of an "
                 "OpenAI-compatible API, mostly ending in /v1"
             )
-        content = message.content if isinstance(message.content, str) else ""
-        self._account(response, messages, content)
+        content = text_of(message)
+        self._account(response, messages, content, meter, note)
         if getattr(message, "refusal", None):
             raise PermanentError(f"llm {self.model}: the model refused to answer")
         finish = choice.finish_reason
@@ -207,17 +234,20 @@ class OpenAI:
             raise InvalidAnswer(f"llm {self.model}: an empty answer{hint}")
         return content[:MAX_ANSWER_CHARS], finish == "length"
 
-    def _account(self, response: Any, messages: Sequence[Mapping[str, str]], content: str) -> None:
+    def _account(self, response: Any, messages: Messages, content: str, meter: Meter, note: Note) -> None:
         """Count tokens, by estimate where the server does not tell; notice a prompt that was cut in silence."""
         chars = sum(len(message["content"]) for message in messages)
         usage = getattr(response, "usage", None)
         prompt = _whole(getattr(usage, "prompt_tokens", None))
         answer = _whole(getattr(usage, "completion_tokens", None))
-        self._spent += (chars // 3 if prompt is None else prompt) + (len(content) // 3 if answer is None else answer)
-        self._telemetry.count("llm_tokens", prompt or chars // 3, direction="input")
-        self._telemetry.count("llm_tokens", answer or len(content) // 3, direction="output")
-        if prompt and chars > 8_000 and chars / prompt > 8:
-            raise PermanentError(
+        sent, received = prompt or chars // 3, answer or len(content) // 3
+        meter.sent += sent
+        meter.received += received
+        note({"gen_ai.usage.input_tokens": sent, "gen_ai.usage.output_tokens": received})
+        self._telemetry.count("llm_tokens", sent, direction="input", model=self.model)
+        self._telemetry.count("llm_tokens", received, direction="output", model=self.model)
+        if prompt and chars > LEAST_CUT and chars / prompt > DENSEST:
+            raise TooLongError(
                 f"llm {self.model}: the server read {prompt} tokens of a prompt of {chars} characters, so it cuts "
                 "prompts in silence; raise its context length (Ollama: num_ctx)"
             )
@@ -225,10 +255,12 @@ class OpenAI:
     def _refused(self, error: Any) -> Exception:
         """What an error status means: an option to leave out, something that passes, or something that does not."""
         status: int = error.status_code
-        said = _said(error)
-        if status in (400, 422) and (without := self._without(said.lower())):
-            return _RefusedOption(without)
+        said = said_by(error.body)
         place = f"llm {self.model}: {status}"
+        if status == 413 or (status < 500 and is_too_long(said)):
+            return TooLongError(f"{place}, the prompt is too long for the model; take one with a longer context")
+        if without := self.capabilities.without(status, said):
+            return _RefusedOption(without)
         if status == 429 and "insufficient_quota" in said:
             return PermanentError(f"{place}, the quota is used up; see your account at the provider")
         if status in (408, 409, 425, 429) or status >= 500:
@@ -239,26 +271,7 @@ class OpenAI:
             return PermanentError(f"{place}, no such model or path; check model and base_url, mostly ending in /v1")
         if 300 <= status < 400:
             return PermanentError(f"{place}, a redirect, which is not followed; give the final address as base_url")
-        if status == 413 or "context length" in said.lower() or "context_length" in said.lower():
-            return PermanentError(f"{place}, the prompt is too long for the model; take one with a longer context")
         return PermanentError(f"{place}, {said}")
-
-    def _without(self, said: str) -> Capabilities | None:
-        """Capabilities without the option that an error names, or None when it names none that can be left out."""
-        known = self.capabilities
-        if "context length" in said or "context_length" in said:
-            return None
-        if re.search(r"response_format|json_schema|json_object|structured|guided|grammar|schema", said):
-            lower: dict[str, Literal["json_object", "text"]] = {"json_schema": "json_object", "json_object": "text"}
-            return replace(known, level=lower[known.level]) if known.level in lower else None
-        if re.search(r"max_tokens|max_completion_tokens", said) and not known.swapped:
-            other: Literal["max_tokens", "max_completion_tokens"] = (
-                "max_completion_tokens" if known.tokens_as == "max_tokens" else "max_tokens"
-            )
-            return replace(known, tokens_as=other, swapped=True)
-        if "temperature" in said and known.temperature:
-            return replace(known, temperature=False)
-        return None
 
     def _connect(self) -> AsyncOpenAI:
         import httpx2
@@ -302,6 +315,8 @@ class OpenAI:
                 del request.headers[name]
         if self._key:
             request.headers["Authorization"] = f"Bearer {self._key}"
+        for name, value in self._settings.headers.items():
+            request.headers[name] = value.get_secret_value()
 
 
 _HEADERS = frozenset(
@@ -330,14 +345,10 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and value >= 0 else None
 
 
-def _said(error: Any) -> str:
-    """The server's own words, short, without addresses (they may hold secrets) and control characters."""
-    body = error.body
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        body = (
-            " ".join(str(inner.get(k) or "") for k in ("message", "code", "param"))
-            if isinstance(inner, Mapping)
-            else inner
-        )
-    return shorten(re.sub(r"\w+://\S+", "(address)", brief(str(body or "no reason given"), 2_000)), 200)
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """An error and what it came from, the first cause last."""
+    found: list[BaseException] = []
+    while error is not None and len(found) < 10:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

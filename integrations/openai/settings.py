@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from exporter.model import ClientSettings, Duration, LLMSettings, Unit
+from exporter.model import ClientSettings, LLMSettings, Unit
 from integrations._http import TlsSettings
-
-_PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".svc", ".home.arpa", ".intranet", ".test")
+from integrations.openai.network import is_private
 
 
 class OpenAIOptions(ClientSettings, LLMSettings):
@@ -30,18 +27,15 @@ class OpenAIOptions(ClientSettings, LLMSettings):
     """File that holds the key; read at each use."""
     tls: TlsSettings = TlsSettings()
     """How the server proves who it is, and how we do."""
-    timeout: Duration = timedelta(seconds=60)
-    """Of one request; a whole answer, with retries at a lower level and a repair, takes at most twice that."""
-    max_tokens: Annotated[int, Unit("tokens")] = Field(default=1200, ge=16, le=100_000)
-    """Of the answer. Models that reason spend it on hidden tokens, too: give them more."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Sent with every request, such as those of a gateway before the model."""
+    max_tokens: Annotated[int, Unit("tokens")] = Field(default=2000, ge=16, le=100_000)
+    """Of the answer; all that is asked for fits. Models that reason spend it on hidden tokens, too: give them more."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """How much chance there is in the answer; 0: as little as the model can."""
     allow_remote: bool = False
-    """Permit an address outside of your own network. What is sent is redacted, but it leaves."""
-    concurrency: Annotated[int, Unit("requests")] = Field(default=1, ge=1, le=16)
-    """Requests at the same time."""
-    daily_tokens: Annotated[int, Unit("tokens")] | None = Field(default=1_000_000, ge=1)
-    """Tokens of prompts and answers a day (UTC); over it, reports are written without the model."""
+    """Permit an address outside of your own network, which is looked up before anything is sent. What is sent is
+    redacted, but it leaves."""
 
     @field_validator("base_url")
     @classmethod
@@ -64,18 +58,3 @@ class OpenAIOptions(ClientSettings, LLMSettings):
                 "use a model of your own, or permit it with allow_remote: true"
             )
         return self
-
-
-def is_private(host: str) -> bool:
-    """Whether a host is on this machine or in a private network, by its name alone.
-
-    >>> is_private("127.0.0.1"), is_private("vllm.models.svc"), is_private("api.openai.com")
-    (True, True, False)
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        name = host.lower().rstrip(".")
-        return "." not in name or name.endswith((*_PRIVATE_SUFFIXES, ".cluster.local"))
-    # Link-local addresses are those of cloud metadata services.
-    return (address.is_private or address.is_loopback) and not address.is_link_local

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.model import Digest, DigestLine, Incident, NoticeTold, Notification
-from exporter.wording import digests, words
+from exporter.model import Digest, DigestLine, Incident, NoticeTold, Notification, Report
+from exporter.wording import digests, narrative, words
 from exporter.wording.text import brief, fill, link, one_line, shorten, span, time_of_day
 
 MAX_BLOCKS_BYTES = 12_000
@@ -26,6 +26,9 @@ MAX_LINK = 700
 
 DIGEST_LINES = 8
 """Incidents of a digest in one section."""
+
+MOST_TOLD, MOST_ASIDE, EACH = 10, 4, 5
+"""Sentences of what a model made of it, those beside its story, and as many as stand in one section whole."""
 
 SIGNS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
@@ -110,10 +113,11 @@ def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = (
     optional = [
         _section("What changed", said),
         _section(words.PEOPLE, words.people(incident)),
+        *_narrated(report),
         _section(f"*{words.state(incident)}* · {words.LIKELY_CAUSE.lower()}", words.suspects(incident)),
         _section(words.WHY, [words.reason(item) for item in incident.contributions[:4]]),
         _section(words.SEEN_BEFORE, words.seen_before(report, 2)),
-        _section(words.WHAT_TO_DO, [brief(step.text, 240) for step in report.steps[:4]]),
+        _section(words.WHAT_TO_DO, [narrative.claim(step, 240) for step in report.steps[:4]]),
         _lines(incident, samples),
     ]
     foot = {"type": "context", "elements": [{"type": "mrkdwn", "text": _foot(notification), "verbatim": True}]}
@@ -122,6 +126,16 @@ def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = (
         if size([*kept, block, foot]) <= MAX_BLOCKS_BYTES:
             kept.append(block)
     return [*kept, foot]
+
+
+def _narrated(report: Report) -> list[dict[str, Any] | None]:
+    """What a model made of it: each fact whole, for its number stands at its end."""
+    found = []
+    for title, told in narrative.parts(report):
+        shown = told[: MOST_ASIDE if title in (narrative.NOT_KNOWN, narrative.LEFT_OUT) else MOST_TOLD]
+        lines = [narrative.claim(one, 460) for one in shown]
+        found += [_section(title, lines[start : start + EACH]) for start in range(0, len(lines), EACH)]
+    return found
 
 
 def size(value: Sequence[Mapping[str, Any]]) -> int:

@@ -19,15 +19,29 @@ from exporter.delivery.enrich import Enricher
 from exporter.ingest.redaction import Redactor
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
-from exporter.model import Claim, Earlier, Incident, PermanentError, Report, SimilarIncident, TransientError, Write
+from exporter.model import (
+    READING,
+    SUGGESTION,
+    Claim,
+    Earlier,
+    Incident,
+    Meter,
+    PermanentError,
+    Report,
+    SimilarIncident,
+    TransientError,
+    Write,
+)
 from exporter.report import rules
 from exporter.report.writing import ModelWriter
 from exporter.state.file import State
 from exporter.state.incidents import incident_row, reports_of
+from exporter.state.narration import Narrations, answers_of
 from exporter.state.news import incidents_with_news, newest_news, news_row
 from exporter.state.questions import question_of
 from exporter.wording import words
 from integrations.local_incidents import LocalIncidents
+from integrations.openai import OpenAISettings
 from tests import samples
 from tests.delivery.parts import StepClock, story
 from tests.servers.process import PATIENCE
@@ -43,12 +57,15 @@ class Model:
     def __init__(self, *errors: Exception, answer: Mapping[str, Any] | None = None) -> None:
         self.errors, self.answer, self.asked = list(errors), answer, 0
 
-    async def complete(self, system: str, user: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def complete(
+        self, system: str, user: str, schema: Mapping[str, Any], meter: Meter | None = None
+    ) -> Mapping[str, Any]:
         self.asked += 1
+        if meter:
+            meter.calls, meter.sent = meter.calls + 1, meter.sent + 1000
         if self.errors:
             raise self.errors.pop(0)
-        cited = [{"text": "payments lost its database", "evidence": ["C1"], "quote": ""}]
-        return self.answer or {"what_happened": cited, "causes": [], "steps": []}
+        return self.answer or {"what_happened": [{"fact": "F1"}], "cause": [], "steps": [], "not_known": []}
 
     async def check(self) -> list[Any]:
         return []
@@ -76,18 +93,25 @@ class Recalling(Memory):
 
 @asynccontextmanager
 async def enriching(
-    state: State, memory: Recalling | None = None, model: Model | None = None, clock: StepClock | None = None
+    state: State,
+    memory: Recalling | None = None,
+    model: Model | None = None,
+    clock: StepClock | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Enricher]:
-    memory = memory or Recalling(state)
+    memory, clock = memory or Recalling(state), clock or StepClock()
     redactor = Redactor(b"a key of an installation")
-    writer = ModelWriter(model, redactor) if model else None
-    yield Enricher(state, memory, redactor, lambda incident: (), writer, clock=clock or StepClock(), chance=lambda: 1.0)
+    settings = OpenAISettings.model_validate(
+        {"type": "openai", "base_url": "http://localhost:9", "model": MODEL, "concurrency": 4} | limits
+    )
+    writer = ModelWriter(model, redactor, None, settings, Narrations(state), clock) if model else None
+    yield Enricher(state, memory, redactor, lambda incident: (), writer, clock=clock, chance=lambda: 1.0)
     await memory.close()
 
 
-def opened(identity: str = "i1", revision: int = 1) -> list[Write]:
+def opened(identity: str = "i1", revision: int = 1, **changes: Any) -> list[Write]:
     told = story()[0]
-    incident = replace(told.incident, id=identity, revision=revision)
+    incident = replace(told.incident, id=identity, revision=revision, **changes)
     return [news_row(incident, told.change, told.at), incident_row(incident, told.at)]
 
 
@@ -131,7 +155,7 @@ async def test_a_wait_that_the_model_asks_for_is_kept_over_a_restart(state: Stat
 
 
 async def test_what_the_model_said_in_vain_is_not_asked_again_before_something_changes(state: State) -> None:
-    clock, model = StepClock(), Model(answer={"what_happened": [], "causes": [], "steps": []})
+    clock, model = StepClock(), Model(answer={"what_happened": [], "cause": [], "steps": []})
     await state.write(opened())
     async with enriching(state, model=model, clock=clock) as one:
         await one.enrich()
@@ -140,6 +164,10 @@ async def test_what_the_model_said_in_vain_is_not_asked_again_before_something_c
         await one.narrate()
         assert model.asked == 1
         await state.write(opened(revision=2))
+        await one.enrich()
+        await one.narrate()
+        assert model.asked == 1, "nor where only numbers did"
+        await state.write(opened(revision=3, contributions=samples.contributions()[:2]))
         await one.enrich()
         await one.narrate()
     assert model.asked == 2
@@ -294,9 +322,118 @@ async def test_a_copy_that_an_older_release_kept_as_the_models_report_is_gone(tm
         state.close()
 
 
+async def test_what_models_wrote_freely_before_is_kept_and_marked(tmp_path: Path) -> None:
+    from exporter.state import migrations
+
+    path = tmp_path / "state.db"
+    claims = [{"text": "It was DNS", "evidence": ["L1"], "verified": True}]
+    wrote = {"incident": "i1", "revision": 1, "headline": "h", "what_happened": claims, "steps": claims}
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:7])
+        rows = [("i1", writer, 1, json.dumps({**wrote, "writer": writer})) for writer in (MODEL, "rules")]
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            migrations.migrate(connection, path)
+            connection.executemany("INSERT INTO reports (incident, writer, revision, body) VALUES (?, ?, ?, ?)", rows)
+    state = State(path)
+    try:
+        model, ours = await reports_of(state, "i1")
+    finally:
+        state.close()
+    assert [(one.text, one.evidence, one.verified, one.mark) for one in (*model.what_happened, *model.steps)] == [
+        ("It was DNS", ("L1",), False, READING),
+        ("It was DNS", ("L1",), False, SUGGESTION),
+    ]
+    assert ours.what_happened == (Claim("It was DNS", ("L1",)),)
+
+
 KEPT: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rules", {}),
     (MODEL, {"notes": ["Written without the model: 503."]}),
     ("other", {"writer": "other"}),
     ("odd", {"writer": "odd", "headline": 3}),
 )
+
+
+# --- What a model costs -----------------------------------------------------------------------------------
+
+
+async def test_the_same_facts_are_asked_about_once_also_after_a_restart_and_told_with_new_numbers(state: State) -> None:
+    model, clock = Model(), StepClock()
+    await state.write(opened(contributions=samples.contributions()))
+    async with enriching(state, model=model, clock=clock) as one:
+        await one.enrich()
+        assert await one.narrate() == 1
+    grown = (replace(samples.contributions()[0], observed=9_999), *samples.contributions()[1:])
+    await state.write(opened(contributions=grown, revision=2))
+    async with enriching(state, model=model, clock=clock) as one:
+        await one.enrich()
+        assert await one.narrate() == 0, "it was told with the first report"
+    assert model.asked == 1
+    told = await newest_news(state, "i1")
+    assert told is not None
+    assert (told.revision, told.report.writer, told.report.calls) == (2, MODEL, 1)
+    assert "9,999 lines" in told.report.what_happened[0].text
+
+
+async def test_other_facts_are_asked_about_again(state: State) -> None:
+    model, clock = Model(), StepClock()
+    await state.write(opened())
+    async with enriching(state, model=model, clock=clock) as one:
+        await one.enrich()
+        await one.narrate()
+        await state.write(opened(contributions=samples.contributions()[:1], revision=2))
+        await one.enrich()
+        assert await one.narrate() == 1
+    assert model.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "wait"),
+    [({"hourly_calls": 2}, timedelta(hours=1)), ({"daily_calls": 2}, timedelta(days=1)),
+     ({"hourly_tokens": 2000}, timedelta(hours=1)), ({"daily_tokens": 1500}, timedelta(days=1))],
+)  # fmt: skip
+async def test_a_budget_holds_over_a_restart_and_is_there_again_when_its_time_is_over(
+    state: State, limit: dict[str, Any], wait: timedelta
+) -> None:
+    model, clock = Model(), StepClock()
+    for number in range(4):
+        await state.write(opened(f"i{number}"))
+        async with enriching(state, model=model, clock=clock, **limit) as one:
+            await one.enrich()
+            await one.narrate()
+    assert model.asked == 2
+    failed = await question_of(state, "i3", MODEL)
+    assert failed is not None
+    assert f"llm.{next(iter(limit))}" in failed.error
+    clock.moment += wait + timedelta(seconds=1)
+    async with enriching(state, model=model, clock=clock, **limit) as one:
+        assert await one.narrate() == 2
+
+
+async def test_a_model_that_does_not_answer_is_left_alone_whatever_it_would_be_asked(state: State) -> None:
+    model, clock = Model(*[TransientError("down")] * 100), StepClock()
+    for number in range(10):
+        await state.write(opened(f"i{number}"))
+    async with enriching(state, model=model, clock=clock) as one:
+        await one.enrich()
+        await one.narrate()
+        first = model.asked
+        for number in range(10, 20):
+            await state.write(opened(f"i{number}"))
+        await one.enrich()
+        await one.narrate()
+        assert model.asked == first
+        clock.moment += timedelta(minutes=5)
+        await one.narrate()
+        assert model.asked == first + 1, "one attempt decides"
+
+
+async def test_a_question_and_its_answer_are_kept_word_for_word(state: State) -> None:
+    await state.write(opened())
+    async with enriching(state, model=Model()) as one:
+        await one.enrich()
+        await one.narrate()
+    [kept] = await answers_of(state, "i1")
+    assert kept.user.split("\n")[0] in kept.system
+    assert kept.answer["what_happened"] == [{"fact": "F1"}]
+    assert (kept.revision, kept.calls, kept.tokens) == (1, 1, 1000)

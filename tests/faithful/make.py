@@ -63,7 +63,12 @@ def lines(shop: Shop, harmless: datetime | None) -> pl.DataFrame:
     whole = pl.concat(parts)
     if harmless is None:
         return whole
-    own = whole.filter(pl.col("timestamp") >= _nano(harmless)).group_by("service").len().sort("len")["service"][-1]
+    own = (
+        whole.filter(pl.col("timestamp") >= _nano(harmless))
+        .group_by("service")
+        .len()
+        .sort("len", "service")["service"][1]
+    )
     rows = [
         {
             "timestamp": _nano(harmless) + n * 50_000_000,
@@ -127,6 +132,11 @@ async def remember(found: Sequence[Incident], first: Sequence[Failure], memory: 
         await memory.remember(known, write(known))
 
 
+def _says(incident: Incident) -> bool:
+    """Whether it is about what was written for it."""
+    return any("spring sale" in line.body for line in incident.evidence)
+
+
 def keep(told: dict[str, Any], wanted: Sequence[Failure]) -> None:
     """The incident of each: that of the greatest score that began in its time."""
     INCIDENTS.mkdir(exist_ok=True)
@@ -139,7 +149,7 @@ def keep(told: dict[str, Any], wanted: Sequence[Failure]) -> None:
         if not own:
             print(f"{failure.kind}: no incident")
             continue
-        incident, similar = max(own, key=lambda each: (len(each[0].contributions), each[0].score))
+        incident, similar = max(own, key=lambda each: (_says(each[0]), len(each[0].contributions), each[0].score))
         body = {"incident": to_json(incident), "similar": to_json(similar)}
         (INCIDENTS / f"{failure.kind}.json").write_text(json.dumps(body, ensure_ascii=False, indent=0) + "\n")
         print(f"{failure.kind}: {incident.id}, {write(incident, similar).headline}")

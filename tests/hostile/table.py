@@ -53,10 +53,10 @@ from exporter.reading import (
     writers,
 )
 from exporter.reading.parts import joined
-from exporter.report import llm, rules
+from exporter.report import answer, catalogue, check, compose, prompt, rules
 from exporter.state.search import WordIndex
 from exporter.web import pages
-from exporter.wording import digests, headlines, terminal, text, why, words
+from exporter.wording import digests, headlines, narrative, terminal, text, why, words
 from integrations import alertmanager, grafana, otlp, webhook
 from integrations import console as console_sink
 from integrations._batches import batch_in, parted
@@ -176,14 +176,20 @@ def _told(given: str) -> object:
 
 def _asked(given: str) -> object:
     # What is redacted is measured by itself.
-    return llm.prompt_data(samples.incident(given[:2_000]), (samples.similar(given),), _redactor(), "DATA")
+    incident = samples.incident(given[:2_000])
+    known = catalogue.catalogue(incident, rules.write(incident, (samples.similar(given),)))
+    return prompt.prompt(incident, known, _redactor().redact, delimiter="DATA")
 
 
 def _judged(given: str) -> object:
-    claim = {"text": given, "evidence": ["L8f0c1d22a9", given], "quote": given}
-    cited = {**claim, "evidence": ["L8f0c1d22a9"]}
-    answer = {"what_happened": [claim, cited], "causes": [cited, given], "steps": given}
-    return llm.judge_answer(answer, samples.incident(given[:2_000]), _redactor())
+    said = {"text": given, "evidence": ["L1", given], "fact": given}
+    said_of = {"what_happened": [said, {"text": given}, "[F1] " + given], "cause": [said, given], "steps": given}
+    incident = samples.incident(given[:2_000])
+    report = rules.write(incident)
+    known = catalogue.catalogue(incident, report)
+    read = answer.read(said_of, known.ids)
+    told = compose.compose(report, known, read, check.Checker(known, _redactor(), given[:2_000]), "m")
+    return [narrative.claim(one, 300) for _, part in narrative.parts(told or report) for one in part]
 
 
 def _answered(given: str) -> object:
@@ -552,8 +558,12 @@ TABLE = (
     Row("what a line says failed", ("exporter.facts.prefixes", "exporter.facts.roots"), _failed),
     Row("a headline", ("exporter.facts.groups", "exporter.wording.headlines"), _headline),
     Row("pages", ("exporter.web.pages", "exporter.web.showing", "exporter.wording.impact"), _paged),
-    Row("prompt", ("exporter.report.llm",), _asked),
-    Row("answer of a model, judged", ("exporter.report.llm",), _judged),
+    Row("prompt", ("exporter.report.prompt", "exporter.report.catalogue"), _asked),
+    Row(
+        "answer of a model, judged",
+        ("exporter.report.answer", "exporter.report.check", "exporter.report.compose", "exporter.wording.narrative"),
+        _judged,
+    ),
     Row("answer of a model, found", ("integrations.openai.answers",), _answered),
     Row("embedding", ("exporter.memory.embedding",), _embedded),
     Row(
@@ -605,6 +615,11 @@ ELSEWHERE = {
     "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",
     "exporter.reading.forms": "words and patterns of our own",
     "exporter.reading.patterns": "the operator's own file",
+    "exporter.report.budget": "numbers",
+    "exporter.report.llm": "passes texts on; the prompt and the answer are in the table",
+    "exporter.report.samples": "chooses lines",
+    "exporter.report.schema": "ids of our own",
+    "exporter.report.writing": "passes texts on",
     "exporter.run": "passes texts on; labels are the user's",
     "exporter.state": "rows of our own",
     "exporter.telemetry": "names of our own, and labels as they are",

@@ -42,7 +42,12 @@ from exporter.model import (
     to_json,
 )
 from exporter.reading import fields, instants, levels, times, windows
-from exporter.report import llm
+from exporter.report import rules
+from exporter.report.answer import read
+from exporter.report.catalogue import catalogue
+from exporter.report.check import Checker
+from exporter.report.compose import compose
+from exporter.report.schema import schema
 from exporter.state.bodies import pack
 from exporter.web import webhooks
 from integrations._documents import Decoder
@@ -173,16 +178,19 @@ async def test_answers_of_loki(answer: Any) -> None:
 @given(st.one_of(texts, anything.map(json.dumps), st.tuples(texts, anything.map(json.dumps), texts).map("".join)))
 def test_answers_of_models(text: str) -> None:
     with contextlib.suppress(ValueError):
-        answers.parse(text, llm.SCHEMA)
+        answers.parse(text, schema(["F1"]))
 
 
-claims = st.fixed_dictionaries({"text": anything, "evidence": st.one_of(anything, st.just(["C1"])), "quote": anything})
+claims = st.fixed_dictionaries({"text": anything, "fact": st.one_of(anything, st.just("F1")), "quote": anything})
 
 
 @fuzzed
-@given(st.dictionaries(st.sampled_from(["what_happened", "causes", "steps"]), st.one_of(anything, st.lists(claims))))
+@given(st.dictionaries(st.sampled_from(["what_happened", "cause", "steps"]), st.one_of(anything, st.lists(claims))))
 def test_claims_of_models(answer: dict[str, Any]) -> None:
-    llm.judge_answer(stored(answer), samples.incident(), Redactor(b"0" * 16))
+    report = rules.write(samples.incident())
+    known = catalogue(samples.incident(), report)
+    found = read(stored(answer), known.ids)
+    compose(report, known, found, Checker(known, Redactor(b"0" * 16)), "m")
 
 
 alerts = st.fixed_dictionaries(

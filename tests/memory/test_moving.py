@@ -13,7 +13,7 @@ from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.moving import AT_ONCE, MARK, MAX_LINE, exported, imported
 from exporter.memory.recall import Memory
 from exporter.report import rules as reports
-from exporter.report.llm import prompt_data
+from exporter.report.catalogue import catalogue
 from exporter.wording import words
 from integrations.local_incidents import LocalIncidents
 from tests.contracts.test_stores import KeptDocuments
@@ -56,9 +56,9 @@ async def test_what_is_imported_is_recalled_as_that_of_another_installation(line
     assert "in cluster=eu-1, environment=staging" in words.because(found)
     (step,) = reports.known_fixes([found])
     assert "(database, in cluster=eu-1, environment=staging), was fixed by: grew the pool" in step.text
-    asked = prompt_data(failure("now", *DATABASE), [found], REDACTOR, "<>", 20_000)
-    assert "fix_of_others" in asked
-    assert "confirmed_fix" not in asked, "nobody here said so"
+    now = failure("now", *DATABASE)
+    known = catalogue(now, reports.write(now, [found]))
+    assert known.fixes == (), "nobody here said so: no command of it stays in a model's words"
 
 
 async def test_who_wants_no_others_recalls_only_his_own(lines: list[str]) -> None:

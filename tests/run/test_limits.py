@@ -12,7 +12,7 @@ from exporter.run.assembly import assemble
 from exporter.run.daemon import Daemon
 from exporter.telemetry import PREFIX, PrometheusTelemetry
 from tests import samples
-from tests.report.test_report import REDACTOR, Scripted, claim, says_claims
+from tests.report.test_model import REDACTOR, Scripted, answer, fact
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -66,7 +66,7 @@ async def test_what_limits_leave_out_is_counted_by_reason(tmp_path: Path) -> Non
 
 async def test_claims_of_a_model_that_cite_nothing_are_counted() -> None:
     incident, telemetry = samples.incident(), PrometheusTelemetry()
-    answer = says_claims(claim("It rained."), claim("payments failed", samples.incident().evidence[0].id))
-    await write_with_llm(write(incident), incident, (), Scripted(answer), REDACTOR, telemetry)
+    said = answer(fact("L1"), {"text": "It rained."})
+    await write_with_llm(write(incident), incident, Scripted(said), REDACTOR, telemetry)
     assert f"{PREFIX}llm_claims_dropped_total{{" in telemetry.exposition()
     telemetry.close()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from exporter.model import (
+    READING,
     Claim,
     Contribution,
     Evidence,
@@ -315,7 +316,7 @@ def shop_reports(incident: Incident) -> tuple[Report, ...]:
         ),
         (
             Claim("The server refuses new sessions: its remaining slots are reserved.", ("L8f0c1d22a9",)),
-            Claim("A deployment of payments may have raised the pool size.", (), verified=False),
+            Claim("A deployment of payments may have raised the pool size.", mark=READING),
         ),
         (Claim("Compare the pool size with max_connections of db-payments.", ("L1b77ce0934",)),),
         dropped_claims=1,
