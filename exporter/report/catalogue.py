@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from exporter.model import Contribution, Evidence, Incident, Report, SimilarIncident, failure_in, stable_key
-from exporter.model.facts import Facts, Failing, Impact, Measured, Start
+from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Start
 from exporter.report.rules import LEAST_TELLING, citations, known_fixes, spread
 from exporter.report.samples import MAX_SAMPLES, samples
 from exporter.wording import headlines, words
@@ -87,7 +87,7 @@ def catalogue(incident: Incident, report: Report) -> Catalogue:
     kept = {line.id: line for line in incident.evidence}
     main = sorted(_main(facts, kept), key=lambda each: -each[0])
     ranked = [one for _, one in main]
-    if (top := facts.decisive) and (not facts.measured or facts.failing[0].score >= facts.measured[0].score):
+    if (top := facts.decisive) and facts.fails_first:
         ranked.sort(key=lambda one: one.key != _key("failing", *_about(top)))
     impact = [_impact(facts, facts.impact)] if facts.impact else []
     found = [
@@ -97,7 +97,7 @@ def catalogue(incident: Incident, report: Report) -> Catalogue:
         *_releases(incident, facts),
         *_findings(incident, facts, kept),
         *_order(incident),
-        *_host(incident),
+        *_whence(facts),
         *_remembered(report.similar),
         *(Known(_key("unseen", note), "unseen", note) for note in report.notes[:MAX_UNSEEN]),
     ]
@@ -156,7 +156,7 @@ def _failing(facts: Facts, one: Failing, kept: Mapping[str, Evidence]) -> Known:
         one.service,
         {
             "count": amount(one.count, "lines"),
-            "expected": f"{number(one.usual)} a minute" if one.usual else "none",
+            **({} if one.usual == UNKNOWN else {"expected": headlines.often(one.usual) if one.usual else "none"}),
             "rate": f"{number(one.count / minutes)} a minute",
             **_when(one.since, facts.until),
             "service": brief(one.service, 60),
@@ -264,13 +264,13 @@ def _order(incident: Incident) -> Iterator[Known]:
         yield Known(_key("order", *incident.services), "order", claim.text, claim.evidence)
 
 
-def _host(incident: Incident) -> Iterator[Known]:
-    """That the lines of a service come from one host, where it has many."""
-    lines = [line for line in incident.evidence if line.service == words.cause(incident) and line.host]
-    if len(lines) > 1 and len({line.host for line in lines}) == 1:
-        host = brief(lines[0].host, 80)
-        text = f"{brief(lines[0].service, 60)}: all lines that are kept of it come from host {host}."
-        yield Known(_key("host", host), "host", text, (lines[0].id,), lines[0].service, {"subject": host})
+def _whence(facts: Facts) -> Iterator[Known]:
+    """From which hosts or versions the lines come that decide."""
+    if facts.decisive is None:
+        return
+    told = headlines.sentences(Facts(facts.until, failing=(facts.decisive,), spread=facts.spread))
+    for one, (text, _) in zip(facts.spread, told[1:], strict=True):
+        yield Known(_key("host", one.what, one.name), "host", text, (), one.service, {"subject": brief(one.name, 80)})
 
 
 # --- What is remembered, and lines -------------------------------------------------------------------------

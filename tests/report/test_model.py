@@ -266,7 +266,7 @@ async def test_chosen_facts_are_told_in_our_words_and_its_own_are_marked() -> No
         (("L8f0c1d22a9",), True, ""),
         ((), False, READING),
     ]
-    assert report.what_happened[0].text.endswith("184 lines since 09:26 until 09:34 UTC, usually 0.5 a minute.")
+    assert report.what_happened[0].text.endswith("184 lines since 09:26 until 09:34 UTC, usually 30 an hour.")
     assert report.causes == (report.what_happened[0],)
     assert "raised max_connections" in report.steps[0].text
     assert (report.steps[1].mark, report.steps[1].verified) == (SUGGESTION, False)
