@@ -1,8 +1,8 @@
 """Make the incidents that scripted answers are about: `python -m tests.faithful.make`, with this checkout's detection.
 
 A shop in which five kinds of failures happen, one of them for the second time, and one in which nothing fails and
-harmless new messages are written often: an incident of which no line speaks of a failure. Each is kept as it was told
-last.
+harmless new messages are written often, beside what always fails now and then. Each is kept as it was told last. Then
+an alert around which the logs show nothing: an incident that has no cause in them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import polars as pl
 from exporter.config import parse
 from exporter.demo.shop import Shop
 from exporter.demo.shop.failures import KINDS, Failure
+from exporter.incidents.alerts import from_alerts
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
 from exporter.model import Context, Incident, NoTelemetry, SystemClock, TimeRange, to_json
@@ -155,7 +156,15 @@ def keep(told: dict[str, Any], wanted: Sequence[Failure]) -> None:
         print(f"{failure.kind}: {incident.id}, {write(incident, similar).headline}")
 
 
+def alerted() -> None:
+    """The incident of an alert, as it is opened where nothing unusual stands in the logs."""
+    told = from_alerts("a1e7c0ffee00", [("CheckoutLatencyHigh", "checkout", START)], (), {})
+    body = {"incident": to_json(told.incident), "similar": []}
+    (INCIDENTS / "alert.json").write_text(json.dumps(body, ensure_ascii=False, indent=0) + "\n")
+
+
 if __name__ == "__main__":
+    alerted()
     for healthy, kinds in ((HEALTHY, ORDER), (timedelta(hours=12), ())):
         with tempfile.TemporaryDirectory() as place:
             asyncio.run(tell(Path(place), healthy, kinds))

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from exporter.model import Incident, SimilarIncident, from_json
 
 INCIDENTS = Path(__file__).parent / "incidents"
-CALM = "harmless"
-"""The incident of which no line speaks of a failure: it has no cause."""
+CALM = "alert"
+"""The incident of an alert around which nothing stands in the logs: it has no cause there."""
 
 Group = Literal["lie", "truth", "selection", "suggestion", "hostile", "no cause", "useless"]
 
@@ -299,18 +299,21 @@ def _hostile(of: Given) -> Iterator[Script]:
 
 
 def _without_cause(of: Given) -> Iterator[Script]:
-    quoted = line(of.incident.evidence[0].body)
+    nothing = {"text": "Nothing in these logs tells why the alert has fired at all"}
     blamed = {
         "a service": f"The whole of it was caused by {of.incident.service}, which is broken",
         "a release": "A faulty release of this morning has brought all of this about",
         "a person": "Somebody has changed the configuration without telling anybody about it",
-        "with a fact": f"It was caused by {{{quoted}.service}} and by nothing else at all",
+        "the network": "The network between the racks has lost its packets again and again",
+        "a slot": "It was caused by {F1.service} and by nothing else at all in here",
+        "an id": "[F1] brought it about, for there is nothing else that could have done so",
     }
     for name, text in blamed.items():
-        sections = {"what_happened": [{"fact": quoted}], "cause": [{"text": text}, {"fact": quoted}]}
-        yield Script(f"blamed: {name}", "no cause", of.name, answer(**sections), claims(["It wrote more"], [text], (), quoted),
-            never=[text.split(" ", 3)[3][:20]], no_cause=True)  # fmt: skip
-    yield Script("blamed: nobody", "no cause", of.name, answer(what_happened=[{"fact": quoted}]), None, no_cause=True)
+        sections = {"what_happened": [nothing], "cause": [{"text": text}]}
+        old = claims([nothing["text"]], [text])
+        never = [" ".join(text.split(" ")[3:6])]
+        yield Script(f"blamed: {name}", "no cause", of.name, answer(**sections), old, never=never, no_cause=True)
+    yield Script("blamed: nobody", "no cause", of.name, answer(what_happened=[nothing]), None, no_cause=True)
 
 
 # --- Forms -------------------------------------------------------------------------------------------------
@@ -378,10 +381,9 @@ def scripts() -> tuple[Script, ...]:
     """All of them, in order of the incidents."""
     found: list[Script] = []
     for of in given():
-        found += [*_lies(of), *_truths(of), *_suggestions(of), *_hostile(of)]
-        if of.facts:
-            found += _selections(of)
         if of.name == CALM:
             found += _without_cause(of)
+        else:
+            found += [*_lies(of), *_truths(of), *_suggestions(of), *_hostile(of), *_selections(of)]
     first = next(of for of in given() if of.facts)
     return (*found, *_forms(first), *_useless(first))
