@@ -21,7 +21,7 @@ import polars as pl
 from exporter.config import parse
 from exporter.demo.shop import Shop
 from exporter.demo.shop.failures import KINDS, Failure
-from exporter.incidents.alerts import from_alerts
+from exporter.incidents.alerts import Fired, from_alerts
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
 from exporter.model import Context, Incident, NoTelemetry, SystemClock, TimeRange, to_json
@@ -158,7 +158,7 @@ def keep(told: dict[str, Any], wanted: Sequence[Failure]) -> None:
 
 def alerted() -> None:
     """The incident of an alert, as it is opened where nothing unusual stands in the logs."""
-    told = from_alerts("a1e7c0ffee00", [("CheckoutLatencyHigh", "checkout", START)], (), {})
+    told = from_alerts("a1e7c0ffee00", [Fired("CheckoutLatencyHigh", "checkout", START)], (), {})
     body = {"incident": to_json(told.incident), "similar": []}
     (INCIDENTS / "alert.json").write_text(json.dumps(body, ensure_ascii=False, indent=0) + "\n")
 
