@@ -48,7 +48,7 @@ EFFECTIVE: dict[str, Any] = json.loads((OLD / "effective.json").read_text())
 NEXT: dict[str, Any] = EXPECTED["next"]
 KILLED_AT = datetime.fromisoformat(EXPECTED["at"])
 MINUTE = timedelta(minutes=1)
-ANSWER = {"what_happened": [{"text": "It fails.", "evidence": ["C1"]}], "causes": [], "steps": []}
+ANSWER = {"what_happened": [{"fact": "L1"}], "cause": [], "steps": [], "not_known": []}
 ROUNDS = 4
 """Of all jobs within one window: Slack takes one message a second."""
 
