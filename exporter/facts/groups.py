@@ -22,13 +22,14 @@ _VALUE = re.compile(r"\d|=")
 
 @dataclass
 class Seen:
-    """A kind of failing line in one window: seconds of its first line and of the window's end."""
+    """A kind of failing line in one window: seconds of its first line and of the window's end, what its lines say."""
 
     first: float
     end: float
     count: int
     hosts: Lines = ()
     versions: Lines = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass
@@ -53,11 +54,21 @@ class Group:
 
     def count(self, since: float) -> int:
         """Lines of its windows from a moment on at which one of them begins."""
-        return sum(seen.count for seen in (*self.before, *self.now) if seen.first >= since)
+        return sum(seen.count for seen in self.run(since))
+
+    def run(self, since: float) -> list[Seen]:
+        """The windows from such a moment on in which that is said."""
+        return [seen for seen in (*self.before, *self.now) if seen.first >= since and self._says(seen)]
 
     def earlier(self, since: float, span: float) -> int:
-        """Lines of its windows in so many seconds before that."""
-        return sum(seen.count for seen in (*self.before, *self.now) if since - span <= seen.first < since)
+        """Lines that say so in its windows of so many seconds before that."""
+        earlier = (seen for seen in (*self.before, *self.now) if since - span <= seen.first < since)
+        return sum(seen.count for seen in earlier if self._says(seen))
+
+    def _says(self, seen: Seen) -> bool:
+        """Whether what is said now is said in a window, too: what is alike may be of others."""
+        told = [words.split()[:MOST_WORDS] for words in seen.words]
+        return all(_common(self.words, words) == self.words for words in told)
 
 
 def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
@@ -100,7 +111,7 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
 
 
 def _seen(one: Saying, end: float) -> Seen:
-    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions)
+    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.words)
 
 
 def _common(known: Sequence[str], said: Sequence[str]) -> list[str]:

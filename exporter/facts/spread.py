@@ -41,7 +41,7 @@ def _counted(
     group: Group, windows: Sequence[Observed]
 ) -> Iterator[tuple[Literal["host", "version"], tuple[Counter[str], Counter[str]]]]:
     """Lines that say it, and all lines of their service, of each host and of each version."""
-    run = [seen for seen in group.now if seen.first >= group.since]
+    run = group.run(group.since)
     own = [place for one in windows for place in one.places if place.service == group.service]
     yield "host", (_summed(seen.hosts for seen in run), _summed(place.hosts for place in own))
     yield "version", (_summed(seen.versions for seen in run), _summed(place.versions for place in own))

@@ -55,7 +55,17 @@ class Signs:
 def signs_of(incident: Incident) -> Signs:
     """The signs of an incident."""
     fell = {c.service or incident.service for c in incident.contributions if c.kind in _FELL and _is_less(c)}
+    if missing := _missing(incident):
+        # Whatever fails beside it fails always.
+        return _signs((), sorted({*fell, missing}), incident.service)
     return _signs(_alarming(incident), sorted(fell), incident.service)
+
+
+def _missing(incident: Incident) -> str:
+    """The service of which facts tell first that it says less, or nothing; empty where they tell something else."""
+    facts = incident.facts
+    first = facts.measured[0] if facts and facts.measured and not facts.fails_first else None
+    return first.service if first and first.kind != "slow" else ""
 
 
 def signs_in(document: IncidentDocument) -> Signs:
@@ -149,7 +159,8 @@ def _ranked(facts: Facts) -> Iterator[tuple[str, float]]:
         if one in alike:
             yield one.words, 1.0
         elif one.score >= HALF * top:
-            yield one.words, 0.4 * one.score / top
+            # Facts that somebody gives us may say nothing of how much each matters.
+            yield one.words, 0.4 * (one.score / top if top > 0 else 1.0)
 
 
 def _is_less(finding: Contribution) -> bool:

@@ -55,8 +55,11 @@ def trend(incident: Incident) -> str:
     >>> trend(shop_incident())
     'rising'
     """
-    series = incident.facts.series[:1] if incident.facts else ()
-    if not series or incident.status == "resolved" or series[0].kind not in ("lines", "failed"):
+    facts = incident.facts
+    series = facts.series[:1] if facts else ()
+    if facts is None or not series or incident.status == "resolved" or series[0].kind not in ("lines", "failed"):
+        return ""
+    if incident.last_seen - facts.until > AT_THE_END * timedelta(seconds=series[0].step):
         return ""
     counts = [count for count in series[0].counts if count is not None]
     now, before = sum(counts[-AT_THE_END:]), sum(counts[-2 * AT_THE_END : -AT_THE_END])

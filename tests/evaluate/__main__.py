@@ -611,6 +611,7 @@ def layers(_: Path) -> Iterator[Figure]:
     yield Figure("each in namespaces of its own", "yes" if outcome.apart else "no")
     found = load()
     yield figure("documents of a served memory", found["documents"], 10_000, form=".0f")
+    yield figure("of 300 recalls found no room at once", found["refused"], 0, at_most=True, form=".0f")
     yield none("processor time of a recall there, ms", found["cpu_seconds_a_recall"] * 1000, 60)
     yield Figure("20 recalls a second of five daemons: p50, p95", _milliseconds(found, "p50_seconds", "p95_seconds"))
     yield Figure("memory of it, empty and with these", _megabytes(found, "memory_bytes_empty", "memory_bytes"))

@@ -176,6 +176,12 @@ def test_what_began_long_before_is_counted_from_its_first_line_and_what_was_usua
     assert (one.since, one.count, one.usual) == (START - 21.5 * MINUTE, 54, 0)
 
 
+def test_usual_is_what_said_the_same_not_what_is_alike() -> None:
+    before = [saying("payments", "upstream cart answered 503 after 9 ms", minute, 1) for minute in range(-60, -20, 10)]
+    now = [saying("payments", "upstream users answered 503 after 9 ms", minute) for minute in range(5)]
+    assert known(*before, *now).facts.failing[0].usual == 0
+
+
 def test_lines_are_counted_also_of_a_window_that_kept_none() -> None:
     given = [saying("payments", POOL, minute, 2) for minute in range(5)]
     bare = [(minute, replace(one, words=(), lines=()) if minute == 3 else one) for minute, one in given]

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from exporter.model import Earlier, Incident
+from exporter.model import Earlier, Incident, TransientError
 from exporter.model.layers import MOST_DOCUMENTS
 from integrations.remote_memory import RemoteMemory, RemoteMemorySettings
 from tests.layers.apart import PROGRAM, TOKEN
@@ -94,8 +95,9 @@ async def fill(served: Served) -> int:
     return written
 
 
-async def recalls(served: Served) -> list[float]:
-    """Seconds that each recall took, of so many daemons that ask evenly."""
+async def recalls(served: Served) -> tuple[list[float], int]:
+    """Seconds that each recall took, of so many daemons that ask evenly; and how many found no room and came in vain:
+    a daemon asks again for those."""
     memories = [asking(served) for _ in range(DAEMONS)]
     asked = queries(A_SECOND * SECONDS)
     took: list[float] = []
@@ -104,8 +106,9 @@ async def recalls(served: Served) -> list[float]:
     async def one(number: int, incident: Incident) -> None:
         await asyncio.sleep(number / A_SECOND)
         began = time.monotonic()
-        await memories[number % DAEMONS].recall(incident, past)
-        took.append(time.monotonic() - began)
+        with suppress(TransientError):
+            await memories[number % DAEMONS].recall(incident, past)
+            took.append(time.monotonic() - began)
 
     try:
         # The first reads all of them.
@@ -114,7 +117,7 @@ async def recalls(served: Served) -> list[float]:
     finally:
         for memory in memories:
             await memory.close()
-    return sorted(took)
+    return sorted(took), len(asked) - len(took)
 
 
 def queries(count: int) -> list[Incident]:
@@ -130,11 +133,12 @@ async def measured(folder: Path) -> dict[str, Any]:
         bare = memory.resident()
         written = await fill(memory)
         before = memory.cpu()
-        took = await recalls(memory)
+        took, refused = await recalls(memory)
         spent = memory.cpu() - before
         return {
             "documents": written,
             "recalls": len(took),
+            "refused": refused,
             "p50_seconds": took[len(took) // 2],
             "p95_seconds": took[int(0.95 * len(took))],
             "cpu_seconds_a_recall": spent / len(took),

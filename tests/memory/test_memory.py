@@ -31,7 +31,7 @@ from exporter.model import (
     PermanentError,
     TransientError,
 )
-from exporter.model.facts import Facts, Failing
+from exporter.model.facts import Facts, Failing, Measured
 from exporter.report import rules as reports
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.words import time_of
@@ -85,6 +85,14 @@ REFUSED = ("bad credentials", "credentials")
 def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() -> None:
     signs = signs_of(fails("new", [(*STAMPEDE, 9.0), (*REFUSED, 3.0)]))
     assert (signs.kinds, len(signs.lines)) == (("stampede",), 1)
+
+
+def test_what_is_missing_is_compared_by_who_says_less() -> None:
+    new = fails("new", [(*REFUSED, 3.0)])
+    assert new.facts
+    less = Measured("less", "cron", "", new.starts_at, 2.0, 6.0, score=8.0)
+    signs = signs_of(replace(new, facts=replace(new.facts, measured=(less,))))
+    assert (signs.lines, signs.fell) == ((), ("cron",))
 
 
 async def test_the_same_failure_is_the_one_of_which_facts_told_the_same(memory: Memory) -> None:

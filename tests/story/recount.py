@@ -1,7 +1,7 @@
 """Count again, from the raw lines, what texts say: it shares no code with what computes facts, and knows only texts.
 
-What can be counted again: lines of a text since a time (until one, else until it was told), requests that failed of
-all, and whether a service that is named is one.
+What can be counted again: lines of a text since a time (until one, else until it was told) and in the hour before,
+requests that failed of all, and whether a service that is named is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _OWN = re.compile(
 )
 _REQUESTS = re.compile(r"(?P<failed>\d[\d,]*) of (?P<all>\d[\d,]*) requests failed")
 _SINCE, _UNTIL = re.compile(rf"since {_TIME}"), re.compile(rf"until {_TIME}")
-_EXPECTED = re.compile(r"expected \d[\d,.]*")
+_USUAL = re.compile(r"usually (?P<number>\d[\d,.]*) (?:a (?P<minute>minute)|an hour)|(?P<none>none) in the hour before")
+HOUR = 3600 * 10**9
+"""Before the first line that is told, with which it is compared; in nanoseconds."""
 _CODE = re.compile(r'(?:" |status=)([1-5]\d\d)\b')
 
 
@@ -32,11 +34,16 @@ class Recounted:
     """A number that a text says, and what the lines say; equal where it is right."""
 
     text: str
-    said: int
+    said: float
     true: int
+
+    expected: bool = False
+    """Whether it is what is usual: then it is right within a quarter, or a line."""
 
     @property
     def wrong(self) -> bool:
+        if self.expected:
+            return abs(self.said - self.true) > max(1.0, self.true / 4)
         return self.said != self.true
 
 
@@ -71,6 +78,13 @@ def _of_text(lines: pl.DataFrame, text: str, at: datetime) -> Iterator[Recounted
         bare = own["body"].str.replace_all('"', "", literal=True)
         shown = own.filter(bare.str.contains(_pattern(match["text"].replace('"', ""))))
         yield Recounted(text, _whole(match["number"]), shown.height)
+        if (usual := _USUAL.search(text)) and where:
+            earlier = lines.filter(pl.col("timestamp").is_between(_nano(first) - HOUR, _nano(first), closed="left"))
+            own = earlier.filter(pl.col("service").is_in(where))
+            bare = own["body"].str.replace_all('"', "", literal=True)
+            before = own.filter(bare.str.contains(_pattern(match["text"].replace('"', "")))).height
+            said = 0.0 if usual["none"] else float(usual["number"].replace(",", "")) * (60 if usual["minute"] else 1)
+            yield Recounted(text, said, before, expected=True)
 
 
 def _pattern(text: str) -> str:

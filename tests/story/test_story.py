@@ -69,6 +69,9 @@ def told(text: str, minute: int = 7) -> dict[str, object]:
         ("payments: “GET <*>”: 7 lines, expected 9 since 12:01 UTC.", [True]),
         ("payments: “GET <*>”: 3 lines, expected 9 since 12:01 UTC until 12:04 UTC.", [False]),
         ("errors of payments: 3 lines, expected none since 12:00 UTC.", [False]),
+        ("payments: “… no connection”: 3 lines since 12:04 until 12:07 UTC, none in the hour before.", [False, False]),
+        ("payments: “GET <*>”: 3 lines since 12:04 until 12:07 UTC, usually 4 an hour.", [False, False]),
+        ("payments: “GET <*>”: 3 lines since 12:04 until 12:07 UTC, usually 9 an hour.", [False, True]),
         ("payments: it all fails.", []),
     ],
 )

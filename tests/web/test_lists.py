@@ -100,6 +100,7 @@ def test_it_is_said_whether_what_failed_gets_more_or_less() -> None:
     assert of(0, 0, 0, 0, 0, 9, 9, 9, 9, 9) == "rising"
     assert of(9, 9, 9, 9, 9, 1, 0, None, 0, 0, 0) == "falling"
     assert of(9, 8, 9, 9, 9, 9, 9, 8, 9, 9) == "steady"
+    assert trend(replace(shop_incident(), updated_at=at(30))) == "", "its numbers are old by then"
     assert trend(resolved_record().incident) == trend(replace(shop_incident(), facts=None)) == ""
 
 
