@@ -596,7 +596,6 @@ TABLE = (
 ELSEWHERE = {
     "exporter.analysis.analyze": "compares findings, which are numbers, and passes texts on",
     "exporter.analysis.judging": "numbers and ids; looks for a word of a template, as it is, in lines that are cut",
-    "exporter.analysis.stretch": "numbers and ids",
     "exporter.cli": "what the user of a command says; what is printed goes through exporter.wording",
     "exporter.config": "the operator's own file",
     "exporter.demo": "the shop's own lines",
@@ -617,9 +616,6 @@ ELSEWHERE = {
     "exporter.reading.patterns": "the operator's own file",
     "exporter.report.budget": "numbers",
     "exporter.report.llm": "passes texts on; the prompt and the answer are in the table",
-    "exporter.report.samples": "chooses lines",
-    "exporter.report.schema": "ids of our own",
-    "exporter.report.writing": "passes texts on",
     "exporter.run": "passes texts on; labels are the user's",
     "exporter.state": "rows of our own",
     "exporter.telemetry": "names of our own, and labels as they are",
