@@ -196,6 +196,16 @@ def number(value: float) -> str:
     return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
 
 
+def ordinal(count: int) -> str:
+    """The number of an occurrence.
+
+    >>> [ordinal(count) for count in (1, 2, 3, 11, 22)]
+    ['1st', '2nd', '3rd', '11th', '22nd']
+    """
+    ending = "th" if count // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count}{ending}"
+
+
 def percent(share: float) -> str:
     """A share of 1 in whole percent.
 

@@ -23,7 +23,7 @@ from exporter.model import (
 )
 from exporter.model.memory import MOST_COUNTED
 from exporter.model.questions import IncidentRecord
-from exporter.wording.text import amount, brief, day, duration, listed, minute, number, percent, unmasked
+from exporter.wording.text import amount, brief, day, duration, listed, minute, number, ordinal, percent, unmasked
 
 WHY = "Observed against expected"
 """Heads the reasons of an incident."""
@@ -423,16 +423,6 @@ def fixed(past: SimilarIncident, limit: int) -> str:
 def time_of(past: SimilarIncident) -> str:
     """Which occurrence of its failure the new one is, as far as is counted."""
     return f"{'at least ' if past.times > MOST_COUNTED else ''}the {ordinal(past.times)} time"
-
-
-def ordinal(count: int) -> str:
-    """The number of an occurrence.
-
-    >>> [ordinal(count) for count in (1, 2, 3, 11, 22)]
-    ['1st', '2nd', '3rd', '11th', '22nd']
-    """
-    ending = "th" if count // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
-    return f"{count}{ending}"
 
 
 def level(severity: int) -> str:
