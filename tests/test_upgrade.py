@@ -48,7 +48,7 @@ EFFECTIVE: dict[str, Any] = json.loads((OLD / "effective.json").read_text())
 NEXT: dict[str, Any] = EXPECTED["next"]
 KILLED_AT = datetime.fromisoformat(EXPECTED["at"])
 MINUTE = timedelta(minutes=1)
-ANSWER = {"what_happened": [{"text": "It fails.", "evidence": ["C1"]}], "causes": [], "steps": []}
+ANSWER = {"what_happened": [{"fact": "L1"}], "cause": [], "steps": [], "not_known": []}
 ROUNDS = 4
 """Of all jobs within one window: Slack takes one message a second."""
 
@@ -305,7 +305,7 @@ async def test_old_incidents_end_and_new_ones_are_found(folder: Path, places: Pl
     for key, before in EXPECTED["incidents"].items():
         assert alike(to_json(found[key]), before)
         assert found[key].status == NEXT["incidents"][key]["status"]
-    assert "alert QueueGrows fired" in [entry.text for entry in found[UNREPORTED].timeline]
+    assert "alert QueueGrows fired: QueueGrows of mailer" in [entry.text for entry in found[UNREPORTED].timeline]
     assert rows(folder, "SELECT COUNT(*) FROM triggers WHERE done = 0") == [(0,)]
     new = [incident for key, incident in found.items() if key not in EXPECTED["incidents"]]
     assert ["gateway" in incident.services for incident in new] == [True]

@@ -169,7 +169,7 @@ def _finding(service: str, several: Sequence[_Said], logs: Logs) -> Finding:
         if reason.kind == "duration":
             by_chance = reason.observed < SLOWER * reason.expected
     since, until = logs.moment(first), logs.moment(last + 1)
-    if shown is not None and strongest.more and (inside := _within(shown, first, last)).height:
+    if shown is not None and strongest.more and (inside := _showing(reason, _within(shown, first, last))).height:
         since, until = map(from_nanoseconds, extent(inside["timestamp"]))
     examples = _examples(strongest, (since, until), logs) if strongest.more else ()
     if shown is None and examples:
@@ -263,6 +263,11 @@ def _is_chance(counts: Ints, first: int, last: int, more: bool, logs: Logs) -> b
         # Neighbouring windows are alike: each further one counts less.
         chance = float(nbinom.logcdf(during.mean(), size, share)) * (1 + 2 * math.log2(len(during)))
     return chance > math.log(FALSE_ALARM / (logs.windows * logs.kinds))
+
+
+def _showing(reason: Contribution, inside: pl.DataFrame) -> pl.DataFrame:
+    """The records that show it: of what takes longer, those that take at least half as long as is told."""
+    return inside.filter(pl.col("duration") >= reason.observed / 2) if reason.kind == "duration" else inside
 
 
 def _within(frame: pl.DataFrame, first: int, last: int) -> pl.DataFrame:

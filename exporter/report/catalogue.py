@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from exporter.model import Contribution, Evidence, Incident, Report, SimilarIncident, failure_in, stable_key
+from exporter.model import OWN_NAME, Contribution, Evidence, Incident, Report, SimilarIncident, failure_in, stable_key
 from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Start
 from exporter.report.rules import LEAST_TELLING, citations, known_fixes, spread
 from exporter.report.samples import MAX_SAMPLES, samples
@@ -99,7 +99,7 @@ def catalogue(incident: Incident, report: Report) -> Catalogue:
         *_order(incident),
         *_whence(facts),
         *_remembered(report.similar),
-        *(Known(_key("unseen", note), "unseen", note) for note in report.notes[:MAX_UNSEEN]),
+        *(Known(_key("unseen", note), "unseen", note) for note in _about_it(report)),
     ]
     unique: dict[str, Known] = {}
     for one in found:
@@ -110,6 +110,11 @@ def catalogue(incident: Incident, report: Report) -> Catalogue:
         frozenset(_services(incident, facts)),
         tuple(past.fix for past in report.similar if past.fix and not past.elsewhere),
     )
+
+
+def _about_it(report: Report) -> list[str]:
+    """Notes of the rules on the incident; what people are asked to do is not of it."""
+    return [note for note in report.notes if OWN_NAME not in note][:MAX_UNSEEN]
 
 
 def _key(*parts: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -60,7 +60,7 @@ async def ask(
     meter: Meter | None = None,
     deadline: timedelta = MODEL_DEADLINE,
 ) -> Asked:
-    """The model's answer, word for word. Raises WriterFailedError.
+    """The model's answer, word for word but for what is redacted. Raises WriterFailedError.
 
     `at` is wall time, in seconds since the epoch. `meter` counts what it costs, also where it fails. `deadline` is that
     of each answer.
@@ -85,7 +85,7 @@ async def ask(
         evidence=question.known.evidence_key,
         system=asked.system,
         user=asked.user,
-        answer=answer,
+        answer=_redacted(answer, redactor),
         ids=asked.ids,
         calls=meter.calls,
         tokens=meter.tokens,
@@ -103,6 +103,22 @@ async def _shorter_and_shorter(
         except TooLongError as error:
             last = error
     raise last
+
+
+DEEPEST = 20
+"""Lists and objects within each other that an answer may have; an answer of ours has three."""
+
+
+def _redacted(answer: Any, redactor: Redactor, depth: int = 0) -> Any:
+    """A model may say what it learnt elsewhere, and what it says is kept."""
+    if isinstance(answer, str):
+        return redactor.redact(answer)
+    if isinstance(answer, Mapping):
+        within = answer.items() if depth < DEEPEST else ()
+        return {redactor.redact(str(key)): _redacted(value, redactor, depth + 1) for key, value in within}
+    if isinstance(answer, Sequence):
+        return [_redacted(one, redactor, depth + 1) for one in (answer if depth < DEEPEST else ())]
+    return answer
 
 
 def tell(question: Question, asked: Asked, redactor: Redactor, telemetry: Telemetry | None = None) -> Report:

@@ -7,7 +7,7 @@ from typing import Any
 
 SECTIONS = ("what_happened", "cause", "steps", "not_known")
 
-MOST = 8
+MOST = 6
 """Sentences of a section."""
 
 FORM = (

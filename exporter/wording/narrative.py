@@ -35,3 +35,11 @@ def cost(report: Report) -> str:
     """
     requests = "1 request" if report.calls == 1 else f"{report.calls:,} requests"
     return f"{requests}, {report.tokens:,} tokens" if report.calls else ""
+
+
+def generated(report: Report) -> str:
+    """Who wrote a report that the rules did not write; else nothing."""
+    if report.writer == RULES:
+        return ""
+    spent = f" ({cost(report)})" if report.calls else ""
+    return f"facts chosen by {brief(report.writer, 60)}{spent}, its own words marked"

@@ -245,7 +245,7 @@ def _foot(incident: Incident, report: Report, url: str | None) -> list[Renderabl
     from rich.text import Text
 
     notes = [f"incident {brief(incident.id, 40)}", f"revision {incident.revision}"]
-    if generated := words.generated(report):
+    if generated := narrative.generated(report):
         notes.append(generated)
     lines: list[RenderableType] = [Text(""), Text(" · ".join(notes), "dim")]
     if sampled := words.sampled(incident):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from exporter.model import (
-    RULES,
     AnalysisKind,
     Contribution,
     ContributionKind,
@@ -24,7 +23,6 @@ from exporter.model import (
 )
 from exporter.model.memory import MOST_COUNTED
 from exporter.model.questions import IncidentRecord
-from exporter.wording.narrative import cost
 from exporter.wording.text import amount, brief, day, duration, listed, minute, number, ordinal, percent, unmasked
 
 WHY = "Observed against expected"
@@ -358,14 +356,6 @@ def _rules(incident: Incident) -> str:
 def lasted(incident: Incident) -> str:
     """How long it lasted, or has been going on, in event time."""
     return duration(incident.last_seen - incident.starts_at)
-
-
-def generated(report: Report) -> str:
-    """Who wrote a report that the rules did not write; else nothing."""
-    if report.writer == RULES:
-        return ""
-    spent = f" ({cost(report)})" if report.calls else ""
-    return f"facts chosen by {brief(report.writer, 60)}{spent}, its own words marked"
 
 
 SAMPLED = "In at least one window only "

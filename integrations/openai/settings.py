@@ -29,7 +29,7 @@ class OpenAIOptions(ClientSettings, LLMSettings):
     """How the server proves who it is, and how we do."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Sent with every request, such as those of a gateway before the model."""
-    max_tokens: Annotated[int, Unit("tokens")] = Field(default=2000, ge=16, le=100_000)
+    max_tokens: Annotated[int, Unit("tokens")] = Field(default=1200, ge=16, le=100_000)
     """Of the answer; all that is asked for fits. Models that reason spend it on hidden tokens, too: give them more."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """How much chance there is in the answer; 0: as little as the model can."""

@@ -233,7 +233,7 @@ def _foot(notification: Notification) -> str:
     parts = [f"<{url}|{inert(brief(name, 60))}>" for name, raw in links if (url := _link(raw))]
     parts.append(span(incident.starts_at, None))
     parts.append(f"incident {inert(brief(incident.id, 40))}, revision {incident.revision}")
-    if generated := words.generated(report):
+    if generated := narrative.generated(report):
         parts.append(inert(generated))
     return " · ".join(parts)
 

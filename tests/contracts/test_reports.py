@@ -13,7 +13,7 @@ from exporter.ingest.redaction import Redactor
 from exporter.model import Context, PermanentError, Report, ReportWriter, TransientError, WriterFailedError
 from exporter.report import rules
 from exporter.report.writing import ModelWriter
-from exporter.wording import words
+from exporter.wording import narrative
 from tests import samples
 from tests.delivery.test_enrich import MODEL, Model
 from tests.layers.serving import served_reports
@@ -52,7 +52,7 @@ async def written(make: Make, model: Model) -> Report:
 async def test_the_report_is_the_models_over_what_the_rules_know(make: Make) -> None:
     report = await written(make, Model())
     assert report.writer == MODEL
-    assert words.generated(report)
+    assert narrative.generated(report)
     assert (report.headline, report.similar) == (by_rules().headline, by_rules().similar)
 
 

@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 PLACES = {
     "from_json": ("exporter.model",),
     "to_json": ("exporter.model",),
     "Incident": ("exporter.model",),
+    "ContributionKind": ("exporter.model",),
     "SimilarIncident": ("exporter.model",),
     "Notification": ("exporter.model",),
     "PermanentError": ("exporter.model",),
@@ -118,8 +119,18 @@ def shown(incident: Any, report: Any, rules: Any) -> dict[str, Any]:
     return {name: place() for name, place in places.items()}
 
 
+def read(body: Mapping[str, Any]) -> Any:
+    """The incident, without findings of kinds that an older checkout does not know."""
+    try:
+        return find("from_json")(find("Incident"), body)
+    except ValueError:
+        known = get_args(find("ContributionKind"))
+        kept = [one for one in body["contributions"] if one["kind"] in known]
+        return find("from_json")(find("Incident"), {**body, "contributions": kept})
+
+
 async def answered(task: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
-    incident = find("from_json")(find("Incident"), task["incident"])
+    incident = read(task["incident"])
     similar = tuple(find("from_json")(find("SimilarIncident"), one) for one in task["similar"])
     redactor, rules = find("Redactor")(b"a key of this installation only"), find("write")(incident, similar)
     found = []

@@ -76,7 +76,7 @@ async def test_a_schema_is_asked_for_and_the_object_comes_back() -> None:
     sent = fake.requests[0].body
     assert sent["response_format"]["json_schema"] == {"name": "answer", "schema": SCHEMA, "strict": True}
     assert [m["role"] for m in sent["messages"]] == ["system", "user"]
-    assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("qwen", 2000, 0.0)
+    assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("qwen", 1200, 0.0)
 
 
 async def test_a_server_that_refuses_schemas_is_asked_for_an_object_and_that_is_remembered() -> None:
@@ -124,7 +124,7 @@ async def test_max_tokens_is_called_what_the_server_calls_it() -> None:
         await ask(llm)
         await ask(llm)
     assert ["max_tokens" in request.body for request in fake.requests] == [True, False, False]
-    assert fake.requests[1].body["max_completion_tokens"] == 2000
+    assert fake.requests[1].body["max_completion_tokens"] == 1200
 
 
 async def test_a_refused_temperature_is_left_out() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from exporter.model import Report
+from exporter.model import Past, Report
 from exporter.report.rules import write
 from tests import samples as given_samples
 
@@ -79,10 +81,18 @@ def test_what_limits_the_evidence_is_said() -> None:
 
 def test_an_alert_without_anything_in_the_logs_is_said_to_be_that() -> None:
     nothing: dict[str, Any] = dict.fromkeys(("contributions", "evidence", "suspects", "timeline"), ())
-    report = write(given_samples.incident(**nothing, anomalies=0, trigger="alert Down"))
+    report_of = given_samples.incident(**nothing, anomalies=0, trigger="alert Down")
+    report = write(report_of)
     assert report.headline.startswith("payments: alert Down")
     [claim] = report.what_happened
-    assert claim.text.endswith("alert Down fired; the logs around it show nothing unusual.")
+    assert claim.text.endswith("alert Down fired. No logs around it could be compared with their past.")
+    at = given_samples.START
+    looked = (Past("shop", at - timedelta(minutes=10), at),)
+    [claim] = write(replace(report_of, looked=looked, summary="no probe answers")).what_happened
+    assert claim.text.endswith(
+        "alert Down fired: “no probe answers”. Compared with their past, the logs of shop from 09:16 UTC to 09:26 UTC "
+        "show nothing unusual."
+    )
     assert report.causes == ()
 
 

@@ -28,7 +28,7 @@ from exporter.model import (
 from exporter.model.questions import IncidentRecord
 from exporter.report.rules import write
 from exporter.web import pages
-from exporter.wording import words
+from exporter.wording import narrative, words
 from exporter.wording.terminal import incident_line, render
 from tests import samples
 
@@ -165,8 +165,8 @@ def test_a_list_names_incidents_one_a_line() -> None:
 
 
 def test_a_report_of_a_model_is_named_as_such() -> None:
-    assert words.generated(samples.report(writer="qwen3-8b")) == "facts chosen by qwen3-8b, its own words marked"
-    assert words.generated(samples.report()) == ""
+    assert narrative.generated(samples.report(writer="qwen3-8b")) == "facts chosen by qwen3-8b, its own words marked"
+    assert narrative.generated(samples.report()) == ""
 
 
 OWN_FORMAT = re.compile(r"strftime|isprintable|:%[HYd]|:\.0%|\\x1b|\\u20[02]")
