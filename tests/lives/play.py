@@ -19,14 +19,11 @@ DRIVER = Path(__file__).parent / "driver.py"
 
 @dataclass(frozen=True)
 class Played:
-    """What was told of a story, in order, each moment in seconds since the platform began; and processor seconds.
-
-    notices: when each was known, of whom it is, and its kind.
-    """
+    """What was told of a story, in order, each moment in seconds since the platform began; and processor seconds."""
 
     story: Story
     told: tuple[Mapping[str, Any], ...]
-    notices: tuple[tuple[float, str, str], ...]
+    notices: tuple[Any, ...]
     seconds: float
 
 
@@ -53,5 +50,4 @@ def play(
     for item in answer["told"]:
         for key in ("at", "starts_at", "ends_at"):
             item[key] = item[key] - BEGIN if item[key] is not None else None
-    notices = tuple((at - BEGIN, service, kind) for at, service, kind in answer["notices"])
-    return Played(story, tuple(answer["told"]), notices, answer["seconds"])
+    return Played(story, tuple(answer["told"]), tuple(answer["notices"]), answer["seconds"])
