@@ -17,7 +17,7 @@ from exporter.facts.roots import is_access
 from exporter.model import Contribution, Severity
 from exporter.model.facts import Measured
 from exporter.model.faults import fault_named
-from exporter.model.times import moment
+from exporter.model.times import moment, seconds
 
 ROLES = {"cause": 4.0, "strain": 2.0, "peer": 0.5, "wrapper": -2.0}
 """Of kinds of faults: what is broken, runs out, complains of another, or says only that something failed."""
@@ -183,7 +183,7 @@ WHOLE = frozenset({"volume", "silence"})
 def _less(finding: Contribution, own: Mapping[int, int], first: int, until: int, step: int, weight: float) -> Measured:
     """A service that says less since a finding: so many lines a minute since then, and in the hour before."""
     assert finding.since is not None  # noqa: S101
-    begin = int(finding.since.timestamp()) // step * step
+    begin = seconds(finding.since) // step * step
     start = max(first, begin - HOUR)
     minute = 60 / step
     now, usual = (

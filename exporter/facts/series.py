@@ -35,7 +35,7 @@ def series(
     cut = _Steps(known, length)
     measured, top = facts.measured[:1], facts.decisive
     found = []
-    if top and not (measured and measured[0].score > top.score):
+    if top and facts.fails_first:
         alike = [group for one, group in zip(facts.failing, groups, strict=False) if one in facts.alike]
         usual = sum(one.usual for one in facts.alike) * length / 60
         found.append(cut.series("lines", top.service, _lines(alike, length), usual))

@@ -177,6 +177,9 @@ TakenAlert = Literal["accepted", "duplicate", "overloaded"]
 EVER = "ever"
 """For which a rule lasts that ends only when it is taken back."""
 
+MOST_SAID = 2_000
+"""Characters of a reason, a note, a fix."""
+
 RULES_LAST = timedelta(days=90)
 """How long a rule of people holds where nobody says otherwise."""
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.report.catalogue import FILLED
+from exporter.wording.text import ELLIPSIS
+
 MAX_SENTENCES = 12
 """Of each section."""
 
@@ -102,15 +105,18 @@ def _sections(raw: Any, depth: int = 0) -> dict[str, Any]:
     if isinstance(raw, Mapping):
         found: dict[str, Any] = {}
         for name, value in raw.items():
-            letters = "".join(filter(str.isalpha, str(name).lower()))
-            if letters in _NAMES:
-                found.setdefault(_NAMES[letters], value)
+            if section := _NAMES.get(_letters(name)):
+                found.setdefault(section, value)
         if found:
             return found
     if depth < _MAX_DEPTH and isinstance(raw, (Mapping, list)):
         inner = raw.values() if isinstance(raw, Mapping) else raw
         return next(filter(None, (_sections(value, depth + 1) for value in list(inner)[:10])), {})
     return {}
+
+
+def _letters(name: object) -> str:
+    return "".join(filter(str.isalpha, str(name).lower()))
 
 
 class _Reader:
@@ -135,7 +141,7 @@ class _Reader:
         chosen: list[str] = []
         said = ""
         for name, value in item.items():
-            letters = "".join(filter(str.isalpha, str(name).lower()))
+            letters = _letters(name)
             if letters in _CITES:
                 chosen += self._named(" ".join(_texts(value)))
             elif letters in _SAYS and not said:
@@ -162,15 +168,12 @@ class _Reader:
     def _slot(self, match: re.Match[str]) -> str:
         found = _SLOT.fullmatch(match[0])
         if found is None:
-            return match[0] if _STABLE.fullmatch(match[0]) else "…"
+            return match[0] if FILLED.fullmatch(match[0]) else ELLIPSIS
         key = self._ids.get(found[1].upper())
         if key is None:
             self.dropped["unknown_evidence"] += 1
-            return "…"
+            return ELLIPSIS
         return f"{{{key}.{(found[2] or 'subject').lower()}}}"
-
-
-_STABLE = re.compile(r"\{[kL][0-9a-f]{8,16}\.[a-z_]+\}")
 
 
 def _items(raw: Any, depth: int = 0) -> Iterator[Any]:
@@ -181,7 +184,7 @@ def _items(raw: Any, depth: int = 0) -> Iterator[Any]:
         for one in raw[: 4 * MAX_SENTENCES]:
             yield from _items(one, depth + 1)
     elif isinstance(raw, Mapping):
-        letters = {"".join(filter(str.isalpha, str(name).lower())) for name in raw}
+        letters = {_letters(name) for name in raw}
         if letters & (_CITES | _SAYS) or not raw:
             yield raw
         else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from exporter.model import LLMSettings
-from exporter.model.times import moment, seconds
+from exporter.model.times import floor, moment, seconds
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -24,16 +24,17 @@ class Exhausted:
 
 
 def hour_of(now: datetime) -> int:
-    return seconds(now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+    return seconds(floor(now, HOUR))
 
 
 def day_of(now: datetime) -> int:
-    return seconds(now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
+    return seconds(floor(now, DAY))
 
 
 def added(spent: Spent, now: datetime, calls: int, tokens: int) -> dict[int, tuple[int, int]]:
     """What is spent with one question more; what is older than the day is forgotten.
 
+    >>> from datetime import UTC
     >>> noon = datetime(2026, 3, 14, 12, 5, tzinfo=UTC)
     >>> list(added({hour_of(noon): (1, 900)}, noon, 2, 100).values())
     [(3, 1000)]

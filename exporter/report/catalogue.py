@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from exporter.model import OWN_NAME, Contribution, Evidence, Incident, Report, SimilarIncident, failure_in, stable_key
+from exporter.model import (
+    OWN_NAME,
+    Contribution,
+    Evidence,
+    Incident,
+    Report,
+    Severity,
+    SimilarIncident,
+    failure_in,
+    stable_key,
+)
 from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Start
 from exporter.report.rules import LEAST_TELLING, citations, known_fixes, spread
 from exporter.report.samples import MAX_SAMPLES, samples
@@ -29,11 +40,12 @@ MAX_FINDINGS, MAX_RELEASES, MAX_PAST, MAX_UNSEEN = 8, 5, 3, 4
 MAX_QUOTE = 240
 
 _VALUES = frozenset({"status", "duration", "value"})
-_ERROR = 17
-"""OpenTelemetry's severity number of an error."""
 
 SLOTS = ("count", "expected", "rate", "first", "last", "service", "subject", "quote", "time")
 """What may stand in a model's sentence as `{F7.count}`: not every fact has each."""
+
+FILLED = re.compile(r"\{([kL][0-9a-f]{8,16})\.([a-z_]+)\}")
+"""Such a slot once its id is the key of a fact or a line."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,7 @@ def _about(one: Failing) -> tuple[str, str, str, str]:
 
 def _failing(facts: Facts, one: Failing, kept: Mapping[str, Evidence]) -> Known:
     ((text, line),) = headlines.sentences(Facts(facts.until, failing=(one,)))
-    fails = one.kind or one.level >= _ERROR or failure_in(one.words)
+    fails = one.kind or one.level >= Severity.ERROR or failure_in(one.words)
     minutes = max((facts.until - one.since) / timedelta(minutes=1), 1)
     return Known(
         _key("failing", *_about(one)),
@@ -260,7 +272,7 @@ def _sort(finding: Contribution, lines: Sequence[Evidence]) -> Sort:
         return "value"
     if finding.kind in LEAST_TELLING or finding.kind == "volume" or finding.observed < finding.expected:
         return "finding"
-    speaks = failure_in(finding.text) or any(line.severity >= _ERROR for line in lines)
+    speaks = failure_in(finding.text) or any(line.severity >= Severity.ERROR for line in lines)
     return "failure" if speaks or finding.kind == "errors" else "finding"
 
 

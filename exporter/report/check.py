@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from exporter.ingest.redaction import Redactor
-from exporter.report.catalogue import Catalogue, Known
+from exporter.report.catalogue import FILLED, Catalogue, Known
 from exporter.wording.text import ELLIPSIS, LINK_REMOVED, one_line, shorten, without_links
 
 MAX_TEXT = 500
@@ -28,8 +28,6 @@ LEAKED = 6
 """Words in a row of what the model was told: as many are no accident."""
 
 MAX_FIX = 400
-
-_SLOT = re.compile(r"\{([kL][0-9a-f]{8,16})\.([a-z_]+)\}")
 
 # Signs of the private use area stand for what is filled in: nothing below touches them, and no text has them.
 _HELD = re.compile("[\ue000-\uefff]")
@@ -132,7 +130,7 @@ class Checker:
             return hold(value)
 
         plain = unicodedata.normalize("NFKC", one_line(text[:MAX_READ])).replace("...", ELLIPSIS)
-        text = self._fixes(_SLOT.sub(slot, _HELD.sub("", plain)), hold)
+        text = self._fixes(FILLED.sub(slot, _HELD.sub("", plain)), hold)
         text = _without_gaps(self._bare(text))
         if len(_WORD.findall(_HELD.sub("", text))) < LEAST_WORDS:
             self.dropped["says_nothing"] += 1

@@ -18,6 +18,7 @@ from exporter.incidents.ruling import acknowledgement
 from exporter.incidents.tracker import Told
 from exporter.model import Act, Closing, ConfigError, Incident, PermanentError, Rule, Verb, Verdict
 from exporter.model.questions import (
+    MOST_SAID,
     HiddenIncident,
     IncidentRecord,
     Preview,
@@ -39,9 +40,6 @@ LOOK_BACK = timedelta(days=14)
 
 MOST_LOOKED_AT = 10_000
 """Incidents, the newest."""
-
-MAX_TEXT = 2_000
-"""Characters of a reason, a note, a fix."""
 
 MAX_NAME = 200
 
@@ -109,7 +107,7 @@ class People:
     async def add(self, settings: Any, said: Said) -> RuleRecord:
         said = self._safe(said)
         read, now = read_settings(settings), await self._now()
-        by, reason = self._text(read.by, MAX_NAME), self._text(read.reason, MAX_TEXT)
+        by, reason = self._text(read.by, MAX_NAME), self._text(read.reason, MOST_SAID)
         rule = replace(read.rule(now), by=by or said.by, reason=reason or said.reason)
         rule = replace(rule, until=rule.until or said.ends_at(now))
         _refuse_past(rule.until, now)
@@ -143,7 +141,7 @@ class People:
             raise UnconfirmedError(found)
 
     def _safe(self, said: Said) -> Said:
-        return replace(said, by=self._text(said.by, MAX_NAME), reason=self._text(said.reason, MAX_TEXT))
+        return replace(said, by=self._text(said.by, MAX_NAME), reason=self._text(said.reason, MOST_SAID))
 
     def _text(self, text: str, limit: int) -> str:
         return self._assembly.redactor.redact(storable(text).strip())[:limit]

@@ -55,6 +55,7 @@ from exporter.model.layers import (
     UnusableError,
     Written,
 )
+from exporter.model.questions import MOST_SAID
 from exporter.report import rules as reports
 from exporter.run.assembly import make_writer
 from exporter.run.learning import open_state
@@ -68,9 +69,6 @@ log = logging.getLogger(__name__)
 
 MOST_K = 200
 """Candidates that a search may ask for."""
-
-MOST_SAID = 2_000
-"""Characters of what somebody says."""
 
 Redact = Callable[[str], str]
 

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from exporter.model import ConfigError, PermanentError, Verb, parse_duration, parse_moment, settings_of, to_json
 from exporter.model.questions import (
     EVER,
+    MOST_SAID,
     RULES_LAST,
     Backend,
     IncidentRecord,
@@ -22,12 +23,10 @@ from exporter.model.questions import (
     UnconfirmedError,
 )
 from exporter.web import auth, bodies
+from exporter.web.door import unknown_incident
 from exporter.web.settings import Access
 from exporter.wording import words
 from exporter.wording.text import storable
-
-MAX_TEXT = 2_000
-"""Characters of what somebody says."""
 
 TEXT_OF: Mapping[Verb, str] = {
     "resolve": "fix",
@@ -75,7 +74,7 @@ class Acting:
             raise web.HTTPBadRequest(text='Say something: {"text": "…"}.')
         record = await self._backend.act(request.match_info["id"], verb, _said(body, name))
         if record is None:
-            raise web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+            raise unknown_incident()
         return _json(everything(record))
 
     async def rules(self, request: web.Request) -> web.Response:
@@ -162,8 +161,8 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise web.HTTPBadRequest(text=f"{name} is not a text.")
-    if value and len(value) > MAX_TEXT:
-        raise web.HTTPBadRequest(text=f"{name} has more than {MAX_TEXT:,} characters.")
+    if value and len(value) > MOST_SAID:
+        raise web.HTTPBadRequest(text=f"{name} has more than {MOST_SAID:,} characters.")
     return storable(value or "")
 
 

@@ -24,7 +24,7 @@ from exporter.model import (
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, lists, pages
 from exporter.web.acting import Acting, everything
-from exporter.web.door import Door, guarded, listen, reached
+from exporter.web.door import Door, guarded, listen, reached, unknown_incident
 from exporter.web.forms import Forms
 from exporter.web.guards import WrongTokens
 from exporter.web.sessions import Sessions
@@ -194,7 +194,7 @@ class _Site:
     async def _find(self, request: web.Request) -> IncidentRecord:
         record = await self._backend.incident(request.match_info["id"])
         if record is None:
-            raise _unknown()
+            raise unknown_incident()
         return record
 
 
@@ -224,10 +224,6 @@ def _limit(request: web.Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_LISTED):
         raise web.HTTPBadRequest(text=f"limit is not a number from 1 to {MAX_LISTED}.")
     return int(text)
-
-
-def _unknown() -> web.HTTPNotFound:
-    return web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
 
 
 def _again(response: web.Response) -> web.Response:

@@ -234,6 +234,10 @@ class Door:
         return response
 
 
+def unknown_incident() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+
+
 class _Misdirected(web.HTTPClientError):
     status_code = 421
 

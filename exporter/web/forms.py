@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from exporter.model import ConfigError, PermanentError
-from exporter.model.questions import Backend, IncidentRecord, Preview, Proposal, Said, UnconfirmedError
+from exporter.model.questions import MOST_SAID, Backend, IncidentRecord, Preview, Proposal, Said, UnconfirmedError
 from exporter.web import bodies, pages
 from exporter.web.deeds import DEEDS, LASTING, Deed, Filled
+from exporter.web.door import unknown_incident
 from exporter.web.guards import WrongTokens
 from exporter.web.sessions import Session, Sessions
 from exporter.web.settings import Access
@@ -22,9 +23,6 @@ from exporter.wording.text import storable
 
 MAX_FORM = 64 * 1024
 """Bytes of a form."""
-
-MAX_TEXT = 2_000
-"""Characters of what somebody says."""
 
 MAX_FIELDS = 20
 
@@ -153,7 +151,7 @@ class Forms:
     async def _find(self, request: web.Request) -> IncidentRecord:
         record = await self._backend.incident(request.match_info["id"])
         if record is None:
-            raise web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
+            raise unknown_incident()
         return record
 
     def _require_token(self) -> None:
@@ -165,7 +163,7 @@ def _filled(given: Mapping[str, str], deed: Deed) -> Filled:
     """What a form says; of choices only those that it offers."""
     lasts, proposal = given.get("lasts", ""), given.get("proposal", "")
     return Filled(
-        given.get("text", "").strip()[:MAX_TEXT],
+        given.get("text", "").strip()[:MOST_SAID],
         lasts if lasts in deed.lasts else next(iter(deed.lasts), ""),
         proposal if proposal in deed.proposals else next(iter(deed.proposals), ""),
         given.get("confirmed") == "yes",

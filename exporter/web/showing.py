@@ -55,7 +55,7 @@ def decisive(incident: Incident) -> Evidence | None:
     kept = {line.id: line for line in incident.evidence}
     facts = incident.facts
     top = facts.decisive if facts else None
-    if facts and (measured := facts.measured[:1]) and not (top and top.score >= measured[0].score):
+    if facts and (measured := facts.measured[:1]) and not facts.fails_first:
         about = (measured[0].service, measured[0].text)
         findings = [one for one in incident.contributions if (one.service, one.text) == about]
         return next((kept[line] for one in findings for line in one.evidence if line in kept), None)

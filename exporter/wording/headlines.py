@@ -55,9 +55,7 @@ def sentences(facts: Facts) -> list[tuple[str, str]]:
         found.append((f"{brief(hit.service, 60)}: {_impact(hit)} since {_span(facts, hit.since)}.", ""))
     for one in told_first(facts):
         service, text = brief(one.service, 60), cut(one_line(one.words), 240)
-        before = f"usually {often(one.usual)}" if one.usual else "none in the hour before"
-        seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}"
-        seen += f", {before}" if one.usual != UNKNOWN else ""
+        seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}{usually(one)}"
         found.append((f"{service}: “{text}”: {seen}.", one.line))
         if one is facts.decisive:
             found += [(_whence(each, text, facts, one.since), one.line) for each in facts.spread]
@@ -146,6 +144,13 @@ def _measure(one: Measured) -> str:
     if one.text:
         return f"stopped: {amount(one.observed, 'lines')}, {number(one.expected)} expected"
     return f"stopped: none for {duration(timedelta(seconds=one.observed))}, usually {often(one.expected)}"
+
+
+def usually(one: Failing) -> str:
+    """How often it comes otherwise, after a comma; nothing where nobody knows."""
+    if one.usual == UNKNOWN:
+        return ""
+    return f", usually {often(one.usual)}" if one.usual else ", none in the hour before"
 
 
 def often(a_minute: float) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from exporter.model import Incident, Report, SimilarIncident
 from exporter.model.facts import Facts
 from exporter.wording import words
-from exporter.wording.headlines import sentences
-from exporter.wording.text import amount, brief, clock, day, hour, number
+from exporter.wording.headlines import sentences, usually
+from exporter.wording.text import amount, brief, clock, day, hour
 
 NOT_KNOWN = "Nothing like it is remembered."
 
@@ -36,13 +36,12 @@ def _of(facts: Facts) -> str:
     if facts.impact:
         return sentences(facts)[0][0]
     measured, top = facts.measured[:1], facts.decisive
-    if measured and not (top and top.score >= measured[0].score):
+    if measured and not facts.fails_first:
         return sentences(Facts(facts.until, measured=measured))[0][0]
     if top is None:
         return ""
-    usual = f"usually {number(top.usual)} a minute" if top.usual else "none in the hour before"
     lines = f"{amount(top.count, 'lines')} since {hour(top.since)} until {clock(facts.until)}"
-    return f"{brief(top.service, 60)}: {lines}, {usual}. No failed request is known."
+    return f"{brief(top.service, 60)}: {lines}{usually(top)}. No failed request is known."
 
 
 def known_fix(incident: Incident, report: Report | None, similar: Sequence[SimilarIncident]) -> tuple[str, str]:

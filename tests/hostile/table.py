@@ -614,7 +614,6 @@ ELSEWHERE = {
     "exporter.model": "forms of our own: durations, rows, levels; words of failure are in the table",
     "exporter.reading.forms": "words and patterns of our own",
     "exporter.reading.patterns": "the operator's own file",
-    "exporter.report.budget": "numbers",
     "exporter.report.llm": "passes texts on; the prompt and the answer are in the table",
     "exporter.run": "passes texts on; labels are the user's",
     "exporter.state": "rows of our own",
