@@ -71,7 +71,7 @@ def _load(settings: SentenceTransformersSettings) -> Any:
             f"embedder sentence_transformers: {error}; install log-anomaly-exporter[embeddings], or use type: hashing"
         ) from error
     torch.set_num_threads(settings.threads)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     local = Path(settings.model).is_dir()
     try:
         return SentenceTransformer(

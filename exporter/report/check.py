@@ -51,6 +51,7 @@ _COMMAND = re.compile(
 _SHELL = re.compile(r"(?<!\S)(?:--?[A-Za-z][\w-]*(?:=\S+)?|[|&]{1,2}|>>?|<<?|\$\S+|(?:~|\.{1,2})?/\S+|\w+=\S+)(?!\w)")
 
 _TAG = re.compile(r"<[^<>]{0,300}>?")
+_REMOVED = re.compile(re.escape(LINK_REMOVED))
 _MAIL = re.compile(r"\S{1,80}@[\w.-]{1,80}")
 _MENTION = re.compile(r"@\w{1,60}")
 _DOMAIN = re.compile(r"(?i)(?<![\w.-])[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,9}\.[a-z]{2,24}(?:[:/]\S*)?(?![\w])")
@@ -153,7 +154,7 @@ class Checker:
         """The text without anything that it may not say, each replaced by "…"."""
         text = self._without(_LABEL.sub(r"\1", text), "command", _CODE, _COMMAND)
         text = self._without(text, "link", _MAIL, _MENTION)
-        text = _TAG.sub("", without_links(text).replace(LINK_REMOVED, ELLIPSIS))
+        text = _TAG.sub("", self._without(without_links(text), "link", _REMOVED))
         text = self._without(text, "link", _DOMAIN)
         text = self._without(text, "command", _SHELL)
         text = self._without(text, "mark", _FORGED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -306,6 +307,13 @@ async def test_its_own_words_say_no_number_name_time_quotation_command_or_link(t
     report = await told_by(answer(fact("F1"), said(text)))
     assert [c.text for c in report.what_happened[1:]] == ([kept] if kept else [])
     assert report.dropped_claims == (kept is None)
+
+
+async def test_what_is_taken_out_of_its_words_is_counted_by_reason() -> None:
+    telemetry = PrometheusTelemetry()
+    await told_by(answer(fact("F1"), said("Look at https://evil.example/x before 12 others fail")), telemetry=telemetry)
+    removed = [line for line in telemetry.exposition().splitlines() if "llm_pieces_removed_total{" in line]
+    assert sorted(re.findall(r'reason="(\w+)"} (\d)', " ".join(removed))) == [("link", "1"), ("number", "1")]
 
 
 async def test_slots_are_filled_by_code() -> None:
