@@ -180,9 +180,10 @@ def _plain(column: pl.Series) -> tuple[np.ndarray[Any, Any], list[str] | None, n
     """A column as numbers, its texts, and where it is null. Expressions cost more than all of this on few rows."""
     gaps = column.is_null().to_numpy() if column.null_count() else None
     if column.dtype == pl.String:
-        texts = sorted(column.drop_nulls().unique().to_list())
-        codes = column.cast(pl.Enum(texts)).to_physical().fill_null(0)
-        return codes.to_numpy().astype(np.int32), texts, gaps
+        found = column.to_list()
+        texts = sorted({text for text in found if text is not None})
+        codes = {text: code for code, text in enumerate(texts)}
+        return np.fromiter((codes.get(text, 0) for text in found), np.int32, len(found)), texts, gaps
     if gaps is not None:
         column = column.fill_null(0)
     values = column.to_numpy()
@@ -201,15 +202,30 @@ def unpack(data: bytes) -> pl.DataFrame:
     for name, dtype, form, texts, gaps in heads:
         values = np.frombuffer(body, form, height, start)
         start += values.nbytes
-        column = pl.Series(name, values)
-        if texts is not None:
-            column = pl.Series(name, texts, pl.String()).gather(values) if texts else pl.Series(name, [""] * height)
-        if gaps:
-            missing = pl.Series(np.frombuffer(body, np.bool_, height, start))
-            start += height
-            column = pl.select(pl.when(~missing).then(column)).to_series().alias(name)
-        columns.append(column.cast(getattr(pl, dtype)()))
+        missing = np.frombuffer(body, np.bool_, height, start) if gaps else None
+        start += height if gaps else 0
+        columns.append(_column(name, getattr(pl, dtype)(), values, texts, missing))
     return pl.DataFrame(columns)
+
+
+def _column(
+    name: str,
+    dtype: pl.DataType,
+    values: np.ndarray[Any, Any],
+    texts: list[str] | None,
+    missing: np.ndarray[Any, Any] | None,
+) -> pl.Series:
+    """What `_plain` made numbers of. An operation on a series costs more than all of this on few rows."""
+    if texts is not None:
+        values = np.array([*texts, ""], object)[values]
+    elif dtype == pl.Boolean:
+        values = values.astype(np.bool_)
+    if missing is None and texts is None:
+        return pl.Series(name, values, dtype)
+    cells = values.tolist()
+    if missing is not None:
+        cells = [None if gap else cell for cell, gap in zip(cells, missing.tolist(), strict=True)]
+    return pl.Series(name, cells, dtype)
 
 
 def empty(source: str, window: int, duration: timedelta) -> Observation:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -494,13 +494,25 @@ def hostile(data: Path) -> Iterator[Figure]:
 
 def fuzz(data: Path) -> Iterator[Figure]:
     """The tests of `tests/hostile/test_fuzz.py` with many more examples."""
-    examples = 3_000
-    command = [sys.executable, "-m", "pytest", "-q", "tests/hostile/test_fuzz.py"]
-    surroundings = {**os.environ, "LAE_FUZZ_EXAMPLES": str(examples)}
+    yield from _tested("fuzz: parsers of which {:,} examples find a traceback", "LAE_FUZZ_EXAMPLES", 3_000, FUZZED)
+
+
+def rows(data: Path) -> Iterator[Figure]:
+    """The tests that the same rows come of any division of time, lateness, restart and kill, with more examples."""
+    yield from _tested("rows: properties of which {:,} examples find an exception", "LAE_CASES", 60, DIVIDED)
+
+
+FUZZED = ("tests/hostile/test_fuzz.py",)
+DIVIDED = tuple(f"tests/flow/test_{name}.py" for name in ("invariant", "late_arrivals", "late_incidents"))
+
+
+def _tested(name: str, variable: str, examples: int, files: Sequence[str]) -> Iterator[Figure]:
+    """Tests of properties, with so many examples each."""
+    command = [sys.executable, "-m", "pytest", "-q", *files]
+    surroundings = {**os.environ, variable: str(examples)}
     done = subprocess.run(command, env=surroundings, stdout=subprocess.PIPE, text=True, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-    name = f"fuzz: parsers of which {examples:,} examples find a traceback"
-    yield Figure(name, str(len(failed)), "<= 0", not failed and not done.returncode)
+    yield Figure(name.format(examples), str(len(failed)), "<= 0", not failed and not done.returncode)
     for line in failed:
         yield Figure(f"  {line}", "")
 
@@ -656,6 +668,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "people": people,
     "hostile": hostile,
     "fuzz": fuzz,
+    "rows": rows,
     "flood": flood,
     "page": page,
     "recall": recall,
@@ -673,6 +686,7 @@ WITHOUT_DATA = (
         "month",
         "hostile",
         "fuzz",
+        "rows",
         "flood",
         "page",
         "values",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
 from exporter.state.file import State
 from exporter.telemetry import PrometheusTelemetry
+from tests.flow.test_invariant import CASES
 from tests.memory_source import START, MemorySource, at, page
 from tests.run.test_daemon import StepClock
 
@@ -256,7 +256,6 @@ within = st.sampled_from([0.0, 1.0, 59.0, 60.0, 61.0, 110.0, 120.0]) | st.intege
 polls_ = st.sampled_from([0.0, 0.1, 0.5]).map(every_minute) | st.lists(
     st.integers(1, 4 * END - 1).map(lambda quarter: quarter / 4), max_size=8
 )
-CASES = 60 if os.environ.get("CI") else 20
 check = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
