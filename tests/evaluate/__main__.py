@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,18 @@ def shop(data: Path, seed: int = 0) -> Iterator[Figure]:
     yield from openings("shop of 12", found)
     if found["missed"]:
         yield Figure("shop of 12: missed", ", ".join(found["missed"]))
+
+
+def analyses(data: Path) -> Iterator[Figure]:
+    from tests.evaluate.analyses import everyone, shop_analysed
+
+    found = {kind: asyncio.run(shop_analysed(kind, service)) for kind, service in everyone()}
+    name = "analyze, a shop's failure in 95 minutes: service among five, of 20"
+    yield figure(name, sum(one.named for one in found.values()), 18, form=".0f")
+    near = sum(one.off is not None and one.off < timedelta(minutes=6) for one in found.values())
+    yield figure("  first finding within six minutes of its start", near, 16, form=".0f")
+    missed = ", ".join(kind for kind, one in found.items() if not one.named)
+    yield Figure("  not named", missed or "none")
 
 
 def large_shop(data: Path, days: int = 4) -> Iterator[Figure]:
@@ -647,6 +660,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "calibration": calibration,
     "shop": shop,
     "second-shop": partial(shop, seed=1),
+    "analyze": analyses,
     "large-shop": large_shop,
     "long-large-shop": partial(large_shop, days=14),
     "size": size,
@@ -676,7 +690,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "secrets": secrets,
 }
 WITHOUT_DATA = (
-    *("speed", "calibration", "shop", "second-shop", "large-shop", "long-large-shop", "size", "stops"),
+    *("speed", "calibration", "shop", "second-shop", "analyze", "large-shop", "long-large-shop", "size", "stops"),
     *(
         "delivery",
         "burst",
