@@ -171,7 +171,7 @@ async def test_instructions_stand_only_in_the_system_message() -> None:
     assert lines[0] == lines[-1]
     assert lines[0] in llm.system
     assert all(isinstance(json.loads(line), dict) for line in lines[1:-1])
-    for word in ("untrusted", "<email:3fa9c1>", '"what_happened"', '"fact": ID'):
+    for word in ("untrusted", "<email:…>", '"what_happened"', '"fact": ID'):
         assert word in llm.system
 
 
