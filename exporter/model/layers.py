@@ -11,6 +11,7 @@ from exporter.model.errors import PermanentError
 from exporter.model.facts import Facts
 from exporter.model.incidents import Evidence, Incident, Report
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
+from exporter.model.narration import Asked
 from exporter.model.times import TimeRange
 
 VERSION = 1
@@ -158,19 +159,23 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no version of the model's. retry_after: seconds; answered: asked again, it would say the same."""
+    """Why there is no version of the model's. retry_after: seconds; answered: asked again, it would say the same;
+    passing: the model's place failed, and not the question."""
 
     why: str
     retry_after: float | None = None
     answered: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True)
 class Reported:
-    """The report: the model's, checked, or the deterministic one and why it is that."""
+    """The report: the model's, checked, or the deterministic one and why it is that. asked: what the model was asked
+    and answered, by which who asks can tell it again with later numbers."""
 
     report: Report
     failed: Failed | None = None
+    asked: Asked | None = None
 
 
 # --- Routes -------------------------------------------------------------------------------------------

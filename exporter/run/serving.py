@@ -28,6 +28,7 @@ from exporter.model import (
     PermanentError,
     Report,
     ReportWriter,
+    RetellingWriter,
     SystemClock,
     WriterFailedError,
 )
@@ -236,9 +237,10 @@ class ReportService:
         except WriterFailedError as error:
             self._telemetry.count("reports", writer="rules")
             wait = error.retry_after.total_seconds() if error.retry_after else None
-            return Reported(report, Failed(str(error), wait, error.answered))
+            return Reported(report, Failed(str(error), wait, error.answered, error.passing))
         self._telemetry.count("reports", writer="model")
-        return Reported(written)
+        answered = await self._writer.asked(incident.id) if isinstance(self._writer, RetellingWriter) else None
+        return Reported(written, asked=answered)
 
     def _by_rules(self, incident: Incident, asked: ReportRequest) -> Report:
         return reports.write(incident, asked.similar, asked.links, asked.gaps, asked.unasked)

@@ -131,7 +131,7 @@ async def _asked_too(place: Place, model: str) -> None:
     state = State(place.state)
     try:
         (asked,) = await answers_of(state, "i1")
-        await state.write([asked_row(replace(asked, model=model))])
+        await state.write([asked_row(replace(asked, model=model), model)])
     finally:
         state.close()
 

@@ -201,7 +201,8 @@ async def test_what_is_sent_is_redacted_before_it_is_kept(memory: Asked) -> None
 async def test_the_deterministic_report_is_that_of_a_daemon(reports: Asked) -> None:
     asked = ReportRequest(incident=samples.incident(), similar=(samples.similar(),))
     answer = await reports.post("/report", asked)
-    assert answer == {"report": to_json(rules.write(samples.incident(), (samples.similar(),))), "failed": None}
+    by_rules = rules.write(samples.incident(), (samples.similar(),))
+    assert answer == {"report": to_json(by_rules), "failed": None, "asked": None}
 
 
 async def test_facts_and_lines_of_another_tool_have_a_report(reports: Asked) -> None:
@@ -215,7 +216,7 @@ async def test_facts_and_lines_of_another_tool_have_a_report(reports: Asked) -> 
 async def test_without_a_model_the_report_says_why_it_is_not_the_models(reports: Asked) -> None:
     answer = await reports.post("/report", ReportRequest(incident=samples.incident(), model=True))
     assert answer["report"]["writer"] == "rules"
-    assert answer["failed"] == {"why": "no model is configured there; set llm", "retry_after": None, "answered": True}
+    assert answer["failed"] == {"why": "no model is configured there; set llm", "retry_after": None, "answered": True, "passing": False}
 
 
 # --- Who may ask, and what is refused -----------------------------------------------------------------
