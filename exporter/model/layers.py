@@ -121,7 +121,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class Fix:
-    """What fixed an incident that is over, and who says so; an empty `fix` takes back what was said."""
+    """What fixed an incident that is over, and who says so; an empty `fix` takes back what was said. It stays, however
+    often the incident is written again, until its installation says something newer. at: when that was said; now."""
 
     fix: str
     by: str = ""
@@ -130,7 +131,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Rejection:
-    """It was no failure: it is recalled no more. `rejected: false` takes that back."""
+    """It was no failure: it is recalled no more. `rejected: false` takes that back. It stays as a fix does."""
 
     rejected: bool = True
 
