@@ -170,6 +170,7 @@ async def _report(incident: Incident, config: Config | None) -> Report:
     try:
         return await writer.write(report, incident)
     except WriterFailedError as error:
+        print(f"written without the model: {error}", file=sys.stderr)
         return without_model(report, str(error))
     finally:
         await writer.close()

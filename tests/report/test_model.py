@@ -275,6 +275,24 @@ async def test_chosen_facts_are_told_in_our_words_and_its_own_are_marked() -> No
     assert report.similar == (given_samples.similar(),)
 
 
+async def test_a_fact_is_no_answer_to_what_is_not_known_and_stands_in_what_happened() -> None:
+    """Small models fill every section with the same facts."""
+    report = await told_by(
+        answer(fact("F1"), not_known=[fact("F1"), fact("F2"), said("What {F3.subject} has to do with it")])
+    )
+    assert [claim.mark for claim in report.not_known] == [READING]
+    assert len(report.what_happened) == 2
+    assert report.left_out == ()
+
+
+async def test_a_reading_that_says_one_thing_again_and_again_is_dropped_and_counted() -> None:
+    telemetry = PrometheusTelemetry()
+    loop = "The user message was received by the user. " * 20
+    report = await told_by(answer(fact("F1"), said(f"It all began with a request. {loop}")), telemetry=telemetry)
+    assert len(report.what_happened) == 1
+    assert telemetry.value("log_anomaly_exporter_llm_claims_dropped_total", reason="repeats_itself") == 1
+
+
 async def test_what_outranks_the_chosen_facts_is_listed() -> None:
     report = await told_by(answer(fact("F4")))
     assert len(report.left_out) == 3
