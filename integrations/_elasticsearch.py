@@ -17,6 +17,7 @@ from exporter.model import (
     ExporterError,
     PermanentError,
     TransientError,
+    audit,
     read_secret,
 )
 from exporter.wording.text import brief
@@ -70,7 +71,7 @@ class ConnectionSettings(ClientSettings):
             raise ValueError("username and password go together")
         return self
 
-    def client(self, place: str) -> AsyncElasticsearch:
+    def client(self, place: str, audited: bool = False) -> AsyncElasticsearch:
         """A client that asks once, with the secrets of now. Raises PermanentError, which names `place`."""
         # Otherwise the client makes a span of every request in the process's own traces.
         os.environ.setdefault("OTEL_PYTHON_INSTRUMENTATION_ELASTICSEARCH_ENABLED", "false")
@@ -84,7 +85,7 @@ class ConnectionSettings(ClientSettings):
                 # The client repeats at once, several times in as many milliseconds; who calls waits longer.
                 max_retries=0,
                 retry_on_timeout=False,
-                **({"node_class": _node_of_the_environment()} if self.trust_env else {}),
+                node_class=_node(bool(self.trust_env), place if audited else ""),
                 **self._way_in(),
             )
         except (ConfigError, ValueError) as error:
@@ -103,16 +104,23 @@ class ConnectionSettings(ClientSettings):
         return options
 
 
-def _node_of_the_environment() -> Any:
-    """The client's own node, but for its session, which asks the proxy that the environment names."""
+def _node(of_the_environment: bool, audited: str) -> Any:
+    """The client's own node, but that it asks the proxy which the environment names, and notes what leaves."""
     from elastic_transport import AiohttpHttpNode
 
     class Node(AiohttpHttpNode):
         def _create_aiohttp_session(self) -> None:
             super()._create_aiohttp_session()
-            if self.session:
+            if self.session and of_the_environment:
                 # Before the first request; the client has no other way to say it.
                 self.session._trust_env = True
+
+        async def perform_request(  # type: ignore[override]  # as the client's own, which awaits it
+            self, method: str, target: str, body: bytes | None = None, *args: Any, **options: Any
+        ) -> Any:
+            if audited and body:
+                audit(f"{audited}: Elasticsearch at {self.base_url}", body)
+            return await super().perform_request(method, target, body, *args, **options)
 
     return Node
 

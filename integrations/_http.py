@@ -144,9 +144,10 @@ class Answer:
 class Client:
     """One server's connections; opened at first use, in the event loop that uses it."""
 
-    def __init__(self, settings: HttpSettings, place: str) -> None:
+    def __init__(self, settings: HttpSettings, place: str, audited: bool = True) -> None:
         self._settings = settings
         self._place = place
+        self._audited = audited
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -170,17 +171,19 @@ class Client:
     ) -> Answer:
         """Send one request. Raises TransientError or PermanentError with the status and the server's words.
 
-        `content` is what aiohttp takes: json, data, params. The URL never stands in a message, for it may be a secret.
+        `content` is json, or what aiohttp takes: data, params. The URL stands in no message, for it may be a secret.
         """
+        kind: Mapping[str, str] = {}
+        if (body := content.pop("json", None)) is not None:
+            content["data"], kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
         try:
-            sent = {**self._settings.request_headers(), **(headers or {})}
+            sent = {**kind, **self._settings.request_headers(), **(headers or {})}
             session = self._open()
         except ConfigError as error:
             # Files of secrets are rotated: in a moment it may be there again.
             raise TransientError(f"{self._place}: {error}") from error
-        for body in (content.get("json"), content.get("data")):
-            if body is not None:
-                audit(self._place, body)
+        if self._audited and "data" in content:
+            audit(self._place, content["data"])
         if timeout is not None:
             content["timeout"] = aiohttp.ClientTimeout(total=timeout.total_seconds())
         try:

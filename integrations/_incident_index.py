@@ -35,8 +35,10 @@ PROPERTIES: Mapping[str, Any] = {
     "fell": {"type": "keyword"},
     "signature": {"type": "keyword"},
     "verdict": {"type": "keyword"},
+    "verdict_at": {"type": "date"},
     "fixed_by": {"type": "keyword"},
     "fixed_at": {"type": "date"},
+    "told": {"type": "keyword"},
     "installation": {"type": "keyword"},
     "origin": {"type": "keyword"},
 }

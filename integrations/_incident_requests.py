@@ -29,7 +29,7 @@ class Requests:
     @property
     def client(self) -> AsyncElasticsearch:
         if self._connection is None:
-            self._connection = self._settings.client("memory")
+            self._connection = self._settings.client("memory", audited=True)
         return self._connection
 
     async def close(self) -> None:

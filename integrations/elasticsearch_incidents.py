@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -23,6 +24,7 @@ from exporter.model import (
     from_json,
     to_json,
 )
+from exporter.model.memory import in_place_of
 from integrations._elasticsearch import ConnectionSettings
 from integrations._incident_index import PROPERTIES, VERSION, IncidentIndex, field_of
 from integrations._incident_requests import Requests
@@ -80,27 +82,36 @@ class ElasticsearchIncidents:
         self._requests = self.requests(settings, settings.index, settings.bootstrap, list(PROPERTIES))
         self._index = IncidentIndex(self._requests, version)
         self._compares_again = True
+        self._writing = asyncio.Lock()
+        """What is read before it is written over: an index has no way to do both at once."""
 
     async def put(self, document: IncidentDocument) -> None:
         from elasticsearch import ConflictError, NotFoundError
 
-        try:
-            await self._write(document)
-        except ConflictError:
-            return
-        except NotFoundError:
-            # Somebody deleted the index since we last looked.
-            self._index.forget()
-            await self._write(document)
+        async with self._writing:
+            try:
+                await self._write(document)
+            except ConflictError:
+                return
+            except NotFoundError:
+                # Somebody deleted the index since we last looked.
+                self._index.forget()
+                await self._write(document)
 
     async def _write(self, document: IncidentDocument) -> None:
         from elasticsearch import ApiError
 
         await self._index.prepare(len(document.embedding))
+        there = await self._there([document.key, document.id])
+        # What an older release wrote, which named no installation, keeps its id: it is never two.
+        older = there.get(document.id)
+        ours = older is not None and older.installation in ("", document.installation)
+        identity = document.id if ours else document.key
+        before = there.get(identity)
         request = self._requests.client.index(
             index=self._alias,
-            id=await self._id_of(document),
-            document=to_source(document),
+            id=identity,
+            document=to_source(in_place_of(before, document) if before else document),
             # An older revision is refused by the server itself; the same one may be written again.
             version=document.revision,
             version_type="external_gte",
@@ -114,17 +125,13 @@ class ElasticsearchIncidents:
                 raise
             raise self._requests.explained(error) from None
 
-    async def _id_of(self, document: IncidentDocument) -> str:
-        """Its key; but what an older release wrote, which named no installation, keeps its id: it is never two."""
-        from elasticsearch import NotFoundError
-
-        request = self._requests.client.get(index=self._alias, id=document.id, source_includes=["installation"])
-        try:
-            found = await self._requests.attempt(request, raw=True)
-        except NotFoundError:
-            return document.key
-        ours = found["_source"].get("installation") in (None, "", document.installation)
-        return document.id if ours else document.key
+    async def _there(self, identities: Sequence[str]) -> Mapping[str, IncidentDocument]:
+        """What is there under ids of the index."""
+        ids = list(dict.fromkeys(identities))
+        request = self._requests.client.mget(index=self._alias, ids=ids, source_includes=list(PROPERTIES))
+        hits = (await self._requests.attempt(request))["docs"]
+        read = {hit["_id"]: self._read(hit) for hit in hits if hit.get("found")}
+        return {identity: document for identity, document in read.items() if document is not None}
 
     async def put_all(self, documents: Sequence[IncidentDocument]) -> int:
         """Write many at once. Returns how many are new, or newer than what was there."""
@@ -132,14 +139,18 @@ class ElasticsearchIncidents:
             await self._index.prepare(length)
         written = 0
         for start in range(0, len(documents), WRITTEN_AT_ONCE):
-            written += await self._write_all(documents[start : start + WRITTEN_AT_ONCE])
+            async with self._writing:
+                written += await self._write_all(documents[start : start + WRITTEN_AT_ONCE])
         return written
 
     async def _write_all(self, documents: Sequence[IncidentDocument]) -> int:
+        there = await self._there([document.key for document in documents])
         operations: list[Any] = []
         for document in documents:
             version = {"version": document.revision, "version_type": "external"}
-            operations += [{"index": {"_id": document.key, **version}}, to_source(document)]
+            before = there.get(document.key)
+            whole = to_source(in_place_of(before, document) if before else document)
+            operations += [{"index": {"_id": document.key, **version}}, whole]
         return await self._requests.bulk(operations, index=self._alias, require_alias=True)
 
     async def everything(self) -> AsyncIterator[IncidentDocument]:

@@ -27,7 +27,7 @@ from exporter.model import (
     from_json,
     to_json,
 )
-from exporter.model.memory import key_of
+from exporter.model.memory import in_place_of, key_of
 
 REMEDY = "restore a copy of the state file, or leave it: it is written again with the next change of its incident"
 
@@ -142,7 +142,7 @@ class LocalIncidents:
             old = new.get(document.key) or kept.get(document.key) or self._of_older_release(document, kept)
             if old is not None and old.revision + (not again) > document.revision:
                 continue
-            new[document.key] = document
+            new[document.key] = in_place_of(old, document) if old else document
             if old is not None and old.key != document.key:
                 replaced.append(old)
         rows = [(document, *to_row(document)) for document in new.values()]

@@ -133,8 +133,6 @@ class OtlpSink:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _export(self, events: Sequence[Event], timeout: timedelta) -> None:  # noqa: ASYNC109  # the thread's, too
-        for one in events:
-            audit(f"sink {self.name}", one)
         attempt = Attempt()
         self._attempts.add(attempt)
         settings = self._settings.model_copy(update={"timeout": timeout})
@@ -209,6 +207,7 @@ class Attempt:
 
 def _export(settings: OtlpSettings, events: Sequence[Event], attempt: Attempt) -> bool:
     """Blocks for at most `timeout`. A new exporter each time: secrets and certificates are read when used."""
+    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
     from opentelemetry.sdk._logs.export import LogRecordExportResult
 
     if attempt.stopped:
@@ -223,7 +222,10 @@ def _export(settings: OtlpSettings, events: Sequence[Event], attempt: Attempt) -
 
     attempt.ends.append(stop_once)
     try:
-        return exporter.export([_record(e, settings) for e in events]) is LogRecordExportResult.SUCCESS
+        records = [_record(e, settings) for e in events]
+        if records:
+            audit(f"sink {settings.name}", encode_logs(records).SerializeToString())
+        return exporter.export(records) is LogRecordExportResult.SUCCESS
     finally:
         stop_once()
 

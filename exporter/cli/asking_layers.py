@@ -64,7 +64,7 @@ async def detect_lines(options: Namespace) -> int:
     """Print findings as they are known; 3 when there are any and the caller wants to know by exit code."""
     source = {"type": "file", "name": "stdin", "path": "-", **reading(options)}
     # A window that was judged is not read again: what it says of silence is known as soon as that.
-    source |= {"window": _seconds(options.window), "late_window": _seconds(options.wait)}
+    source |= {"window": options.window, "late_window": options.wait}
     config = parse({"state": str(options.state or "unused.db"), "sources": [source]}, "detect")
     files = resolve(SOURCES["file"])(**source)
     stream, state = stream_of(config, SystemClock(), options.wait, keeps=options.state is not None)
@@ -89,10 +89,6 @@ def finding(anomaly: Anomaly) -> dict[str, Any]:
     """A finding as `detect` prints it: its numbers, its lines, and what it says in words."""
     said = [words.sentence(one, [anomaly.service]) for one in anomaly.contributions]
     return {"finding": VERSION, "id": anomaly.id, "said": said, **to_json(anomaly)}
-
-
-def _seconds(length: Any) -> str:
-    return f"{int(length.total_seconds())}s"
 
 
 # --- recall -------------------------------------------------------------------------------------------
@@ -174,6 +170,7 @@ async def _report(incident: Incident, config: Config | None) -> Report:
     try:
         return await writer.write(report, incident)
     except WriterFailedError as error:
+        print(f"written without the model: {error}", file=sys.stderr)
         return without_model(report, str(error))
     finally:
         await writer.close()

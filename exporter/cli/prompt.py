@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import secrets
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,9 @@ async def _would_be(config: Config, rows: Any, incident_id: str) -> Prompt:
     reports = [one for one in await reports_of(rows, incident_id) if one.writer == RULES]
     if incident is None or not reports:
         raise PermanentError(f"no incident {incident_id!r} with a report; `incidents list` prints their ids")
-    redactor = Redactor.of(config.redaction, bytes.fromhex(await rows.meta("redaction_key") or "00"))
+    # A state file that was never redacted with gives placeholders of this process alone.
+    kept = await rows.meta("redaction_key")
+    redactor = Redactor.of(config.redaction, bytes.fromhex(kept) if kept else secrets.token_bytes(32))
     return Question.of(incident, reports[0]).prompt(redactor.redact)
 
 
@@ -79,9 +82,8 @@ def _print_kept(one: Asked) -> None:
 
 
 def _print_asked(system: str, user: str, head: str) -> None:
-    from exporter.model import placeholders
+    from exporter.model.audit import placeholders, said
 
-    hidden = ", ".join(f"{amount} {kind}" for kind, amount in sorted(placeholders(user).items())) or "nothing"
-    print(f"--- {head}; redacted in it: {hidden}")
+    print(f"--- {head}; redacted in it: {said(placeholders(user))}")
     print(system)
     print(user)

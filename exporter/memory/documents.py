@@ -49,6 +49,7 @@ def document(incident: Incident, report: Report) -> IncidentDocument:
         fell=signs.fell,
         signature=signature(signs),
         verdict=closed.verdict if closed else "",
+        verdict_at=closed.at if closed else None,
         fixed_by=fixed.by if fixed else "",
         fixed_at=fixed.at if fixed else None,
     )

@@ -92,7 +92,7 @@ def similar(
             rivals=tuple(other.document.id for other in rivals if other is not one) if one in rivals else (),
             came_back=one.came_back,
             fixed_by=one.document.fixed_by,
-            fixed_at=one.document.fixed_at,
+            fixed_at=one.document.fixed_at if one.document.fix else None,
             elsewhere=elsewhere(one.document, installation),
         )
         for one in told

@@ -1,7 +1,7 @@
 """The values that flow through the product, and the protocols of the parts that can be replaced."""
 
 from exporter.model.aside import Aside, SetAside
-from exporter.model.audit import audit, placeholders
+from exporter.model.audit import audit
 from exporter.model.errors import (
     ConfigError,
     ExporterError,
@@ -63,7 +63,7 @@ from exporter.model.logs import (
     stable_key,
 )
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
-from exporter.model.narration import Asked, Meter
+from exporter.model.narration import Asked, InMemory, Ledger, Meter
 from exporter.model.people import (
     WEEKDAYS,
     Acknowledgement,
@@ -89,7 +89,6 @@ from exporter.model.ports import (
     Documents,
     Embedder,
     IncidentStore,
-    Ledger,
     Note,
     NoTelemetry,
     NoticeSink,
@@ -98,6 +97,7 @@ from exporter.model.ports import (
     Sink,
     Source,
     Telemetry,
+    TellAgain,
     nothing_noted,
 )
 from exporter.model.rows import SqlValue, Write, dumps, from_json, loads, to_json
@@ -185,6 +185,7 @@ __all__ = [
     "ExporterError",
     "Facts",
     "FieldMap",
+    "InMemory",
     "Incident",
     "IncidentDocument",
     "IncidentSeverity",
@@ -233,6 +234,7 @@ __all__ = [
     "Suspect",
     "SystemClock",
     "Telemetry",
+    "TellAgain",
     "TimeRange",
     "TimelineEntry",
     "TooLongError",
@@ -261,7 +263,6 @@ __all__ = [
     "page_schema",
     "parse_duration",
     "parse_moment",
-    "placeholders",
     "read_secret",
     "settings_of",
     "stable_key",

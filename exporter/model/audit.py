@@ -5,29 +5,25 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from typing import Any
-
-from exporter.model.rows import dumps
 
 log = logging.getLogger("exporter.audit")
 
 MAX_LOOKED_AT = 1 << 20
-"""Characters in which placeholders are counted."""
+"""Bytes in which placeholders are counted."""
 
-_PLACEHOLDER = re.compile(r"<([a-z][a-z0-9_-]{1,30}):[0-9a-f]{4,16}>")
+_PLACEHOLDER = re.compile(r"(?:<|&lt;)([a-z][a-z0-9_-]{1,30}):[0-9a-f]{4,16}(?:>|&gt;)")
+"""Also as places that take markup are sent it."""
 
 
-def audit(where: str, content: Any) -> None:
-    """Note that `content` (text, bytes, or what is sent as JSON) leaves to a place; it is not written itself.
+def audit(where: str, content: bytes) -> None:
+    """Note that `content`, before it is compressed, leaves to a place; it is not written itself.
 
-    What was redacted shows in it: a placeholder for each secret, which says its kind.
+    What was redacted shows in it: a placeholder for each secret, which says its kind. What a source is asked for its
+    lines is not noted: it holds nothing of them, and warm-up asks thousands of times.
     """
-    if not log.isEnabledFor(logging.INFO):
-        return
-    text = content if isinstance(content, (str, bytes)) else dumps(content)
-    size = len(text.encode("utf-8", "replace") if isinstance(text, str) else text)
-    shown = text[:MAX_LOOKED_AT].decode("utf-8", "replace") if isinstance(text, bytes) else text[:MAX_LOOKED_AT]
-    log.info("left to %s: %d bytes, redacted: %s", where, size, _said(placeholders(shown)))
+    if log.isEnabledFor(logging.INFO):
+        found = placeholders(content[:MAX_LOOKED_AT].decode("utf-8", "replace"))
+        log.info("left to %s: %d bytes, redacted: %s", where, len(content), said(found))
 
 
 def placeholders(text: str) -> Counter[str]:
@@ -39,5 +35,10 @@ def placeholders(text: str) -> Counter[str]:
     return Counter(match[1] for match in _PLACEHOLDER.finditer(text))
 
 
-def _said(found: Counter[str]) -> str:
+def said(found: Counter[str]) -> str:
+    """What was redacted, in words.
+
+    >>> said(Counter(token=1, email=2))
+    '2 email, 1 token'
+    """
     return ", ".join(f"{amount} {kind}" for kind, amount in sorted(found.items())) or "nothing"

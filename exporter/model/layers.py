@@ -11,6 +11,7 @@ from exporter.model.errors import PermanentError
 from exporter.model.facts import Facts
 from exporter.model.incidents import Evidence, Incident, Report
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
+from exporter.model.narration import Asked
 from exporter.model.times import TimeRange
 
 VERSION = 1
@@ -120,7 +121,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class Fix:
-    """What fixed an incident that is over, and who says so; an empty `fix` takes back what was said."""
+    """What fixed an incident that is over, and who says so; an empty `fix` takes back what was said. It stays, however
+    often the incident is written again, until its installation says something newer. at: when that was said; now."""
 
     fix: str
     by: str = ""
@@ -129,7 +131,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Rejection:
-    """It was no failure: it is recalled no more. `rejected: false` takes that back."""
+    """It was no failure: it is recalled no more. `rejected: false` takes that back. It stays as a fix does."""
 
     rejected: bool = True
 
@@ -158,19 +160,23 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no version of the model's. retry_after: seconds; answered: asked again, it would say the same."""
+    """Why there is no version of the model's. retry_after: seconds; answered: asked again, it would say the same;
+    passing: the model's place failed, and not the question."""
 
     why: str
     retry_after: float | None = None
     answered: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True)
 class Reported:
-    """The report: the model's, checked, or the deterministic one and why it is that."""
+    """The report: the model's, checked, or the deterministic one and why it is that. asked: what the model was asked
+    and answered, by which who asks can tell it again with later numbers."""
 
     report: Report
     failed: Failed | None = None
+    asked: Asked | None = None
 
 
 # --- Routes -------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -74,8 +75,13 @@ class IncidentDocument:
     """Equal where the same failure comes again."""
     verdict: str = ""
     """How a person closed it: what was rejected is no failure."""
+    verdict_at: datetime | None = None
+    """When that was said, or taken back."""
     fixed_by: str = ""
     fixed_at: datetime | None = None
+    """When `fix` was said, or taken back."""
+    told: tuple[str, ...] = ()
+    """Which of `fix` and `verdict` people said to memory itself: the incident's installation knows nothing of it."""
     installation: str = ""
     """Which installation wrote it; empty where an older release did, that is the only one that it knew of."""
     origin: tuple[str, ...] = ()
@@ -89,6 +95,23 @@ class IncidentDocument:
     def __post_init__(self) -> None:
         if any(moment is not None and moment.tzinfo is None for moment in (self.starts_at, self.ends_at)):
             raise ValueError("a time without its zone")
+
+
+WORDS: Mapping[str, Sequence[str]] = {"fix": ("fix", "fixed_by", "fixed_at"), "verdict": ("verdict", "verdict_at")}
+"""What people say of the end of an incident: the fields of each, the last of which says when."""
+
+
+def in_place_of(old: IncidentDocument, new: IncidentDocument) -> IncidentDocument:
+    """What is written over a document of the same incident: what people said to memory itself stays, until somebody
+    says something newer."""
+    told = [word for word in WORDS if word in new.told or _stays(old, new, word)]
+    stays = {name: getattr(old, name) for word in told if word not in new.told for name in WORDS[word]}
+    return replace(new, told=tuple(told), **stays)
+
+
+def _stays(old: IncidentDocument, new: IncidentDocument, word: str) -> bool:
+    said, again = getattr(old, WORDS[word][-1]), getattr(new, WORDS[word][-1])
+    return word in old.told and (said is None or again is None or said >= again)
 
 
 def key_of(installation: str, identity: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from exporter.model.aside import Aside
 from exporter.model.incidents import Digest, Incident, NoticeTold, Notification, Report
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
-from exporter.model.narration import Asked, Meter
+from exporter.model.narration import Asked, InMemory, Ledger, Meter
 from exporter.model.times import Clock, SystemClock, TimeRange
 
 
@@ -101,6 +101,11 @@ class Documents(Protocol):
         """An empty index."""
 
 
+TellAgain = Callable[[Report, Incident, Asked], Report | None]
+"""What a model answered before, told with the numbers of now: of the deterministic report and the incident; None where
+the facts are others, or nothing of it is left."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What an integration may be given when it is built."""
@@ -113,8 +118,10 @@ class Context:
     """Which installation this is; the state file knows."""
     origin: tuple[str, ...] = ()
     """The external labels, such as `cluster=eu-1`."""
-    ledger: Ledger | None = None
-    """Where questions to a model are kept over restarts; None keeps them in memory alone."""
+    ledger: Ledger = field(default_factory=InMemory)
+    """Where questions to a model are kept; by default they are not over a restart."""
+    tell_again: TellAgain | None = None
+    """For a writer that has a model's answer from elsewhere."""
 
 
 @runtime_checkable
@@ -286,23 +293,11 @@ class ReportWriter(Protocol):
 class RetellingWriter(ReportWriter, Protocol):
     """A writer that can say again what it said, with the numbers of now, and asks nobody for that."""
 
+    async def asked(self, incident: str) -> Asked | None:
+        """What a model was asked last on an incident, and answered."""
+
     async def retell(self, report: Report, incident: Incident) -> Report | None:
         """None where somebody would have to be asked."""
-
-
-class Ledger(Protocol):
-    """What is kept of questions to models, over restarts."""
-
-    async def asked(self, incident: str, model: str) -> Asked | None:
-        """The newest question on an incident that was answered."""
-
-    async def keep(self, asked: Asked) -> None: ...
-
-    async def spent(self, model: str, since: int) -> Mapping[int, tuple[int, int]]:
-        """Requests and tokens by hour, from a moment on, both in seconds since the epoch."""
-
-    async def spend(self, model: str, spent: Mapping[int, tuple[int, int]]) -> None:
-        """Write what is spent in these hours."""
 
 
 @runtime_checkable

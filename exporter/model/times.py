@@ -108,9 +108,14 @@ def rounded_up(value: timedelta, step: timedelta) -> timedelta:
     return -(-value // step) * step
 
 
+def nanoseconds_in(length: timedelta) -> int:
+    """How many nanoseconds a length has, exact (no float on the way)."""
+    return length // timedelta(microseconds=1) * 1000
+
+
 def nanoseconds(moment: datetime) -> int:
-    """Nanoseconds since the epoch, exact (no float on the way)."""
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    """Nanoseconds since the epoch."""
+    return nanoseconds_in(moment - EPOCH)
 
 
 def from_nanoseconds(value: int) -> datetime:

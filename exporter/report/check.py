@@ -24,6 +24,10 @@ MAX_READ = 2_000
 LEAST_WORDS = 4
 """Words of its own that must be left of a sentence: fewer say nothing."""
 
+LEAST_RUNS = 12
+"""Runs of three words from which a text is seen to repeat itself: models that lose their way say one thing until they
+are cut."""
+
 LEAKED = 6
 """Words in a row of what the model was told: as many are no accident."""
 
@@ -136,6 +140,9 @@ class Checker:
         if len(_WORD.findall(_HELD.sub("", text))) < LEAST_WORDS:
             self.dropped["says_nothing"] += 1
             return Kept("", tuple(facts.values()))
+        if _repeats_itself(text):
+            self.dropped["repeats_itself"] += 1
+            return Kept("", tuple(facts.values()))
         whole = _HELD.sub(lambda match: held[ord(match[0]) - 0xE000], shorten(self.redactor.redact(text), MAX_TEXT))
         return Kept(whole, tuple(facts.values()))
 
@@ -189,10 +196,20 @@ def _names(services: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?i)(?<![\w-])(?:{'|'.join(forms) or '(?!)'})(?:['’]s)?(?![\w])")
 
 
-def _runs(text: str) -> Iterable[str]:
+def _runs(text: str, length: int = LEAKED) -> Iterable[str]:
     """Every few words in a row of a text, in small letters."""
     found = [word.lower() for word in _WORD.findall(text)]
-    return (" ".join(found[start : start + LEAKED]) for start in range(len(found) - LEAKED + 1))
+    return (" ".join(found[start : start + length]) for start in range(len(found) - length + 1))
+
+
+def _repeats_itself(text: str) -> bool:
+    """Whether less than half of what it says is new.
+
+    >>> _repeats_itself("The user asked. " * 7), _repeats_itself("The user asked; nobody answered.")
+    (True, False)
+    """
+    runs = list(_runs(text, 3))
+    return len(runs) >= LEAST_RUNS and 2 * len(set(runs)) < len(runs)
 
 
 def _without_gaps(text: str) -> str:

@@ -65,7 +65,7 @@ class _Composer:
         for sentence in answer.steps:
             self._suggest(sentence)
         for sentence in answer.not_known:
-            self._tell(sentence, self._unknown)
+            self._tell_unknown(sentence)
         told = (self._happened, self._cause, self._steps, self._unknown)
         if not any(section.claims for section in told):
             return None
@@ -107,6 +107,14 @@ class _Composer:
             (self._cause if causes else self._happened).own(kept.text, READING)
         elif kept.text:
             self._checker.dropped["no_cause"] += 1
+
+    def _tell_unknown(self, sentence: Sentence) -> None:
+        """What is known is not unknown; what could not be seen is."""
+        kept = self._checker.kept(sentence.text)
+        for one in (*self._facts(sentence), *(() if kept.text else kept.facts)):
+            (self._unknown if one.sort == "unseen" else self._happened).fact(one)
+        if kept.text:
+            self._unknown.own(kept.text, READING)
 
     def _suggest(self, sentence: Sentence) -> None:
         """What people confirmed is among the steps already; any other fact is no step."""

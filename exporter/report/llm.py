@@ -140,6 +140,19 @@ def tell(question: Question, asked: Asked, redactor: Redactor, telemetry: Teleme
     return replace(report, calls=asked.calls, tokens=asked.tokens)
 
 
+def tell_again(
+    report: Report, incident: Incident, asked: Asked, *, redactor: Redactor, telemetry: Telemetry | None = None
+) -> Report | None:
+    """What a model answered before, with the numbers of now; None where the facts are others, or nothing is left."""
+    question = Question.of(incident, report)
+    if asked.evidence != question.known.evidence_key:
+        return None
+    try:
+        return tell(question, asked, redactor, telemetry)
+    except WriterFailedError:
+        return None
+
+
 async def write_with_llm(
     report: Report,
     incident: Incident,

@@ -13,6 +13,7 @@ from exporter.model import (
     Check,
     Clock,
     Incident,
+    InMemory,
     Ledger,
     LLMSettings,
     Meter,
@@ -24,34 +25,10 @@ from exporter.model import (
 )
 from exporter.model.times import seconds
 from exporter.report.budget import added, day_of, exhausted
-from exporter.report.llm import MODEL_DEADLINE, Question, ask, tell
+from exporter.report.llm import MODEL_DEADLINE, Question, ask, tell, tell_again
 
 GRACE = timedelta(seconds=5)
 """Beyond what the client allows itself for an answer."""
-
-MOST_KEPT = 500
-"""Answers that are kept where nothing outlives the process."""
-
-
-class InMemory:
-    """The `Ledger` of a process that keeps nothing."""
-
-    def __init__(self) -> None:
-        self._asked: dict[tuple[str, str], Asked] = {}
-
-    async def asked(self, incident: str, model: str) -> Asked | None:
-        return self._asked.get((incident, model))
-
-    async def keep(self, asked: Asked) -> None:
-        self._asked[asked.incident, asked.model] = asked
-        while len(self._asked) > MOST_KEPT:
-            del self._asked[next(iter(self._asked))]
-
-    async def spent(self, model: str, since: int) -> Mapping[int, tuple[int, int]]:
-        return {}
-
-    async def spend(self, model: str, spent: Mapping[int, tuple[int, int]]) -> None:
-        """The writer knows it as long as the process lives."""
 
 
 class ModelWriter:
@@ -83,28 +60,26 @@ class ModelWriter:
 
     async def write(self, report: Report, incident: Incident) -> Report:
         question = Question.of(incident, report)
-        known = await self._known(question)
-        asked = known or await self._ask(question)
+        before = await self.asked(incident.id)
+        same = before is not None and before.evidence == question.known.evidence_key
+        asked = before if before and same else await self._ask(question)
         return tell(question, asked, self._redactor, self._telemetry)
+
+    async def asked(self, incident: str) -> Asked | None:
+        return await self._ledger.asked(incident, self.name)
 
     async def retell(self, report: Report, incident: Incident) -> Report | None:
         """What it said before, with the numbers of now; None where it would have to be asked."""
-        question = Question.of(incident, report)
-        known = await self._known(question)
-        try:
-            return tell(question, known, self._redactor, self._telemetry) if known else None
-        except WriterFailedError:
+        known = await self.asked(incident.id)
+        if known is None:
             return None
+        return tell_again(report, incident, known, redactor=self._redactor, telemetry=self._telemetry)
 
     async def check(self) -> Sequence[Check]:
         return await self._llm.check()
 
     async def close(self) -> None:
         await self._llm.close()
-
-    async def _known(self, question: Question) -> Asked | None:
-        before = await self._ledger.asked(question.incident.id, self.name)
-        return before if before and before.evidence == question.known.evidence_key else None
 
     async def _ask(self, question: Question) -> Asked:
         async with self._slots:
@@ -115,7 +90,7 @@ class ModelWriter:
                 asked = await ask(question, self._llm, self._redactor, now, meter, self._deadline)
             finally:
                 await self._account(meter)
-        await self._ledger.keep(asked)
+        await self._ledger.keep(asked, self.name)
         return asked
 
     async def _within_budget(self) -> None:

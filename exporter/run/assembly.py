@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -52,6 +52,7 @@ from exporter.model import (
     TimeRange,
 )
 from exporter.model.times import moment
+from exporter.report.llm import tell_again
 from exporter.report.writing import ModelWriter
 from exporter.run.learning import open_state
 from exporter.state.file import State
@@ -84,7 +85,8 @@ def reduction_settings(config: Config, source: SourceSettings, key: bytes) -> Re
 def make_writer(config: Config, context: Context, redactor: Redactor) -> ReportWriter:
     """Whoever writes another version of reports: who is asked for it elsewhere, or the model."""
     if config.report is not None:
-        return config.report.build(context)
+        again = partial(tell_again, redactor=redactor, telemetry=context.telemetry)
+        return config.report.build(replace(context, tell_again=again))
     if config.llm is None:
         raise ConfigError("llm: missing; name the model that is to write reports")
     llm = config.llm.build(context)

@@ -30,7 +30,7 @@ from exporter.model import (
     nanoseconds,
 )
 from exporter.model.facts import UNKNOWN
-from exporter.model.times import Window, moment, seconds
+from exporter.model.times import Window, moment, nanoseconds_in, seconds
 from exporter.run.assembly import make_brain, reduction_settings
 from exporter.run.learning import open_state
 from exporter.state.checkpoints import Checkpoint, checkpoint, checkpoint_row
@@ -55,7 +55,7 @@ class Stream:
         self.judged = 0
         self._name = source.name
         self._window = source.window
-        self._wait = nanoseconds_of(wait)
+        self._wait = nanoseconds_in(wait)
         self._clock = clock
         self._state = state
         self._brain: Brain = make_brain(config, source)
@@ -137,10 +137,6 @@ class Stream:
         settled = max(window.end - self._brain.settling, before.settled_through if before else began)
         reached = Checkpoint(window.end, min(settled, window.end), started_at=began, warm_until=began)
         await state.write([*judgement.writes, checkpoint_row(self._name, reached)])
-
-
-def nanoseconds_of(length: timedelta) -> int:
-    return int(length.total_seconds()) * 1_000_000_000
 
 
 def stream_of(config: Config, clock: Clock, wait: timedelta, keeps: bool) -> tuple[Stream, State | None]:

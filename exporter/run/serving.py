@@ -28,7 +28,9 @@ from exporter.model import (
     PermanentError,
     Report,
     ReportWriter,
+    RetellingWriter,
     SystemClock,
+    TransientError,
     WriterFailedError,
 )
 from exporter.model.layers import (
@@ -69,6 +71,9 @@ log = logging.getLogger(__name__)
 
 MOST_K = 200
 """Candidates that a search may ask for."""
+
+ATTEMPTS = 3
+"""To say something of an incident that is written again meanwhile."""
 
 Redact = Callable[[str], str]
 
@@ -161,24 +166,30 @@ class MemoryService:
         return replace(found, embedding=())
 
     async def fix(self, asked: Fix, path: Mapping[str, str]) -> IncidentDocument:
-        document = await self._over(path)
         said = self._redact(storable(asked.fix))[:MOST_SAID]
         by = self._redact(storable(asked.by))[:200] if said else ""
-        at = (asked.at or self._clock.now()) if said else None
-        return await self._changed(replace(document, fix=said or None, fixed_by=by, fixed_at=at))
+        now = self._clock.now()
+        return await self._say(path, "fix", fix=said or None, fixed_by=by, fixed_at=min(asked.at or now, now))
 
     async def reject(self, asked: Rejection, path: Mapping[str, str]) -> IncidentDocument:
-        document = await self._over(path)
-        return await self._changed(replace(document, verdict="rejected" if asked.rejected else ""))
+        verdict = "rejected" if asked.rejected else ""
+        return await self._say(path, "verdict", verdict=verdict, verdict_at=self._clock.now())
+
+    async def _say(self, path: Mapping[str, str], word: str, **said: Any) -> IncidentDocument:
+        """Write what people say of an incident to memory itself, on its newest revision, which may come meanwhile."""
+        for _ in range(ATTEMPTS):
+            document = await self._over(path)
+            told = (*(one for one in document.told if one != word), word)
+            await self._memory.keep(replace(document, embedding_model="", embedding=(), told=told, **said))
+            written = await self.document(None, path)
+            if all(getattr(written, name) == value for name, value in said.items()):
+                return written
+        raise TransientError(f"incident {path['key'][:200]!r} changes all the time; send it again")
 
     async def _over(self, path: Mapping[str, str]) -> IncidentDocument:
         document = await self.document(None, path)
         if document.status != "resolved":
             raise ConflictingError(f"incident {document.key!r} goes on: what is said of its end waits for that")
-        return document
-
-    async def _changed(self, document: IncidentDocument) -> IncidentDocument:
-        await self._memory.keep(replace(document, embedding_model="", embedding=()))
         return document
 
     async def warm_up(self) -> Sequence[str]:
@@ -236,9 +247,10 @@ class ReportService:
         except WriterFailedError as error:
             self._telemetry.count("reports", writer="rules")
             wait = error.retry_after.total_seconds() if error.retry_after else None
-            return Reported(report, Failed(str(error), wait, error.answered))
+            return Reported(report, Failed(str(error), wait, error.answered, error.passing))
         self._telemetry.count("reports", writer="model")
-        return Reported(written)
+        answered = await self._writer.asked(incident.id) if isinstance(self._writer, RetellingWriter) else None
+        return Reported(written, asked=answered)
 
     def _by_rules(self, incident: Incident, asked: ReportRequest) -> Report:
         return reports.write(incident, asked.similar, asked.links, asked.gaps, asked.unasked)

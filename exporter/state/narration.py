@@ -10,16 +10,16 @@ from exporter.state.bodies import pack
 from exporter.state.file import Rows, State
 
 
-def asked_row(asked: Asked) -> Write:
-    """The newest question that was answered, of each model on an incident."""
-    row = (asked.incident, asked.model, pack(asked))
+def asked_row(asked: Asked, writer: str) -> Write:
+    """The newest question that was answered, of each writer on an incident; mostly it is named as its model is."""
+    row = (asked.incident, writer, pack(asked))
     return Write("answers", ("incident", "model", "body"), (row,))
 
 
-async def asked_of(rows: Rows, incident: str, model: str) -> Asked | None:
+async def asked_of(rows: Rows, incident: str, writer: str) -> Asked | None:
     """What a model was asked last of an incident; None where it was not, or where that cannot be read."""
-    found = await rows.read("SELECT body FROM answers WHERE incident = ? AND model = ?", (incident, model))
-    return readable(rows, "answers", f"{incident}:{model}", Asked, found[0][0]) if found else None
+    found = await rows.read("SELECT body FROM answers WHERE incident = ? AND model = ?", (incident, writer))
+    return readable(rows, "answers", f"{incident}:{writer}", Asked, found[0][0]) if found else None
 
 
 async def answers_of(rows: Rows, incident: str) -> list[Asked]:
@@ -50,11 +50,11 @@ class Narrations:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def asked(self, incident: str, model: str) -> Asked | None:
-        return await asked_of(self._state, incident, model)
+    async def asked(self, incident: str, writer: str) -> Asked | None:
+        return await asked_of(self._state, incident, writer)
 
-    async def keep(self, asked: Asked) -> None:
-        await self._state.write([asked_row(asked)])
+    async def keep(self, asked: Asked, writer: str) -> None:
+        await self._state.write([asked_row(asked, writer)])
 
     async def spent(self, model: str, since: int) -> Mapping[int, tuple[int, int]]:
         return await spent_since(self._state, model, since)

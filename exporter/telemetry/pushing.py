@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from exporter.model import OWN_NAME, ConfigError, read_secret
+from exporter.model import OWN_NAME, ConfigError, audit, read_secret
 from exporter.telemetry.settings import TelemetrySettings, product_version
 
 if TYPE_CHECKING:
@@ -13,17 +15,18 @@ if TYPE_CHECKING:
 
 
 def pushing_reader(settings: TelemetrySettings) -> MetricReader:
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
     from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 
     exporter: MetricExporter
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        exporter = GrpcExporter(**_grpc_options(settings))
+        exporter = _audited(GrpcExporter, encode_metrics, settings)(**_grpc_options(settings))
     else:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
-        exporter = HttpExporter(**_http_options(settings, "metrics"))
+        exporter = _audited(HttpExporter, encode_metrics, settings)(**_http_options(settings, "metrics"))
     return PeriodicExportingMetricReader(
         exporter,
         export_interval_millis=settings.interval.total_seconds() * 1000,
@@ -35,6 +38,7 @@ def tracer_of(settings: TelemetrySettings, resource: Any) -> tuple[Tracer | None
     """A tracer and the provider to shut down; both None when no traces are pushed."""
     if not settings.otlp_endpoint or not settings.traces:
         return None, None
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
@@ -42,14 +46,27 @@ def tracer_of(settings: TelemetrySettings, resource: Any) -> tuple[Tracer | None
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-        exporter = GrpcExporter(**_grpc_options(settings))
+        exporter = _audited(GrpcExporter, encode_spans, settings)(**_grpc_options(settings))
     else:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-        exporter = HttpExporter(**_http_options(settings, "traces"))
+        exporter = _audited(HttpExporter, encode_spans, settings)(**_http_options(settings, "traces"))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider.get_tracer(OWN_NAME, product_version()), provider
+
+
+def _audited(kind: type, encode: Callable[[Any], Any], settings: TelemetrySettings) -> Any:
+    """An exporter that notes what it pushes; the SDK encodes it once more."""
+    parts = urlsplit(settings.otlp_endpoint or "")
+    place = f"telemetry: {parts.netloc.rpartition('@')[2]}"
+
+    class Audited(kind):  # type: ignore[misc]
+        def export(self, batch: Any, *args: Any, **options: Any) -> Any:
+            audit(place, encode(batch).SerializeToString())
+            return super().export(batch, *args, **options)
+
+    return Audited
 
 
 def _http_options(settings: TelemetrySettings, signal: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -104,17 +103,7 @@ class Acting:
         auth.require_write(request, access.tokens, own=self._own_token)
         if not request.can_read_body:
             return {}
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
-        try:
-            payload = json.loads(await bodies.read(request, True, access.client_max_size))
-        except (ValueError, RecursionError):
-            raise web.HTTPBadRequest(text="The body is not JSON.") from None
-        if payload is None:
-            return {}
-        if not isinstance(payload, dict):
-            raise web.HTTPBadRequest(text="The body is not a JSON object.")
-        return payload
+        return await bodies.read_object(request, access.client_max_size)
 
 
 def _answered(handler: Handler) -> Handler:

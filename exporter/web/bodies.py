@@ -1,14 +1,22 @@
-"""Read the body of a request: in time, within its limit, and inflated only for who may write."""
+"""Read the body of a request: in time, within its limit, inflated only for who may write, and as JSON in one way."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+import re
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 from aiohttp import web
 
 TIMEOUT = 30.0
 """Seconds within which a body must have arrived."""
+
+MAX_PLACE = 120
+"""Characters of where something is wrong."""
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
@@ -39,3 +47,56 @@ def _inflated(body: bytes, limit: int) -> bytes:
     if not inflating.eof:
         raise web.HTTPBadRequest(text="The body ends before it is whole.")
     return found
+
+
+def require_json(request: web.Request) -> None:
+    """Raises 415 for any other type: a form of a foreign page cannot send this one, so no browser can be misused."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
+
+
+async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
+    """The JSON object of a request that may write. Raises what is answered to anything else."""
+    require_json(request)
+    body = await read(request, True, limit)
+    # Off the event loop: a body may have many MB.
+    return await asyncio.to_thread(object_in, body)
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is. Raises 400, which names the place that is wrong.
+
+    Python also reads NaN and Infinity, which are no JSON, and numbers beyond all that can be computed with.
+    """
+    try:
+        found = json.loads(body)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise web.HTTPBadRequest(text=f"The body is not JSON: {error.msg} at {where}.") from None
+    except UnicodeDecodeError as error:
+        raise web.HTTPBadRequest(text=f"The body is not JSON: no UTF-8 at byte {error.start}.") from None
+    except (ValueError, RecursionError):
+        raise web.HTTPBadRequest(text="The body is not JSON: too deep, or a number too long.") from None
+    if not isinstance(found, dict):
+        raise web.HTTPBadRequest(text="The body is not a JSON object.")
+    if place := next(_endless(found), None):
+        raise web.HTTPBadRequest(text=f"{place[:MAX_PLACE]} is no number that JSON has.")
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name of a field, for an answer: nothing else of a body is repeated in one."""
+    return name if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "…"
+
+
+def _endless(value: Any) -> Iterator[str]:
+    """Where a value has a number that is not finite."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        place, one = waiting.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            yield place
+        elif isinstance(one, dict):
+            waiting += [(f"{place}.{_plain(name)}".lstrip("."), item) for name, item in one.items()]
+        elif isinstance(one, list):
+            waiting += [(f"{place}[{number}]", item) for number, item in enumerate(one)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -121,10 +120,8 @@ class _Layer:
             return None
         if route.method == "GET":
             return _read(route.takes, dict(request.query))
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
-        body = await bodies.read(request, True, limit)
-        return await asyncio.to_thread(_parsed, route.takes, body)
+        body = await bodies.read_object(request, limit)
+        return await asyncio.to_thread(_read, route.takes, body)
 
     def _require_token(self, request: web.Request) -> None:
         settings = self._access().settings
@@ -169,20 +166,6 @@ def _read(kind: type, raw: Any) -> Any:
     if place := next(_unzoned(value, ""), None):
         raise web.HTTPBadRequest(text=f"{place[1:]}: a time without its zone; write it as 2026-03-14T09:26:53Z")
     return value
-
-
-def _parsed(kind: type, body: bytes) -> Any:
-    try:
-        raw = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise web.HTTPBadRequest(text="The body is not JSON.") from None
-    if not isinstance(raw, dict):
-        raise web.HTTPBadRequest(text="The body is not a JSON object.")
-    return _read(kind, raw)
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

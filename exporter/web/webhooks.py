@@ -1,7 +1,7 @@
 """Foreign alerts and deployments come in: authenticate, validate, hand over, answer at once.
 
 Alertmanager tries again after 5xx and not after 4xx, so being busy is 503, and 4xx only what would fail for ever.
-Nothing of a payload is repeated in an answer or becomes a label.
+Nothing of a payload but plain names of fields is repeated in an answer, and nothing becomes a label.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Webhooks:
         return {"note": said} if old else {}
 
     async def _change(self, request: web.Request) -> web.Response:
-        payload = _mapping(await self._payload(request), "the body")
+        payload = await self._payload(request)
         service, version = (_required(payload, name) for name in ("service", "version"))
         at = self._clock.now() if payload.get("at") is None else _moment(payload["at"], "at")
         if at is None:
@@ -87,16 +87,14 @@ class Webhooks:
             raise _busy("So many deployments are remembered that no more can be.")
         return web.json_response({"accepted": 1}, status=202)
 
-    async def _payload(self, request: web.Request, may_be_signed: bool = False) -> Any:
+    async def _payload(self, request: web.Request, may_be_signed: bool = False) -> dict[str, Any]:
         """The JSON of a request that may write. A signature covers the body, so that must be read first."""
         access = self._access().settings
         signature = access.grafana_signature if may_be_signed else None
         claims_signature = signature is not None and signature.header in request.headers
         if access.auth == "bearer" and not claims_signature:
             auth.require_write(request, access.tokens, basic=True)
-        # A form of a foreign page cannot send this type, so a browser that knows the password cannot be misused.
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="Send JSON with `Content-Type: application/json`.")
+        bodies.require_json(request)
         if self._bodies >= MAX_AT_ONCE:
             raise _busy("Too many requests at the same time.")
         self._bodies += 1
@@ -105,8 +103,7 @@ class Webhooks:
             body = await bodies.read(request, proven, access.client_max_size)
             if claims_signature and not auth.signed_by_grafana(request, body, signature, self._clock.now()):
                 raise web.HTTPUnauthorized(text="The signature does not fit; compare the secrets, and the clocks.")
-            # Off the event loop: a body may have many MB.
-            return await asyncio.to_thread(_parse_json, body)
+            return await asyncio.to_thread(bodies.object_in, body)
         finally:
             self._bodies -= 1
 
@@ -226,13 +223,6 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _invalid(f"{place} is not a JSON object.")
     return value
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise _invalid("The body is not JSON.") from None
 
 
 def _invalid(text: str) -> web.HTTPBadRequest:

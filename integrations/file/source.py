@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from exporter.model import EPOCH, Check, Context, ExporterError, TimeRange, nanoseconds
+from exporter.model.times import nanoseconds_in
 from exporter.reading.levels import level_in
 from exporter.reading.told import TEXT, Told
 from integrations._coverage import said
@@ -66,7 +67,7 @@ class FileSource:
     def _counts(self, time_range: TimeRange, window: timedelta) -> dict[datetime, int]:
         start, end = nanoseconds(time_range.start), nanoseconds(time_range.end)
         whole = not (start % SECOND or end % SECOND or window % timedelta(seconds=1))
-        step = window // timedelta(microseconds=1) * 1000
+        step = nanoseconds_in(window)
         totals: dict[int, int] = {}
         for path, log, blocks in self._index.found(start, end):
             for block in blocks:

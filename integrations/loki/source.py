@@ -92,7 +92,7 @@ class LokiSource:
         self._clock = context.clock
         self._decoders = Decoders(settings)
         self._of_batches = Decoder(settings.model_copy(update={"fields": FieldMap()}))
-        self._client = Client(settings, f"source {settings.name}")
+        self._client = Client(settings, f"source {settings.name}", audited=False)
         self._query = guarded(settings.query, settings.fields.service, settings.excluded)
         self._limit = settings.page_size
         self._maximum = PLENTY

@@ -164,7 +164,6 @@ class OpenAI:
         request = self.capabilities.request(messages, schema, self._settings.max_tokens, self._settings.temperature)
         meter.calls += 1
         where = urlsplit(self._settings.base_url)
-        audit(f"llm {self.model} at {where.netloc}", request["messages"])
         attributes: dict[str, str | int] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",
@@ -309,7 +308,9 @@ class OpenAI:
         return self._client
 
     async def _only_our_headers(self, request: httpx2.Request) -> None:
-        """Leave out what the environment added (OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS); put our key in."""
+        """Leave out what the environment added (OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS); put our key in. This is all that
+        leaves."""
+        audit(f"llm {self.model} at {request.url.netloc.decode()}", await request.aread())
         for name in list(request.headers):
             if name.lower() not in _HEADERS:
                 del request.headers[name]

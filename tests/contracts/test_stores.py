@@ -280,6 +280,93 @@ async def test_what_an_older_release_wrote_and_its_installation_writes_again_is_
     assert sorted([one.key async for one in store.everything()]) == ["b", "here:a", "there:a"]
 
 
+# --- What people said to memory itself ----------------------------------------------------------------
+
+
+class Incident:
+    """An incident whose document is written again and again, by one of the two ways of writing."""
+
+    def __init__(self, store: IncidentStore, together: bool) -> None:
+        self.store, self._together, self.revision = store, together, 1
+
+    async def written(self, **of_its_own: Any) -> IncidentDocument:
+        """Its next revision, as its installation writes it, which knows nothing of what memory was told."""
+        self.revision += 1
+        new = document("a", "connection refused", installation="here", revision=self.revision, **of_its_own)
+        if self._together:
+            assert await self.store.put_all([new, document("b")]) >= 1
+        else:
+            await self.store.put(new)
+        return await self.kept()
+
+    async def told(self, word: str, **said: Any) -> None:
+        """Somebody says something of it to memory."""
+        there = await self.kept()
+        await self.store.put(replace(there, told=(*there.told, word), **said))
+
+    async def kept(self) -> IncidentDocument:
+        found = await self.store.document("here:a")
+        assert found is not None
+        return found
+
+
+@pytest.fixture(params=[False, True], ids=["written alone", "written with others"])
+async def told_of(store: IncidentStore, request: pytest.FixtureRequest) -> Incident:
+    incident = Incident(store, request.param)
+    await store.put(document("a", "connection refused", installation="here"))
+    return incident
+
+
+MORNING, NOON, EVENING = (START + timedelta(hours=hours) for hours in (8, 12, 18))
+
+
+async def test_a_fix_that_memory_was_told_survives_every_later_write_of_its_incident(told_of: Incident) -> None:
+    await told_of.told("fix", fix="raised the limit", fixed_by="ann", fixed_at=NOON)
+    for _ in range(2):
+        found = await told_of.written()
+        assert (found.fix, found.fixed_by, found.fixed_at) == ("raised the limit", "ann", NOON)
+    assert found.revision == 3
+
+
+async def test_a_rejection_that_memory_was_told_survives_and_so_does_taking_it_back(told_of: Incident) -> None:
+    await told_of.told("verdict", verdict="rejected", verdict_at=NOON)
+    await told_of.written()
+    assert "a" not in ids(await told_of.store.matching("refused", 5, past()))
+    await told_of.told("verdict", verdict="", verdict_at=EVENING)
+    # Its installation said so in the morning, and has not heard that somebody took it back.
+    await told_of.written(verdict="rejected", verdict_at=MORNING)
+    assert "a" in ids(await told_of.store.matching("refused", 5, past()))
+
+
+async def test_a_fix_that_was_taken_back_where_memory_is_does_not_come_back_with_the_next_write(
+    told_of: Incident,
+) -> None:
+    await told_of.written(fix="restarted", fixed_by="bob", fixed_at=MORNING)
+    await told_of.told("fix", fix=None, fixed_by="", fixed_at=NOON)
+    assert (await told_of.written(fix="restarted", fixed_by="bob", fixed_at=MORNING)).fix is None
+
+
+async def test_what_its_installation_says_later_counts(told_of: Incident) -> None:
+    await told_of.told("fix", fix="raised the limit", fixed_by="ann", fixed_at=NOON)
+    await told_of.told("verdict", verdict="rejected", verdict_at=NOON)
+    of_its_own = {"verdict": "resolved", "verdict_at": EVENING, "fixed_at": EVENING}
+    found = await told_of.written(fix="replaced the disk", fixed_by="bob", **of_its_own)
+    assert (found.fix, found.fixed_by, found.verdict, found.told) == ("replaced the disk", "bob", "resolved", ())
+
+
+async def test_what_its_installation_takes_back_of_its_own_is_gone(told_of: Incident) -> None:
+    own = {"fix": "restarted", "fixed_by": "bob", "fixed_at": MORNING, "verdict": "resolved", "verdict_at": MORNING}
+    await told_of.written(**own)
+    found = await told_of.written()
+    assert (found.fix, found.fixed_by, found.fixed_at, found.verdict) == (None, "", None, "")
+
+
+async def test_one_word_says_nothing_of_the_other(told_of: Incident) -> None:
+    await told_of.told("fix", fix="raised the limit", fixed_by="ann", fixed_at=NOON)
+    found = await told_of.written(verdict="resolved", verdict_at=EVENING)
+    assert (found.fix, found.verdict, found.told) == ("raised the limit", "resolved", ("fix",))
+
+
 async def test_writers_at_the_same_time_leave_the_newest(store: IncidentStore) -> None:
     await asyncio.gather(*(store.put(document("a", f"text {n}", revision=n)) for n in (3, 1, 5, 2, 4)))
     ((found, _),) = await store.matching("text", 5, past())
@@ -418,8 +505,10 @@ def test_the_mapping_says_everything() -> None:
                 "fell": {"type": "keyword"},
                 "signature": {"type": "keyword"},
                 "verdict": {"type": "keyword"},
+                "verdict_at": {"type": "date"},
                 "fixed_by": {"type": "keyword"},
                 "fixed_at": {"type": "date"},
+                "told": {"type": "keyword"},
                 "installation": {"type": "keyword"},
                 "origin": {"type": "keyword"},
                 "embedding_384": {

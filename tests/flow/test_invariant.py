@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,10 +26,17 @@ from exporter.config import Config, parse
 from exporter.detection.observation import Observation
 from exporter.detection.valued import LEFT
 from exporter.facts.observed import read
+from exporter.ingest.redaction import Redactor
 from exporter.model import NoTelemetry, SystemClock
+from exporter.report import rules
+from exporter.report.writing import ModelWriter
 from exporter.run.assembly import Assembly, assemble
 from exporter.run.learning import open_state
+from exporter.state.incidents import incident_list
+from exporter.state.narration import Narrations
+from tests.delivery.test_enrich import Model
 from tests.memory_source import START, MemorySource, at, page
+from tests.samples import SteppedClock
 
 MINUTE = timedelta(minutes=1)
 Table = dict[str, list[tuple[Any, ...]]]
@@ -126,7 +134,17 @@ async def rows(assembly: Assembly) -> Table:
     found["meta"] = await state.read(
         "SELECT * FROM meta WHERE key IN ('alarm_threshold', 'alarm_services', 'grouped_through')"
     )
+    # Drawn anew for each question.
+    found["answers"] = [(*row[:-1], re.sub(r"DATA-[0-9a-f]+", "DATA", row[-1])) for row in found["answers"]]
     return found
+
+
+async def ask(assembly: Assembly) -> None:
+    """Let a model be asked about what there is by now: what it is asked and answers is kept."""
+    redactor = Redactor(b"one key for every run")
+    writer = ModelWriter(Model(), redactor, ledger=Narrations(assembly.state), clock=SteppedClock())
+    for incident in await incident_list(assembly.state, None, 10):
+        await writer.write(rules.write(incident), incident)
 
 
 def build(folder: Path, readers: int = 1, page_size: int = 1000, seed: int | None = None) -> Assembly:
@@ -163,6 +181,7 @@ async def run(
             if cut in restarts:
                 await assembly.close()
                 assembly = build(Path(name), readers, page_size, seed)
+        await ask(assembly)
         found = await rows(assembly)
         await assembly.close()
         return found
@@ -200,6 +219,13 @@ def test_what_windows_say_of_a_failure_and_the_facts_of_the_incident_are_among_t
     assert any(one.sayings for one in said)
     (body,) = [row[6] for row in whole()["incidents"] if row[6]]
     assert json.loads(body)["facts"]["failing"]
+
+
+def test_what_a_model_is_asked_and_answers_is_among_the_rows() -> None:
+    ((incident, _, body),) = whole()["answers"]
+    assert incident in [row[0] for row in whole()["incidents"]]
+    assert json.loads(body)["answer"]["what_happened"] == [{"fact": "F1"}]
+    assert "connection pool exhausted" in json.loads(body)["user"]
 
 
 CASES = int(os.environ.get("LAE_CASES", "15"))
@@ -246,6 +272,7 @@ def test_processes_killed_at_random_moments_leave_the_same_rows(seed: int, tmp_p
 
     async def left() -> Table:
         assembly = build(tmp_path)
+        await ask(assembly)
         found = await rows(assembly)
         await assembly.close()
         return found

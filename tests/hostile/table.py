@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from aiohttp import web
 
 from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
@@ -55,7 +57,7 @@ from exporter.reading import (
 from exporter.reading.parts import joined
 from exporter.report import answer, catalogue, check, compose, prompt, rules
 from exporter.state.search import WordIndex
-from exporter.web import pages
+from exporter.web import bodies, pages
 from exporter.wording import digests, headlines, narrative, terminal, text, why, words
 from integrations import alertmanager, grafana, otlp, webhook
 from integrations import console as console_sink
@@ -172,6 +174,12 @@ def _told(given: str) -> object:
     incident = samples.incident(given)
     report = rules.write(incident, (samples.similar(given),), (("logs", given),))
     return report, terminal.render(incident, report, given, color=False, width=100)
+
+
+def _body(given: str) -> None:
+    for body in (given, json.dumps({given: [given, math.nan]})):
+        with contextlib.suppress(web.HTTPBadRequest):
+            bodies.object_in(body.encode("utf-8", "replace"))
 
 
 def _asked(given: str) -> object:
@@ -558,6 +566,7 @@ TABLE = (
     Row("what a line says failed", ("exporter.facts.prefixes", "exporter.facts.roots"), _failed),
     Row("a headline", ("exporter.facts.groups", "exporter.wording.headlines"), _headline),
     Row("pages", ("exporter.web.pages", "exporter.web.showing", "exporter.wording.impact"), _paged),
+    Row("body of a request", ("exporter.web.bodies",), _body),
     Row("prompt", ("exporter.report.prompt", "exporter.report.catalogue"), _asked),
     Row(
         "answer of a model, judged",

@@ -231,25 +231,24 @@ def forgotten(state: Path, found: Mapping[str, Any]) -> Iterator[str]:
             yield f"memory has {identity} as {kept.get(identity)}"
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+COSTS = (".calls", ".tokens")
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], killed: bool) -> Iterator[str]:
     """Where what three processes left is not what one leaves.
 
-    A model's report is told again with a later revision where its answer is in the daemon's own state, which one of
-    another process is not: of those, what both say of one revision is compared.
+    A model that could not be asked when one of them was killed, or was asked without what memory knows, is asked again
+    of a later revision, which costs otherwise; of what it wrote then what both say of one revision is compared.
     """
     for kind in ("incidents", "reports"):
         for identity in sorted(one[kind].keys() | other[kind].keys()):
-            mine, theirs = one[kind].get(identity), other[kind].get(identity)
-            if kind == "reports" and mine and theirs:
-                same = [w for w in mine if w == RULES or _revision(mine, w) == _revision(theirs, w)]
-                kept = {*same, *(mine.keys() ^ theirs.keys())}
-                mine, theirs = ({w: own[w] for w in own if w in kept} for own in (mine, theirs))
-            if mine != theirs:
-                yield f"{kind[:-1]} {identity} differs in {', '.join(sorted(_parts(mine, theirs))) or 'being there'}"
-
-
-def _revision(reports: Mapping[str, Any], writer: str) -> int:
-    return int(reports.get(writer, {}).get("revision", -1))
+            mine, theirs = one[kind].get(identity, {}), other[kind].get(identity, {})
+            parts = set(_parts(mine, theirs))
+            if killed:
+                later = {f"{writer}." for writer in mine if f"{writer}.revision" in parts and writer != RULES}
+                parts = {part for part in parts if not part.startswith((*later,)) and not part.endswith(COSTS)}
+            if parts:
+                yield f"{kind[:-1]} {identity} differs in {', '.join(sorted(parts))}"
 
 
 def _parts(one: Any, other: Any, path: str = "") -> Iterator[str]:
@@ -267,7 +266,7 @@ async def compared(name: str, folder: Path, kills: bool) -> Outcome:
     apart = can_part()
     alone = await one_process(scene, folder)
     outcome, found = await three_processes(name, scene, folder, apart, kills)
-    outcome.unlike += differences(alone, found)
+    outcome.unlike += differences(alone, found, kills)
     if len(alone["incidents"]) < len(scene.failures):
         outcome.unlike.append(f"only {len(alone['incidents'])} incidents were found by one process")
     if not any(report["similar"] for reports in found["reports"].values() for report in reports.values()):

@@ -33,6 +33,7 @@ from tests import samples
 from tests.layers.scenes import MINUTE, small
 from tests.memory.test_memory import DATABASE, failure, remember
 from tests.memory_source import START
+from tests.servers.process import free_port
 
 SCENE = small()
 FIRST = SCENE.failures[0]
@@ -154,6 +155,20 @@ def test_lines_that_somebody_else_found_telling_have_a_report_that_claims_no_pas
     assert "hour before" not in sentences
     assert "unlike" not in sentences
     assert [one["count"] for one in told["incident"]["facts"]["failing"]] == [2, 1]
+
+
+def test_why_no_model_has_written_it_is_said_beside_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, settings_ = tmp_path / "incident.json", tmp_path / "exporter.yml"
+    asked.write_text(json.dumps(to_json(samples.incident())))
+    llm = {"type": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1", "model": "m"}
+    source = {"type": "file", "name": "x", "path": "/var/log/*.log"}
+    settings_.write_text(json.dumps({"sources": [source], "memory": {"type": "none"}, "llm": llm}))
+    assert main(["report", str(asked), "-c", str(settings_)]) == 0
+    printed = capsys.readouterr()
+    assert "db-payments" in printed.out
+    assert "written without the model: the model could not be asked (llm m: cannot be reached" in printed.err
 
 
 def test_what_is_nothing_of_that_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from exporter.ingest.redaction import Redactor
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
 from exporter.model import Context, NoTelemetry, SystemClock, to_json
+from exporter.report.llm import tell_again
 from exporter.report.writing import ModelWriter
 from exporter.run.serving import MemoryService, ReportService
 from exporter.state.file import State
 from exporter.state.incidents import incident_of
+from exporter.state.narration import Narrations
 from exporter.state.questions import question_of
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.layers import create_layer
@@ -68,7 +71,8 @@ class Layers:
 async def asking(state: State, memory_url: str, report_url: str, clock: StepClock) -> AsyncIterator[Enricher]:
     memory = Memory.of(RemoteMemorySettings(type="remote", url=memory_url), Context())
     settings = RemoteReportSettings(type="remote", url=report_url, timeout=timedelta(seconds=PATIENCE))
-    writer = RemoteReport(settings)
+    again = partial(tell_again, redactor=REDACTOR)
+    writer = settings.build(Context(ledger=Narrations(state), tell_again=again))
     yield Enricher(state, memory, REDACTOR, lambda _: (), writer, NoTelemetry(), clock, chance=lambda: 1.0)
     await memory.close()
     await writer.close()
@@ -141,5 +145,20 @@ async def test_what_is_wrong_with_them_is_said_and_they_are_asked_again(state: S
             assert await enricher.late() == 1
             assert await enricher.narrate() == 1
         assert [one.writer for one in await reports(state)] == [MODEL, "rules"]
+    await known.close()
+    state.close()
+
+
+async def test_what_a_model_said_elsewhere_stands_in_a_later_revision_although_that_is_gone(state: State) -> None:
+    await state.write(opened())
+    layers, known = Layers(), Memory(kept(), HashingEmbedder())
+    layers.free.set()
+    async with served(layers, known) as urls, asking(state, *urls, StepClock()) as enricher:
+        await enricher.enrich()
+        assert await enricher.narrate() == 1
+    await state.write(opened(revision=2))
+    async with asking(state, *urls, StepClock()) as enricher:
+        await enricher.enrich()
+    assert [(one.writer, one.revision) for one in await reports(state)][:2] == [(MODEL, 2), ("rules", 2)]
     await known.close()
     state.close()

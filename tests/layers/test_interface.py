@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from exporter.ingest.redaction import Redactor
 from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
-from exporter.model import Context, SystemClock, TransientError, to_json
+from exporter.model import Context, IncidentDocument, SystemClock, TransientError, to_json
 from exporter.model.facts import Facts, Failing
 from exporter.model.layers import LayerService, RecallRequest, ReportRequest
 from exporter.report import rules
@@ -167,6 +167,49 @@ async def test_what_was_no_failure_is_recalled_no_more_until_that_is_taken_back(
         assert len((await memory.post("/recall", asked))["similar"]) == found
 
 
+async def test_what_was_said_stays_when_its_installation_writes_it_again(memory: Asked) -> None:
+    await memory.post("/documents/here:database/fix", {"fix": "raised the limit", "by": "ann"})
+    await memory.post("/documents/here:disk/reject", {})
+    again = [failure(name, *lines, days=days) for name, lines, days in (("database", DATABASE, 12), ("disk", DISK, 3))]
+    known = Memory(kept(), HashingEmbedder(), installation="here")
+    await remember(known, *(replace(one, revision=one.revision + 1) for one in again))
+    later = [to_json(replace(one, embedding=())) async for one in known.store.everything()]
+    await known.close()
+    assert (await memory.post("/documents", {"documents": later}))["written"] == 2
+    (found,) = (await memory.post("/recall", RecallRequest(incident=failure("new", *DATABASE))))["similar"]
+    assert (found["fix"], found["fixed_by"]) == ("raised the limit", "ann")
+    assert (await memory.post("/recall", RecallRequest(incident=failure("new", *DISK))))["similar"] == []
+
+
+async def test_a_time_that_is_yet_to_come_is_taken_for_now(memory: Asked) -> None:
+    said = {"fix": "raised the limit", "at": "2999-01-01T00:00:00Z"}
+    assert (await memory.post("/documents/here:database/fix", said))["fixed_at"] < "2999"
+
+
+async def test_what_is_said_while_the_incident_is_written_again_is_said_of_the_newest(
+    session: aiohttp.ClientSession,
+) -> None:
+    class Overtaken(Memory):
+        """Between reading and writing, its installation writes the next revision once."""
+
+        overtaken = False
+
+        async def keep(self, plain: IncidentDocument) -> None:
+            if not self.overtaken:
+                self.overtaken = True
+                await super().keep(replace(document("a"), revision=plain.revision + 1))
+            await super().keep(plain)
+
+    known = Overtaken(kept(), HashingEmbedder())
+    await known.store.put(document("a"))
+    telemetry = PrometheusTelemetry()
+    async with served(MemoryService(known, REDACT, telemetry, SystemClock()), telemetry) as url:
+        asked = Asked(session, url, "memory")
+        assert (await asked.post("/documents/a/fix", {"fix": "raised the limit"}))["revision"] == 2
+        assert (await asked.get("/documents/a"))["fix"] == "raised the limit"
+    await known.close()
+
+
 async def test_what_goes_on_has_no_fix_yet_and_what_is_not_there_has_none(memory: Asked) -> None:
     going_on = replace(document("on", status="firing", ends_at=None), installation="here")
     await memory.post("/documents", {"documents": [to_json(going_on)]})
@@ -201,7 +244,8 @@ async def test_what_is_sent_is_redacted_before_it_is_kept(memory: Asked) -> None
 async def test_the_deterministic_report_is_that_of_a_daemon(reports: Asked) -> None:
     asked = ReportRequest(incident=samples.incident(), similar=(samples.similar(),))
     answer = await reports.post("/report", asked)
-    assert answer == {"report": to_json(rules.write(samples.incident(), (samples.similar(),))), "failed": None}
+    by_rules = rules.write(samples.incident(), (samples.similar(),))
+    assert answer == {"report": to_json(by_rules), "failed": None, "asked": None}
 
 
 async def test_facts_and_lines_of_another_tool_have_a_report(reports: Asked) -> None:
@@ -215,7 +259,12 @@ async def test_facts_and_lines_of_another_tool_have_a_report(reports: Asked) -> 
 async def test_without_a_model_the_report_says_why_it_is_not_the_models(reports: Asked) -> None:
     answer = await reports.post("/report", ReportRequest(incident=samples.incident(), model=True))
     assert answer["report"]["writer"] == "rules"
-    assert answer["failed"] == {"why": "no model is configured there; set llm", "retry_after": None, "answered": True}
+    assert answer["failed"] == {
+        "why": "no model is configured there; set llm",
+        "retry_after": None,
+        "answered": True,
+        "passing": False,
+    }
 
 
 # --- Who may ask, and what is refused -----------------------------------------------------------------

@@ -171,7 +171,7 @@ async def test_instructions_stand_only_in_the_system_message() -> None:
     assert lines[0] == lines[-1]
     assert lines[0] in llm.system
     assert all(isinstance(json.loads(line), dict) for line in lines[1:-1])
-    for word in ("untrusted", "<email:3fa9c1>", '"what_happened"', '"fact": ID'):
+    for word in ("untrusted", "<email:…>", '"what_happened"', '"fact": ID'):
         assert word in llm.system
 
 
@@ -273,6 +273,24 @@ async def test_chosen_facts_are_told_in_our_words_and_its_own_are_marked() -> No
     assert (report.steps[1].mark, report.steps[1].verified) == (SUGGESTION, False)
     assert [c.mark for c in report.not_known] == [READING]
     assert report.similar == (given_samples.similar(),)
+
+
+async def test_a_fact_is_no_answer_to_what_is_not_known_and_stands_in_what_happened() -> None:
+    """Small models fill every section with the same facts."""
+    report = await told_by(
+        answer(fact("F1"), not_known=[fact("F1"), fact("F2"), said("What {F3.subject} has to do with it")])
+    )
+    assert [claim.mark for claim in report.not_known] == [READING]
+    assert len(report.what_happened) == 2
+    assert report.left_out == ()
+
+
+async def test_a_reading_that_says_one_thing_again_and_again_is_dropped_and_counted() -> None:
+    telemetry = PrometheusTelemetry()
+    loop = "The user message was received by the user. " * 20
+    report = await told_by(answer(fact("F1"), said(f"It all began with a request. {loop}")), telemetry=telemetry)
+    assert len(report.what_happened) == 1
+    assert telemetry.value("log_anomaly_exporter_llm_claims_dropped_total", reason="repeats_itself") == 1
 
 
 async def test_what_outranks_the_chosen_facts_is_listed() -> None:

@@ -14,6 +14,7 @@ from exporter.detection.scoring.session_views import Vector, vector
 from exporter.detection.scoring.sessions import SessionModel
 from exporter.detection.settings import DetectionSettings
 from exporter.model import SqlValue, Write, stable_key
+from exporter.model.times import nanoseconds_in
 
 SESSIONS = Table(
     "detection_sessions",
@@ -152,7 +153,7 @@ class SessionBook:
 
     def due(self, now: int) -> list[str]:
         """Sessions that are idle at this moment (nanoseconds) and have news."""
-        idle = _nanoseconds(self.idle)
+        idle = nanoseconds_in(self.idle)
         return sorted(session for session, last in self.open.items() if last + idle <= now)
 
     def whole(self, session: str) -> Session:
@@ -249,7 +250,7 @@ class SessionBook:
 
     def learn(self, now: int) -> tuple[set[str], set[Vector]]:
         """Put the sessions that are idle, as settled, into the pool. Returns changed sessions and vectors."""
-        idle = _nanoseconds(self.idle)
+        idle = nanoseconds_in(self.idle)
         sessions, vectors = set(), set()
         for session in sorted(name for name, last in self.unlearnt.items() if last + idle <= now):
             del self.unlearnt[session]
@@ -284,7 +285,7 @@ class SessionBook:
 
     def forget(self, now: int) -> set[str]:
         """Let go of sessions that cannot come back."""
-        limit = now - _nanoseconds(self.max_age)
+        limit = now - nanoseconds_in(self.max_age)
         gone = {
             name
             for name, known in self.settled.items()
@@ -398,7 +399,3 @@ def _parts(observation: Observation) -> dict[str, Part]:
         name: Part(max(sorted(lines[name]), key=lambda s: lines[name][s]), *times[name], counts[name])
         for name in sorted(counts)
     }
-
-
-def _nanoseconds(value: timedelta) -> int:
-    return value // timedelta(microseconds=1) * 1000
