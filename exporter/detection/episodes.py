@@ -121,6 +121,10 @@ class Episode:
         own = ("spoke", "told", "ended")
         yield COURSE, _dumps({"course": asdict(self.course), **{name: getattr(self, name) for name in own}})
 
+    def taught_before(self, window: int) -> bool:
+        """Whether it is known what it is like without this window."""
+        return len(self.first) >= TAUGHT and self.first[-1][0] < window
+
     @classmethod
     def of(cls, parts: Sequence[str]) -> Episode:
         """As its rows say."""
@@ -159,11 +163,12 @@ class Episodes:
 
     def withheld(self, settled: Settled) -> Settled:
         """A window as it is learnt from: without what tells failures that last in it from before, so that they do not
-        become usual, and are found when they come again."""
+        become usual, and are found when they come again. Their first windows are learnt: of what was never seen, one
+        stray line would be told, and what is rare would seem rarer than it is."""
         failing = {
             service: one.signs.templates
             for service, one in sorted(self._open.items())
-            if one.since <= settled.window <= one.course.shown and one.signs is not None and one.fails
+            if one.taught_before(settled.window) and settled.window <= one.course.shown and one.signs and one.fails
         }
         if settled.observation is None or not failing:
             return settled

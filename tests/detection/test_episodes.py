@@ -84,17 +84,14 @@ def test_a_failure_in_a_service_that_stays_odd_is_not_said_to_last_as_long_as_th
     assert [lasting[minute(at)] for at in (fails - 1, fails, fails + 1)] == [True, False, False]
 
 
-def test_a_failure_that_lasts_does_not_become_usual_and_comes_again_as_new_as_it_was() -> None:
+def test_a_failure_that_lasts_does_not_become_usual_and_is_found_when_it_comes_again() -> None:
     end = KNOWN + 60
     lines = shop(range(KNOWN)) + failing(range(KNOWN, end)) + shop(range(end, end + 30))
     lines += failing(range(end + 30, end + 33))
     once, often = bench(lines, end + 33), bench(lines, end + 33, restarts=range(KNOWN, end + 33, 7))
-    news = [
-        {reason.text for one in once.about("payments") if one.window == at for reason in one.contributions
-         if reason.kind == "new_template"}
-        for at in (minute(KNOWN), minute(end - 1), minute(end + 30))
-    ]  # fmt: skip
-    assert news[0] == news[1] == news[2] != set()
+    found = {one.window: one.lasts for one in once.about("payments") if one.kind == "window"}
+    assert all(found[minute(at)] for at in range(KNOWN, end))
+    assert any(minute(at) in found for at in range(end + 30, end + 33))
     assert once.found == often.found
     assert once.tables() == often.tables()
 

@@ -208,7 +208,11 @@ class Absence(View):
             elif not 0 < run <= services.adopted and (known := self._spells.get((0, service))) and known.few:
                 self._spells[0, service] = replace(known, few=False)
                 before = moment(window - self.past.step)
-                yield self._anomaly(service, "spoke", before, 0.0, Severity.UNSPECIFIED, self.past.settles_at(window))
+                # Who writes nothing at all now is still missed.
+                if not silent:
+                    yield self._anomaly(
+                        service, "spoke", before, 0.0, Severity.UNSPECIFIED, self.past.settles_at(window)
+                    )
 
     def _regular(self, one: Known) -> bool:
         spoken_until = one.alive - one.silent
