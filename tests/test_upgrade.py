@@ -357,7 +357,7 @@ def test_every_option_of_an_old_configuration_is_what_it_was(monkeypatch: pytest
         assert kept(now, without_retired(EFFECTIVE[file.stem], [])), file.name
 
 
-NEW_DEFAULTS = [("max_lines_per_window", 1_000_000, 200_000)]
+NEW_DEFAULTS = [("max_lines_per_window", 1_000_000, 200_000), ("adopt_after", "6h", "1d")]
 """Options that no old configuration sets, and whose default is another one now: before, and now."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from exporter.detection import rows, views
+from exporter.detection.episodes import Episodes
 from exporter.detection.evidence import Lines, cited
 from exporter.detection.explanation import TOP
 from exporter.detection.localisation import SCORES
@@ -52,12 +53,14 @@ class Detector:
             contract.verify(settings, sum(len(view.features) for view in given))
         self._together = Together(self.past, given)
         self.views: tuple[View, ...] = (self._together, *given)
+        self._episodes = Episodes(self.past)
 
     def load(self, known: rows.Rows, texts: Mapping[int, str]) -> None:
         """Learn again what the rows hold, exactly."""
         numbers = self.past.load(known, texts)
         for view in self.views:
             view.load(known, numbers)
+        self._episodes.load(known)
 
     @property
     def learning(self) -> str:
@@ -87,13 +90,15 @@ class Detector:
         lines = Lines(self.past.source, exemplars, mined)
         look = Look(self.past, observation, lines, texts, seasoned=not self.learning)
         sights = [view.judge(look) for view in self.views]
-        seen = Detection(tuple(self._seen(look, sights)), _scores(sights))
+        anomalies = tuple(self._seen(look, sights))
         if not learn:
-            return seen
+            return Detection(anomalies, _scores(sights))
+        followed = self._episodes.take(look, anomalies)
+        seen = Detection(followed.anomalies, _scores(sights), notices=followed.notices)
         for view in self.views:
             observation = view.note(look, observation)
         kept = self.past.take(observation, look.placed, texts)
-        own = Detection(writes=(*renamed, *kept), notes={"transitions": observation.limited})
+        own = Detection(writes=(*renamed, *followed.writes, *kept), notes={"transitions": observation.limited})
         taken = [view.take(look, sight) for view, sight in zip(self.views, sights, strict=True)]
         found = joined([seen, own, *taken])
         return replace(found, learning=self.learning)
@@ -135,7 +140,7 @@ class Detector:
 
     def rename(self, moves: Mapping[int, int]) -> tuple[Write, ...]:
         """Move counts of merged templates to the survivors, everywhere."""
-        kept = self.past.rename(moves)
+        kept = (*self.past.rename(moves), *self._episodes.rename(moves))
         return (*kept, *(write for view in self.views for write in view.rename(moves)))
 
     # --- A window that has settled -----------------------------------------------------------------
@@ -148,9 +153,12 @@ class Detector:
         marked, rewritten = self._withheld(settled)
         settled = marked
         found = [view.settle(settled) for view in self.views]
+        settled, without = self._without_failures(settled)
         self.past.learn(settled)
         found += [view.learn(settled) for view in self.views]
-        own = Detection(writes=(*rewritten, *self.past.close(window, self._numbers())), notes=self.past.dropped())
+        own = Detection(
+            writes=(*rewritten, *without, *self.past.close(window, self._numbers())), notes=self.past.dropped()
+        )
         return joined([*found, own])
 
     def _withheld(self, settled: Settled) -> tuple[Settled, tuple[Write, ...]]:
@@ -160,6 +168,12 @@ class Detector:
             if (observation := view.withhold(settled, later)) is not None:
                 return self.past.rewritten(settled, observation)
         return settled, ()
+
+    def _without_failures(self, settled: Settled) -> tuple[Settled, tuple[Write, ...]]:
+        learnt = self._episodes.withheld(settled)
+        if learnt.observation is None or learnt.observation is settled.observation:
+            return learnt, ()
+        return self.past.rewritten(learnt, learnt.observation)
 
     def finish(self) -> Detection:
         """What is to be said when there will be no more windows: open sessions as incomplete; changes nothing."""

@@ -56,7 +56,9 @@ RENAMES = Table("detection_renames", {"old": int}, {"new": int})
 MODELS = Table("detection_models", {"kind": str}, {"fitted_through": int, "body": bytes})
 POOL = Table("detection_pool", {"window": int, "service": str}, {"body": bytes})
 SCORES = Table("detection_scores", {"window": int}, {"body": bytes})
-SHARED = (PROGRESS, OBSERVATIONS, BLOCKS, SERVICES, RENAMES, MODELS, POOL, SCORES)
+EPISODES = Table("detection_episodes", {"service": str, "part": int}, {"body": str})
+SILENCES = Table("detection_silences", {"whole": int, "service": str}, {"body": str})
+SHARED = (PROGRESS, OBSERVATIONS, BLOCKS, SERVICES, RENAMES, MODELS, POOL, SCORES, EPISODES)
 """What the views of a source have together."""
 
 

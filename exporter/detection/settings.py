@@ -41,8 +41,11 @@ class DetectionSettings(Settings):
 
     history: Duration = timedelta(days=14)
     """How far back counts are remembered."""
-    adopt_after: Duration = timedelta(hours=6)
+    adopt_after: Duration = timedelta(hours=24)
     """After this long a new level is the new normal, and an entity that is gone is no longer missed."""
+    known_for: Duration = timedelta(hours=24)
+    """How long a service must be known before what is unusual of it is followed until it is over, and before it is
+    missed by its own pauses: its first night is like nothing before it."""
     pool: Annotated[int, Unit("vectors")] = Field(default=20_000, ge=100, le=20_000)
     """Vectors that a fit sees at most, chosen by hash."""
     refit_sessions: Annotated[int, Unit("sessions")] = Field(default=500, ge=50)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -123,7 +123,7 @@ class Together(View):
         scores = self._unpooled.pop(settled.window, None)
         writes: list[Write] = []
         if scores is not None and settled.observation and not settled.observation.services.is_empty():
-            writes += self._put_in_pool(settled.window, scores)
+            writes += self._put_in_pool(settled.window, scores, settled.failing)
         if self._measuring and self._due():
             self._fitted = self.past.learnt
             pool = self._pool_frame()
@@ -131,12 +131,14 @@ class Together(View):
             writes += MODELS.put(self.past.source, [("windows", settled.window, pack(pool))])
         return Detection(writes=(*writes, *self._forget(settled.window)))
 
-    def _put_in_pool(self, window: int, scores: pl.DataFrame) -> tuple[Write, ...]:
-        """Put the window's rows into the pool; of too many, those with the smallest hashes stay.
+    def _put_in_pool(self, window: int, scores: pl.DataFrame, failing: Collection[str]) -> tuple[Write, ...]:
+        """Put the window's rows into the pool, but of what fails; of too many, those with the smallest hashes stay.
 
         Then what is kept of the window's scores is what services are ranked by.
         """
-        usable = scores.filter("known").select("service", *self._features.columns)
+        usable = scores.filter(pl.col("known") & ~pl.col("service").is_in(sorted(failing))).select(
+            "service", *self._features.columns
+        )
         fresh = {(window, row[0]): tuple(map(float, row[1:])) for row in usable.iter_rows()}
         for key, values in fresh.items():
             self._put(*key, values)

@@ -16,7 +16,7 @@ from exporter.model import Anomaly, Reduced, SqlValue, TransientError, Write
 from exporter.model.times import Window, rounded_up, seconds
 from exporter.state.file import State
 from exporter.state.learnt import unlearnt
-from exporter.state.notices import notice_rows
+from exporter.state.notices import lasting_rows, notice_rows
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Brain:
         """What follows from event time alone when `window` has passed, with or without lines."""
         detection = self.detector.settle(seconds(window.start - self.settling))
         forgotten = forgotten_rows(self.source, window.key)
-        writes = (*detection.writes, *self.miner.retire(window.key), *forgotten)
+        noticed = lasting_rows(self.source, window, detection.notices)
+        writes = (*detection.writes, *noticed, *self.miner.retire(window.key), *forgotten)
         return Judgement(writes, detection.anomalies, (detection,))
 
     def load(self, rows: Mapping[str, Sequence[tuple[SqlValue, ...]]]) -> None:

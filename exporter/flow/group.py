@@ -21,7 +21,7 @@ from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Tell, Told, advance
 from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
 from exporter.state.aside import readable
-from exporter.state.checkpoints import learnt, learnt_from, releases, starts
+from exporter.state.checkpoints import learnt, learnt_from, releases, starts, warm_until
 from exporter.state.file import State
 from exporter.state.incidents import (
     Calibration,
@@ -239,6 +239,7 @@ class Grouper:
             await self._pasts(),
             missed.append,
             self._tell,
+            {source: until for source, until in (await warm_until(self._state)).items() if source in self._windows},
         )
         services = found.services if found else 1
         return Step(since, clusters, alive, tuple(told), tuple(missed), tuple(hidden), services)

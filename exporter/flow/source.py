@@ -18,7 +18,7 @@ from exporter.flow.warmup import plan
 from exporter.flow.windows import WindowReader
 from exporter.ingest.lateness import Lately
 from exporter.ingest.settings import ReductionSettings
-from exporter.model import Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
+from exporter.model import ENDS, Anomaly, NoTelemetry, Reduced, Source, Telemetry, TimeRange, Write, floor
 from exporter.model.times import Window, moment, rounded_up, seconds
 from exporter.state import checkpoints
 from exporter.state.checkpoints import Checkpoint
@@ -342,7 +342,8 @@ class SourcePipeline:
         score = max((anomaly.score for anomaly in judgement.anomalies), default=0.0)
         self._telemetry.gauge("anomaly_score_max", score, source=self.name)
         for anomaly in judgement.anomalies:
-            count("anomalies", source=self.name, kind=anomaly.kind)
+            if anomaly.kind not in ENDS:
+                count("anomalies", source=self.name, kind=anomaly.kind)
         for reason, amount in judgement.dropped.items():
             count("mining_limited", amount, source=self.name, reason=reason)
         for detection in judgement.detections:

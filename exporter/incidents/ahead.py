@@ -16,7 +16,8 @@ def taken_back(clusters: Iterable[Cluster], now: datetime) -> tuple[dict[str, Cl
     begun, told = {}, []
     for cluster in clusters:
         if cluster.starts_at <= now:
-            begun[cluster.id] = replace(cluster, last_seen=min(cluster.last_seen, now))
+            members = tuple(replace(member, last=min(member.last, now)) for member in cluster.members)
+            begun[cluster.id] = replace(cluster, members=members, last_seen=min(cluster.last_seen, now))
         elif cluster.incident and cluster.incident.status == "firing":
             entry = TimelineEntry(now, "taken back: the clock was ahead, and what it is about has not been yet")
             # A place that is told of an end which has not come yet keeps it until then.

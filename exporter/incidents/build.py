@@ -53,7 +53,8 @@ def incident_of(
     cause = suspects[0].service if suspects else cluster.members[0].service
     contributions = _by_suspicion(cluster.contributions, suspects)
     severity = _severity(cluster)
-    if before and RANKS[before.severity] > RANKS[severity]:
+    # What is only odd gets no worse by going on.
+    if before and (RANKS[before.severity] > RANKS[severity] or not any(member.fails for member in cluster.members)):
         severity = before.severity
     service = before.service if before else cause
     labels = {

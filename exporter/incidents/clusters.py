@@ -44,6 +44,21 @@ class Cluster:
         """Each once, in the order in which they joined."""
         return tuple(dict.fromkeys(member.service for member in self.members))
 
+    @property
+    def counting(self) -> tuple[Member, ...]:
+        """The members on which it lives: where some fail, what is only odd keeps nothing open."""
+        failing = tuple(member for member in self.members if member.fails)
+        return failing or self.members
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on until that is said to be over."""
+        return self.incident is not None and any(member.lasts for member in self.counting)
+
+    def quiet_at(self, keep_firing_for: timedelta) -> datetime:
+        """When it has been quiet for long enough, unless it goes on."""
+        return max(member.quiet_at(keep_firing_for) for member in self.counting)
+
     def strength(self, services: int = 1) -> float:
         """Persistence, breadth and score in one number: the sum over services of their strongest windows.
 
@@ -55,7 +70,7 @@ class Cluster:
 
     def shares(self, services: int = 1) -> tuple[Share, ...]:
         """What each member brings to the strength, the strongest first."""
-        ranked = sorted(((sum(member.surprises), member) for member in self.members), key=lambda pair: -pair[0])
+        ranked = sorted(((member.surprise, member) for member in self.members), key=lambda pair: -pair[0])
         counted = [
             found if rank == 0 else max(0.0, found - math.log10(services)) for rank, (found, _) in enumerate(ranked)
         ]
@@ -86,10 +101,8 @@ def join(cluster: Cluster, anomaly: Anomaly) -> Cluster:
     if not known:
         timeline = bounded(timeline, _first_anomaly(anomaly))
     return replace(
-        cluster,
-        members=with_member(cluster.members, anomaly),
+        with_members(cluster, with_member(cluster.members, anomaly)),
         starts_at=min(cluster.starts_at, anomaly.window),
-        last_seen=max(cluster.last_seen, anomaly.ends_at),
         contributions=merge_contributions(cluster.contributions, anomaly),
         evidence=merge_evidence(cluster.evidence, anomaly.evidence),
         traces=tuple(dict.fromkeys((*cluster.traces, *anomaly.traces)))[:MAX_EVIDENCE],
@@ -98,6 +111,12 @@ def join(cluster: Cluster, anomaly: Anomaly) -> Cluster:
         sampled=min(cluster.sampled, anomaly.sampled),
         timeline=timeline,
     )
+
+
+def with_members(cluster: Cluster, members: tuple[Member, ...]) -> Cluster:
+    """Seen last when those were on which it lives."""
+    grown = replace(cluster, members=members)
+    return replace(grown, last_seen=max((member.last for member in grown.counting), default=cluster.last_seen))
 
 
 def _first_anomaly(anomaly: Anomaly) -> TimelineEntry:

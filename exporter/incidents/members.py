@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from exporter.model import Anomaly, Contribution, Evidence, Severity
+from exporter.model import ENDS, Anomaly, Contribution, Evidence, Severity, failure_in, stable_key
 
 MAX_CONTRIBUTIONS = 20
 
@@ -19,6 +19,19 @@ MAX_MEMBERS = 200
 QUIET = 0.4
 """What an anomaly without warnings and errors weighs: many of them are releases, and new habits of the users. Chosen on
 fourteen days of the simulated shop, seed 0 (0.4 to 0.6 lose no failure there); seed 1 was looked at afterwards."""
+
+
+MAX_FAILING = 40
+
+MUCH = 2.0
+"""Times what is expected, from which a text is one by which a service fails."""
+
+STRONGEST = 3
+"""Windows of a service of which the surprise counts."""
+
+PAUSE = timedelta(minutes=15)
+"""So long at least a failure may pause whose signs come now and then. Of ten made failures with 3 to 12 minutes between
+their signs each was so one incident."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,32 @@ class Member:
     severity: int
     strongest: tuple[datetime, ...] = ()
     views: tuple[str, ...] = ()
+    lasts: tuple[str, ...] = ()
+    """Kinds of anomalies of it that go on until they are said to be over."""
+    gap: timedelta = timedelta(0)
+    """The longest time without a sign of it, as far as its end may be no more than such a pause."""
+    over: datetime | None = None
+    """When it was said to be over."""
+    failing: tuple[str, ...] = ()
+    """Keys of the texts by which it fails, and of their templates, the newest last."""
+    missed: float = 0.0
+    """The surprise at its lines that are missing: what is told of it says of all its windows together how many are."""
+
+    @property
+    def surprise(self) -> float:
+        """What it adds to the strength, at most: its strongest windows, and what is missing."""
+        return sum(self.surprises) + self.missed
+
+    @property
+    def fails(self) -> bool:
+        """Whether anything of it speaks of a failure."""
+        return self.severity >= Severity.WARN
+
+    def quiet_at(self, keep_firing_for: timedelta) -> datetime:
+        """When it has been quiet for long enough, unless it goes on: after what was steady soon, else after twice the
+        longest pause that it made."""
+        wait = max(keep_firing_for, PAUSE, 2 * self.gap) if self.gap else keep_firing_for
+        return max(self.last + wait, self.over or self.last)
 
 
 def surprise(anomaly: Anomaly) -> float:
@@ -49,18 +88,39 @@ def surprise(anomaly: Anomaly) -> float:
     return powers if anomaly.severity >= Severity.WARN else powers * QUIET
 
 
+def fails(line: Evidence) -> bool:
+    """Whether a line speaks of a failure: by its level, or where it has none by its words."""
+    return (line.severity or failure_in(line.body)) >= Severity.WARN
+
+
+def failing_texts(anomaly: Anomaly) -> tuple[str, ...]:
+    """The keys of texts of an anomaly that are new, or come far more often, and whose lines speak of a failure; and of
+    the templates of these, for the text of a young one changes."""
+    lines = {line.id for line in anomaly.evidence if fails(line)}
+    found: list[str] = []
+    for reason in anomaly.contributions:
+        grew = reason.kind in ("template", "new_template") and reason.observed > MUCH * reason.expected
+        if grew and not lines.isdisjoint(reason.evidence):
+            found += [reason.text, *(f"{anomaly.source}#{template}" for template in reason.templates)]
+    return tuple(dict.fromkeys(f"{stable_key(text):016x}" for text in found))
+
+
 def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, ...]:
     for index, member in enumerate(members):
         if (member.source, member.service) == (anomaly.source, anomaly.service):
             grown = replace(
                 member,
                 first=min(member.first, anomaly.window),
-                last=max(member.last, anomaly.ends_at),
+                last=max(member.last, anomaly.ends_at) if anomaly.shows else member.last,
+                lasts=tuple(sorted({*member.lasts, *_lasts(anomaly, member.severity)})),
+                gap=max(member.gap, anomaly.window - member.last) if member.over and anomaly.shows else member.gap,
                 windows=member.windows + 1,
                 peak=max(member.peak, anomaly.score),
                 severity=max(member.severity, anomaly.severity),
                 views=tuple(dict.fromkeys((*member.views, *anomaly.detectors))),
-                **_strongest(member, anomaly),
+                **(_strongest(member, anomaly) if anomaly.kind != "absence" else {}),
+                failing=tuple(dict.fromkeys((*member.failing, *failing_texts(anomaly))))[-MAX_FAILING:],
+                missed=max(member.missed, _missed(anomaly)),
             )
             return (*members[:index], grown, *members[index + 1 :])
     if len(members) >= MAX_MEMBERS:
@@ -72,18 +132,53 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
         anomaly.ends_at,
         1,
         anomaly.score,
-        (surprise(anomaly),),
+        () if anomaly.kind == "absence" else (surprise(anomaly),),
         anomaly.severity,
-        (anomaly.window,),
+        () if anomaly.kind == "absence" else (anomaly.window,),
         anomaly.detectors,
+        _lasts(anomaly, anomaly.severity),
+        failing=failing_texts(anomaly)[-MAX_FAILING:],
+        missed=_missed(anomaly),
     )
     return (*members, new)
 
 
+def _missed(anomaly: Anomaly) -> float:
+    """What is told once of a whole silence counts as its strongest windows do."""
+    if anomaly.kind != "absence":
+        return 0.0
+    is_whole = any(one.kind == "silence" and one.since == anomaly.window for one in anomaly.contributions)
+    return surprise(anomaly) * (STRONGEST if is_whole else 1)
+
+
+def _lasts(anomaly: Anomaly, severity: int) -> tuple[str, ...]:
+    """Not what comes too late to be grouped in its order: that it was over may have been said before. Where a service
+    fails it goes on as long as that does, and not while it is only odd."""
+    is_odd = anomaly.severity < Severity.WARN <= severity
+    return (anomaly.kind,) if anomaly.lasts and not anomaly.late and not is_odd else ()
+
+
+def with_end(members: tuple[Member, ...], end: Anomaly) -> tuple[Member, ...]:
+    """What lasted in a service is over."""
+    kind = ENDS[end.kind]
+    return tuple(
+        replace(
+            member,
+            last=max(member.last, end.ends_at),
+            lasts=tuple(one for one in member.lasts if one != kind),
+            gap=max(member.gap, end.gap) if end.gap else end.gap,
+            over=end.reached,
+        )
+        if kind in member.lasts and (member.source, member.service) == (end.source, end.service)
+        else member
+        for member in members
+    )
+
+
 def _strongest(member: Member, anomaly: Anomaly) -> dict[str, Any]:
     """The three strongest windows; members of older releases do not say which theirs were."""
-    known = zip(member.surprises, (*member.strongest, *[None] * 3), strict=False)
-    ranked = sorted([*known, (surprise(anomaly), anomaly.window)], key=lambda pair: -pair[0])[:3]
+    known = zip(member.surprises, (*member.strongest, *[None] * STRONGEST), strict=False)
+    ranked = sorted([*known, (surprise(anomaly), anomaly.window)], key=lambda pair: -pair[0])[:STRONGEST]
     return {
         "surprises": tuple(value for value, _ in ranked),
         "strongest": tuple(window for _, window in ranked if window is not None),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exporter.incidents.clusters import Cluster
-from exporter.model import Evidence, Severity, Suspect
+from exporter.incidents.kinship import named_in
+from exporter.model import Evidence, Suspect
 
 NAMED = 0.5
 """Share of a suspect's weight that goes to the services which its failing lines name. Chosen on fourteen days of the
@@ -22,7 +22,7 @@ def first_movers(cluster: Cluster) -> tuple[Suspect, ...]:
     first: dict[str, datetime] = {}
     for member in cluster.members:
         delay = (member.first - start) / timedelta(minutes=1)
-        weights[member.service] = weights.get(member.service, 0.0) + sum(member.surprises) * 0.5**delay
+        weights[member.service] = weights.get(member.service, 0.0) + member.surprise * 0.5**delay
         first[member.service] = min(first.get(member.service, member.first), member.first)
     total = sum(weights.values()) or 1.0
     ranked = sorted(weights, key=lambda service: (-weights[service], first[service], service))
@@ -39,7 +39,7 @@ def with_named(
     Only a service that is a member of the incident can be named: many names are words that stand in any line. Two that
     name each other move nothing, and no line can move more than NAMED of its own service's weight.
     """
-    named = _names_in(evidence, [suspect.service for suspect in suspects if suspect.service in members])
+    named = named_in(evidence, [suspect.service for suspect in suspects if suspect.service in members])
     weights = {suspect.service: suspect.weight for suspect in suspects}
     by: dict[str, list[str]] = {}
     for suspect in suspects:
@@ -53,19 +53,6 @@ def with_named(
     return tuple(
         replace(s, weight=weights[s.service], reason=_with_namers(s.reason, by.get(s.service, ()))) for s in ranked
     )
-
-
-def _names_in(evidence: Iterable[Evidence], services: Sequence[str]) -> dict[str, set[str]]:
-    """Which other services the warnings and errors of each service name."""
-    if not services:
-        return {}
-    longest_first = sorted(services, key=lambda name: (-len(name), name))
-    name = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
-    found: dict[str, set[str]] = {}
-    for line in evidence:
-        if line.severity >= Severity.WARN:
-            found.setdefault(line.service, set()).update({*name.findall(line.body)} - {line.service})
-    return found
 
 
 def _with_namers(reason: str, by: Sequence[str]) -> str:

@@ -19,5 +19,6 @@ class IncidentSettings(Settings):
     reopen_within: Duration = timedelta(minutes=30)
     """The same service failing again this soon after the end reopens the incident."""
     join_within: Duration = timedelta(minutes=5)
-    """Anomalies of another service join an incident that began at most this long before or after; later ones only
-    when they share a trace with it, or are of the one host that all of it is of."""
+    """Anomalies of another service join an incident that began at most this long before or after, but for what fails by
+    other texts and did not begin in the same minute; later ones only when they share a trace with it or a failing text,
+    when one names the other, or when they are of the one host that all of it is of."""

@@ -43,7 +43,7 @@ def _evidence_of(cluster: Cluster) -> dict[str, float]:
     """The share of each service in what made the incident, errors weighing more; at least that of a bystander."""
     sums: dict[str, float] = {}
     for member in cluster.members:
-        sums[member.service] = sums.get(member.service, 0.0) + sum(member.surprises)
+        sums[member.service] = sums.get(member.service, 0.0) + member.surprise
     total = sum(sums.values()) or 1.0
     return {service: max(BYSTANDER, value / total) for service, value in sums.items()}
 

@@ -9,11 +9,13 @@ from itertools import groupby
 
 from exporter.incidents.blame import blamed, steady, turned
 from exporter.incidents.build import incident_of, visible
-from exporter.incidents.clusters import Cluster, bounded, join, new_cluster
-from exporter.incidents.members import MAX_EVIDENCE
+from exporter.incidents.clusters import Cluster, bounded, join, new_cluster, with_members
+from exporter.incidents.kinship import Kin, is_other, is_part, kin, roots_first
+from exporter.incidents.members import MAX_EVIDENCE, with_end
 from exporter.incidents.movers import first_movers, with_named
 from exporter.incidents.settings import IncidentSettings
 from exporter.model import (
+    ENDS,
     Anomaly,
     Change,
     Evidence,
@@ -45,6 +47,9 @@ class Told:
     """What its services bring to the strength at that moment."""
 
 
+RANKED = timedelta(hours=1)
+"""From its first windows who is the cause is told: what shows of it later came of it."""
+
 MAX_SHARES = 20
 """Services whose part in the strength of an incident is kept."""
 
@@ -72,15 +77,17 @@ def advance(
     past: Pasts | None = None,
     missed: Callable[[NearMiss], None] | None = None,
     tell: Tell | None = None,
+    warm: Mapping[str, datetime] | None = None,
 ) -> tuple[dict[str, Cluster], list[Told]]:
     """Take in, in order of event time, what has become known up to `until`.
 
     `releases` stand on the timeline of the incidents that follow them in the same service. `past` is what a source is
-    compared with at a moment, for the account of why an incident opened; `missed` is given what became none.
+    compared with at a moment, for the account of why an incident opened; `missed` is given what became none. `warm`
+    says up to when each source was only learnt from: of what lasted before nobody will say any more that it is over.
     Returns the clusters that are still of interest, by id, and what there is to tell, in order.
     """
     tracker = _Tracker(
-        {cluster.id: cluster for cluster in clusters},
+        {cluster.id: cluster if warm is None else _lapsed(cluster, warm) for cluster in clusters},
         settings,
         threshold,
         labels,
@@ -129,8 +136,11 @@ class _Tracker:
 
     def expire(self, now: datetime) -> None:
         """End what has been quiet for long enough, in order of its end."""
-        for cluster in sorted(self.clusters.values(), key=lambda c: (c.last_seen, c.id)):
-            deadline = cluster.last_seen + self.settings.keep_firing_for
+        ends = {key: cluster.quiet_at(self.settings.keep_firing_for) for key, cluster in self.clusters.items()}
+        for cluster in sorted(self.clusters.values(), key=lambda c: (ends[c.id], c.id)):
+            deadline = ends[cluster.id]
+            if cluster.status != "resolved" and cluster.lasts:
+                continue
             if cluster.status != "resolved" and deadline <= now:
                 self._end(cluster, deadline)
             if deadline + self.settings.reopen_within <= now:
@@ -148,38 +158,42 @@ class _Tracker:
     def take(self, batch: Sequence[Anomaly], now: datetime) -> None:
         """Join each anomaly to a cluster, then open or update those that changed."""
         touched: dict[str, None] = {}
-        for anomaly in batch:
-            if anomaly.kind == "gap":
+        for anomaly in roots_first([one for one in batch if one.kind != "gap" and one.kind not in ENDS]):
+            home = self._home(anomaly)
+            if home is None and anomaly.shows and anomaly.contributions:
+                home = new_cluster(anomaly)
+            # What was in earlier windows, and is over, opens nothing again; nor does what has no reason of its own.
+            if home is None or (home.status == "resolved" and not anomaly.shows):
                 continue
-            home = self._home(anomaly) or new_cluster(anomaly)
             self.clusters[home.id] = join(home, anomaly)
             touched[home.id] = None
+        for end in (one for one in batch if one.kind in ENDS):
+            for cluster in self.clusters.values():
+                self.clusters[cluster.id] = with_members(cluster, with_end(cluster.members, end))
         for identity in touched:
             self._judge(self.clusters[identity], now)
 
     def _home(self, anomaly: Anomaly) -> Cluster | None:
-        alive = sorted(
-            (c for c in self.clusters.values() if self._belongs(c, anomaly)),
-            key=lambda c: (c.status == "resolved", c.incident is None, c.starts_at, c.id),
-        )
-        return alive[0] if alive else None
+        alive = [(found, c) for c in self.clusters.values() if (found := self._kin(c, anomaly)) is not None]
+        alive.sort(key=lambda one: (one[1].status == "resolved", one[0], one[1].incident is None, _age(one[1])))
+        return alive[0][1] if alive else None
 
-    def _belongs(self, cluster: Cluster, anomaly: Anomaly) -> bool:
-        """Joined by service, trace, host or time, whichever source it is from; what ended is reopened by its own only.
+    def _kin(self, cluster: Cluster, anomaly: Anomaly) -> Kin | None:
+        """What links it to a cluster, whichever source it is from; what ended is reopened by its own only.
 
         What a source brings late belongs to what was then, also where that has ended.
         """
-        own = any(member.service == anomaly.service for member in cluster.members)
+        own = is_part(cluster, anomaly, self.settings.join_within)
         margin = self.settings.join_within
         if anomaly.ends_at < cluster.starts_at - (self.settings.reopen_within if own else margin):
-            return False
+            return None
         if own or (cluster.status == "resolved" and anomaly.ends_at > cluster.last_seen):
-            return own
-        # Where a failure has many hosts, as where they are shared by all, having one of them says nothing.
-        one_host = len(cluster.hosts) == 1 and set(cluster.hosts) == set(anomaly.hosts)
-        if one_host or not set(cluster.traces).isdisjoint(anomaly.traces):
-            return True
-        return anomaly.window <= cluster.starts_at + margin and self._no_chance(anomaly)
+            return Kin.OWN if own else None
+        found = kin(cluster, anomaly, margin)
+        if found is None and anomaly.window <= cluster.starts_at + margin and self._no_chance(anomaly):
+            # Two that fail by themselves have one cause where they begin together: else there are two failures.
+            return None if is_other(cluster, anomaly) and anomaly.window != cluster.starts_at else Kin.TIME
+        return found
 
     def _no_chance(self, anomaly: Anomaly) -> bool:
         """Whether less than one service is expected to be so unusual by chance in the time in which others join."""
@@ -199,7 +213,7 @@ class _Tracker:
         if pending:
             if held >= self.settings.for_ and strength >= self.threshold:
                 self._tell(replace(cluster, status="firing", opening=account), "opened", now)
-        elif cluster.status == "resolved" and cluster.last_seen + self.settings.keep_firing_for > now:
+        elif cluster.status == "resolved" and (cluster.lasts or cluster.quiet_at(self.settings.keep_firing_for) > now):
             self._tell(replace(cluster, status="firing", ends_at=None), "reopened", now)
         elif cluster.status == "resolved":
             # What comes so late that it would have ended again by now changes the story only.
@@ -248,7 +262,8 @@ class _Tracker:
 
     def _suspects(self, cluster: Cluster, before: Incident | None) -> tuple[Suspect, ...]:
         """The services by how likely each is the cause, by what is known of it so far."""
-        span = TimeRange(cluster.starts_at, max(cluster.last_seen, cluster.starts_at))
+        last = min(cluster.last_seen, cluster.starts_at + RANKED)
+        span = TimeRange(cluster.starts_at, max(last, cluster.starts_at))
         ranked = (self.localise(span, cluster) if self.localise else ()) or first_movers(cluster)
         suspects = steady(before.suspects if before else (), with_named(ranked, cluster.services, cluster.evidence))
         return blamed(suspects, before.facts) if before and before.facts else suspects
@@ -279,6 +294,19 @@ def _led_by(lines: Iterable[Evidence], incident: Incident) -> Incident:
     """With these lines before its own: what was told cites them."""
     first = {line.id: line for line in (*lines, *incident.evidence)}
     return replace(incident, evidence=tuple(first.values())[:MAX_EVIDENCE])
+
+
+def _age(cluster: Cluster) -> tuple[datetime, str]:
+    return cluster.starts_at, cluster.id
+
+
+def _lapsed(cluster: Cluster, warm: Mapping[str, datetime]) -> Cluster:
+    """What lasted in sources that are gone, or were learnt anew since, ends as what does not last."""
+    members = tuple(
+        replace(member, lasts=()) if member.lasts and not warm.get(member.source, member.last) < member.last else member
+        for member in cluster.members
+    )
+    return cluster if members == cluster.members else replace(cluster, members=members)
 
 
 def _near_miss(cluster: Cluster, opening: Opening) -> NearMiss:

@@ -16,6 +16,7 @@ from exporter.model.facts import Facts
 from exporter.model.failures import failure_in
 from exporter.model.handles import NO_MORE_FILES, is_at_limit, may_open
 from exporter.model.incidents import (
+    ENDS,
     READING,
     RULES,
     SUGGESTION,
@@ -135,6 +136,7 @@ from exporter.model.times import (
 from exporter.model.wanted import Wanted
 
 __all__ = [
+    "ENDS",
     "EPOCH",
     "LEVELS",
     "LINE_COLUMNS",

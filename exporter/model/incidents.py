@@ -101,10 +101,13 @@ class Contribution:
     """What an OwnKind is called wherever the finding is shown: an incident outlives the view, too."""
 
 
-AnomalyKind = Literal["window", "session", "absence", "gap"]
+AnomalyKind = Literal["window", "session", "absence", "gap", "calm", "spoke"]
+
+ENDS: Mapping[AnomalyKind, AnomalyKind] = {"calm": "window", "spoke": "absence"}
+"""What is no anomaly: it says that what lasted is over, of the other kind, and which was the last window of it."""
 
 
-NoticeKind = Literal["refused", "release"]
+NoticeKind = Literal["refused", "release", "adopted", "gone"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ class Notice:
     """What is worth knowing and pages nobody: it opens no incident. `at` is when it began, in event time.
 
     "refused": more requests than usual were refused (4xx), which mostly says something of who asks; `findings` say how
-    many. "release": a new version was deployed, as we were told.
+    many. "release": a new version was deployed, as we were told. "adopted": what a service writes has been unlike
+    before for `adopt_after`, without a word of failure, and is usual now. "gone": it has said nothing for so long, and
+    is no longer missed.
     """
 
     id: str
@@ -150,6 +155,12 @@ class Anomaly:
     hosts: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     sampled: float = 1.0
+    lasts: bool = False
+    """Whether what it shows goes on, anomalous or not, until it is said to be over (ENDS)."""
+    shows: bool = True
+    """Whether its window shows by itself what it belongs to; else that was in windows before it."""
+    gap: timedelta = timedelta(0)
+    """Of `calm`: the longest time without a sign of it; nothing where its last windows all showed it."""
 
     @property
     def id(self) -> str:

@@ -15,8 +15,8 @@ from exporter.flow import flow
 from exporter.flow.brain import Judgement
 from exporter.flow.flow import Flow
 from exporter.flow.source import SourcePipeline
-from exporter.incidents.build import RANKS
 from exporter.incidents.suspects import merged_suspects
+from exporter.incidents.threshold import paging
 from exporter.incidents.tracker import Told
 from exporter.model import ConfigError, Incident, NoTelemetry, Source, SystemClock, TimeRange, floor, to_json
 from exporter.model.times import Window
@@ -219,13 +219,7 @@ def _openings(told: Sequence[Told]) -> list[Alarm]:
 
 def escalations(told: Sequence[Told]) -> int:
     """How often an incident that was open became more severe: its alert is then another one, and pages again."""
-    known: dict[str, int] = {}
-    number = 0
-    for item in told:
-        rank = RANKS[item.incident.severity]
-        number += item.change == "updated" and rank > known.get(item.incident.id, rank)
-        known[item.incident.id] = rank
-    return number
+    return sum(item.change == "updated" for item in paging(told))
 
 
 def _metrics(

@@ -55,13 +55,21 @@ def fingerprint(config: Config) -> str:
     parts = {
         "format": FORMAT,
         "mining": mining_fingerprint(config.mining),
-        "detection": config.detection.model_dump(mode="json"),
+        "detection": _detection(config),
         "sources": {
             source.name: [str(source.window), str(source.late_window), repr(source.sessions), str(source.group_by)]
             for source in config.sources
         },
     }
     return _mark(parts)
+
+
+def _detection(config: Config) -> object:
+    """Options of detection as release 0.1 had them, and the default that it had where it is another one now."""
+    options = config.detection.model_dump(mode="json", exclude={"known_for"})
+    if "adopt_after" not in config.detection.model_fields_set:
+        options["adopt_after"] = "6h"
+    return options
 
 
 def _mark(value: object) -> str:

@@ -119,6 +119,12 @@ async def starts(rows: Rows) -> dict[str, datetime]:
     return {source: moment(since) for source, since in found}
 
 
+async def warm_until(rows: Rows) -> dict[str, datetime]:
+    """Up to when each source was only learnt from."""
+    found = await rows.read("SELECT source, warm_until FROM checkpoints ORDER BY source")
+    return {source: moment(until) for source, until in found}
+
+
 async def decided_until(rows: Rows, source: str, kind: str, end: datetime, detail: str) -> datetime | None:
     """Where a decision of a kind, for the same reason, begins that ends at `end`; None when there is none."""
     query = "SELECT start FROM decisions WHERE source = ? AND kind = ? AND end = ? AND detail = ?"

@@ -1,4 +1,4 @@
-"""What is shown and pages nobody: a burst of refused requests, a release that was told."""
+"""What is shown and pages nobody: refused requests, a release that was told, what is usual now, who is gone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ EVER = TimeRange(moment(0), moment(2**33))
 
 
 def notice_rows(source: str, window: Window, notices: Iterable[Notice]) -> tuple[Write, ...]:
-    """What there is to notice in a window, in place of what there was before."""
+    """What there is to notice in a window, in place of what its lines said when it was read before."""
+    gone = Write("notices", ("source", "window", "kind"), ((source, window.key, "refused"),), delete=True)
+    return (gone, *lasting_rows(source, window, notices))
+
+
+def lasting_rows(source: str, window: Window, notices: Iterable[Notice]) -> tuple[Write, ...]:
+    """What follows when a window has settled, beside what its lines said."""
     found = tuple((source, window.key, notice.service, notice.kind, pack(notice)) for notice in notices)
-    gone = Write("notices", ("source", "window"), ((source, window.key),), delete=True)
-    return (gone, Write("notices", ("source", "window", "service", "kind", "body"), found)) if found else (gone,)
+    return (Write("notices", ("source", "window", "service", "kind", "body"), found),) if found else ()
 
 
 async def notices(rows: Rows, limit: int, span: TimeRange = EVER) -> list[Notice]:

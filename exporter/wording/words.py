@@ -270,11 +270,11 @@ def notice(one: Notice) -> str:
     >>> notice(Notice("N1", "release", "", "cart", datetime(2026, 3, 1), deployed="1.4"))
     'cart: version 1.4 was deployed'
     """
-    service = brief(one.service, 80) or "all services"
-    if one.kind == "release":
-        return f"{service}: version {brief(one.deployed, 80)} was deployed"
     said = "; ".join(f"{brief(finding.text, 120)}: {expectation(finding)}" for finding in one.findings)
-    return f"{service}: more requests are refused than usual ({said})"
+    return f"{brief(one.service, 80) or 'all services'}: " + {
+        "release": f"version {brief(one.deployed, 80)} was deployed", "gone": "is silent for so long that it is gone",
+        "refused": f"more requests are refused than usual ({said})", "adopted": f"is as usual from now on ({said})",
+    }[one.kind]  # fmt: skip
 
 
 # --- Incidents -------------------------------------------------------------------------------------------

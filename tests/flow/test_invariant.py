@@ -48,7 +48,13 @@ def config(folder: Path, **more: object) -> Config:
     return parse(
         {
             "state": str(folder / "state.db"),
-            "detection": {"min_windows": 9, "min_service_windows": 3, "min_present_windows": 9, "refit_windows": 10},
+            "detection": {
+                "min_windows": 9,
+                "min_service_windows": 3,
+                "min_present_windows": 9,
+                "refit_windows": 10,
+                "known_for": "4m",
+            },
             "mining": {"max_line_chars": 128},
             "sources": [
                 {
@@ -219,6 +225,14 @@ def test_what_windows_say_of_a_failure_and_the_facts_of_the_incident_are_among_t
     assert any(one.sayings for one in said)
     (body,) = [row[6] for row in whole()["incidents"] if row[6]]
     assert json.loads(body)["facts"]["failing"]
+
+
+def test_what_lasts_what_is_silent_and_their_ends_are_among_the_rows() -> None:
+    found = [json.loads(row[-1]) for row in whole()["anomalies"]]
+    assert {one["kind"] for one in found} >= {"window", "absence", "calm"}
+    assert {one["kind"] for one in found if one["lasts"]} == {"window", "absence"}
+    assert whole()["detection_episodes"]
+    assert whole()["detection_silences"]
 
 
 def test_what_a_model_is_asked_and_answers_is_among_the_rows() -> None:

@@ -582,7 +582,7 @@ TABLE = (
     ),
     Row("line of an export", ("exporter.memory.moving",), _line_of_an_export),
     Row("fingerprint", ("exporter.incidents.build",), _fingerprint),
-    Row("who names whom", ("exporter.incidents.movers",), _movers),
+    Row("who names whom", ("exporter.incidents.movers", "exporter.incidents.kinship"), _movers),
     Row("text that is given", ("exporter.incidents.given",), _given_text),
     Row("analysis as text", ("exporter.analysis.text",), _analysed),
     Row("mine a file", ("exporter.cli.mine",), _mined_file),

@@ -19,7 +19,17 @@ from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.suspects import suspected
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import Told, advance
-from exporter.model import Anomaly, Contribution, Evidence, Facts, Past, Severity, Suspect, evidence_id
+from exporter.model import (
+    Anomaly,
+    AnomalyKind,
+    Contribution,
+    Evidence,
+    Facts,
+    Past,
+    Severity,
+    Suspect,
+    evidence_id,
+)
 from exporter.model.facts import Failing
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -142,6 +152,83 @@ def test_labels_are_frozen_and_an_escalation_retires_the_old_ones() -> None:
 def test_an_anomaly_that_adds_nothing_a_reader_would_see_makes_no_revision() -> None:
     told = run([anomaly(minute) for minute in range(10)])
     assert [item.change for item in told] == ["opened", "resolved"]
+
+
+# --- What lasts ---------------------------------------------------------------------------------------
+
+
+def end(minute: int, seen: int, kind: AnomalyKind = "calm", service: str = "orders", gap: int = 0) -> Anomaly:
+    """At a minute it is said that what lasted was seen last in another."""
+    whole = replace(anomaly(seen, service, 0.0, severity=0), kind=kind, contributions=(), evidence=())
+    return replace(whole, reached=START + minute * MINUTE, gap=gap * MINUTE)
+
+
+def lasting(minute: int, service: str = "orders", severity: int = Severity.ERROR) -> Anomaly:
+    return replace(anomaly(minute, service, severity=severity), lasts=True)
+
+
+def test_an_incident_stays_open_while_what_it_shows_lasts_and_ends_with_the_last_window_that_shows_it() -> None:
+    told = run([lasting(0), lasting(1), end(203, 199)], until=300)
+    assert [item.change for item in told] == ["opened", "resolved"]
+    assert told[-1].incident.ends_at == START + 200 * MINUTE
+    assert told[-1].at == START + 200 * MINUTE + SETTINGS.keep_firing_for
+
+
+def test_what_is_said_to_be_over_late_is_told_as_over_then() -> None:
+    told = run([lasting(0), lasting(1), end(230, 199)], until=300)
+    assert told[-1].incident.ends_at == START + 200 * MINUTE
+    assert told[-1].at == START + 230 * MINUTE
+
+
+def test_a_failure_whose_signs_come_minutes_apart_is_one_incident_and_one_page() -> None:
+    signs = [0, 4, 15, 24, 36]
+    news = [one for at in signs for one in (lasting(at), end(at + 3, at, gap=1))]
+    told = run(news, until=300)
+    assert [item.change for item in told] == ["opened", "resolved"]
+    assert told[-1].incident.ends_at == START + 37 * MINUTE
+    assert told[-1].at == START + (37 + 2 * 11) * MINUTE
+
+
+def test_an_incident_does_not_live_on_a_member_that_is_only_odd() -> None:
+    odd = lasting(1, "search", severity=0)
+    told = run([lasting(0), lasting(1), odd, end(12, 9)], until=300)
+    assert told[-1].change == "resolved"
+    assert told[-1].incident.ends_at == START + 10 * MINUTE
+
+
+def test_what_is_only_odd_does_not_page_again_for_going_on() -> None:
+    told = run([lasting(minute, severity=0) for minute in range(6)], until=6)
+    assert [item.incident.severity for item in told] == ["info"]
+
+
+def test_the_echo_of_what_is_over_opens_nothing_and_moves_no_end() -> None:
+    echoes = [replace(anomaly(minute), shows=False) for minute in range(14, 20)]
+    told = run([lasting(0), lasting(1), end(13, 9), *echoes], until=300)
+    assert [item.change for item in told] == ["opened", "resolved"]
+    assert told[-1].incident.ends_at == START + 10 * MINUTE
+    assert run([*echoes], until=300) == []
+
+
+def test_what_has_no_reason_of_its_own_opens_nothing() -> None:
+    assert run([replace(anomaly(minute), contributions=()) for minute in range(5)]) == []
+
+
+def test_a_silence_is_open_until_it_speaks_though_it_is_told_once() -> None:
+    reason = Contribution("silence", "orders says nothing any more", 0, 60, share=1.0, since=START)
+    silent = replace(anomaly(0, score=1 - 1e-6), kind="absence", lasts=True, duration=5 * MINUTE)
+    silent = replace(silent, contributions=(reason,), reached=START + 20 * MINUTE)
+    told = run([silent, end(101, 99, "spoke")], until=300, threshold=12.0)
+    assert [item.change for item in told] == ["opened", "resolved"]
+    assert told[0].incident.starts_at == START
+    assert told[-1].incident.ends_at == START + 100 * MINUTE
+
+
+def test_what_lasted_in_a_source_that_was_learnt_anew_or_is_gone_ends_by_itself() -> None:
+    open_ = advance((), [lasting(0), lasting(1)], START + 2 * MINUTE, SETTINGS, 2.0, {})[0].values()
+    for warm in ({"shop": START + 50 * MINUTE}, {}):
+        told = advance(open_, [], START + 60 * MINUTE, SETTINGS, 2.0, {}, warm=warm)[1]
+        assert [item.change for item in told] == ["resolved"]
+    assert advance(open_, [], START + 60 * MINUTE, SETTINGS, 2.0, {}, warm={"shop": START - MINUTE})[1] == []
 
 
 def test_a_gap_in_what_a_source_shows_is_no_incident() -> None:

@@ -127,9 +127,10 @@ async def _through(config: Any, lines: Lines, first: datetime, warm: datetime, e
 
 
 async def _notices(state: Any) -> list[Any]:
+    """Of each when it was known, of whom it is, and its kind."""
     if not await state.read("SELECT 1 FROM sqlite_master WHERE name = 'notices'"):
         return []
-    return [list(row) for row in await state.read("SELECT * FROM notices")]
+    return [list(row) for row in await state.read("SELECT window, service, kind FROM notices")]
 
 
 def _said(item: Any) -> dict[str, Any]:

@@ -18,6 +18,10 @@ SOON = 15 * MINUTE
 """Within so long a failure is to be found, and from then on open."""
 
 
+ADOPTED = 30 * 60 * MINUTE
+"""Within so long what changed for good is usual, and that was noticed."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was told of a case. `right` says whether that is what its row asks for; times are in minutes."""
@@ -188,7 +192,9 @@ class Judge:
         """No page, and at most one notice."""
         (event,) = case.events
         pages = self._pages([Event(event.kind, event.service, event.start, event.start + 6 * 60 * MINUTE)])
-        return Verdict(case, len(pages), len({page["id"] for page in pages}), not pages)
+        names, until = self._names(event), event.start + ADOPTED
+        noticed = [one for at, one, _ in self.played.notices if one in names and event.start <= at <= until]
+        return Verdict(case, len(pages), len({page["id"] for page in pages}), not pages, len(noticed))
 
     def _silent(self, case: Case) -> Verdict:
         """Told while it lasts, open until it ends, and by its name."""

@@ -19,11 +19,14 @@ DRIVER = Path(__file__).parent / "driver.py"
 
 @dataclass(frozen=True)
 class Played:
-    """What was told of a story, in order, each moment in seconds since the platform began; and processor seconds."""
+    """What was told of a story, in order, each moment in seconds since the platform began; and processor seconds.
+
+    notices: when each was known, of whom it is, and its kind.
+    """
 
     story: Story
     told: tuple[Mapping[str, Any], ...]
-    notices: tuple[Any, ...]
+    notices: tuple[tuple[float, str, str], ...]
     seconds: float
 
 
@@ -50,4 +53,5 @@ def play(
     for item in answer["told"]:
         for key in ("at", "starts_at", "ends_at"):
             item[key] = item[key] - BEGIN if item[key] is not None else None
-    return Played(story, tuple(answer["told"]), tuple(answer["notices"]), answer["seconds"])
+    notices = tuple((at - BEGIN, service, kind) for at, service, kind in answer["notices"])
+    return Played(story, tuple(answer["told"]), notices, answer["seconds"])

@@ -25,10 +25,12 @@ def told(change: str, at: float, service: str = SERVICE, id: str = "a", **more: 
     }  # fmt: skip
 
 
-def judged(kind: str, events: list[Event], *news: dict[str, Any]) -> Verdict:
+def judged(
+    kind: str, events: list[Event], *news: dict[str, Any], notices: tuple[tuple[float, str, str], ...] = ()
+) -> Verdict:
     case = Case(kind, tuple(events))
     story = Story("by hand", 3, World(3, PLATFORM, case.events), 24 * HOUR, (case,))
-    (verdict,) = Judge(Played(story, news, (), 0.0)).verdicts()
+    (verdict,) = Judge(Played(story, news, notices, 0.0)).verdicts()
     return verdict
 
 
@@ -88,3 +90,11 @@ def test_a_change_that_pages_nobody_is_quiet() -> None:
     change = [Event("replaced", SERVICE, AT)]
     assert judged("replaced", change).right
     assert not judged("replaced", change, told("opened", AT + 2 * HOUR)).right
+
+
+def test_notices_of_a_change_are_those_of_its_service_until_it_is_usual() -> None:
+    change = [Event("replaced", SERVICE, AT)]
+    told = [
+        (at, service, "adopted") for at in (AT - HOUR, AT + 24 * HOUR, AT + 50 * HOUR) for service in (SERVICE, "x")
+    ]
+    assert judged("replaced", change, notices=tuple(told)).notices == 1

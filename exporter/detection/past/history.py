@@ -36,12 +36,12 @@ RECENT = 10
 class History:
     """What the past of a source looked like: all of it, this hour of earlier days, and lately."""
 
-    def __init__(self, source: str, step: int, keep: timedelta, adopt_after: timedelta) -> None:
+    def __init__(self, source: str, step: int, keep: timedelta, lately: timedelta) -> None:
         self.source = source
         self.index = Index()
         self._step = step
         self._keep = keep // timedelta(seconds=1)
-        self._adopt = adopt_after // timedelta(seconds=1)
+        self._lately = lately // timedelta(seconds=1)
         self._total = _no_sums()
         self._running: dict[int, Placed] = {}
         """Settled windows of the hours that are not blocks yet."""
@@ -195,19 +195,19 @@ class History:
         return self._past("hour", place, hours) if len(hours) >= MIN_DAYS else None
 
     def lately(self) -> Ints | None:
-        """Sums of the last `adopt_after`, once at least half of it was seen: what is usual here is the new normal."""
+        """Sums of the last hours, once at least half of it was seen: what is usual here is the new normal."""
         hours = self._hours_lately()
         seen = sum(self._blocks[hour][0] for hour in hours)
         return (
-            self._past("lately", max(hours) + HOUR, hours) if hours and 2 * seen * self._step >= self._adopt else None
+            self._past("lately", max(hours) + HOUR, hours) if hours and 2 * seen * self._step >= self._lately else None
         )
 
     def _hours_lately(self) -> list[int]:
         newest = max(self._blocks, default=0) + HOUR
-        return [hour for hour in self._blocks if hour >= newest - self._adopt]
+        return [hour for hour in self._blocks if hour >= newest - self._lately]
 
     def vanished(self) -> Bools | None:
-        """By place, what a service that goes on has not written for `adopt_after`, though at these hours of earlier
+        """By place, what a service that goes on has not written lately, though at these hours of earlier
         days it did: it is gone for good, and no longer missed. What comes once a day is missed at its own hour."""
         lately = self.lately()
         if lately is None:
@@ -219,11 +219,21 @@ class History:
         went = lately[self.index.against, base.SUM] > 0
         return np.asarray(went & (lately[:, base.SUM] == 0) & (then[:, base.SUM] > 0))
 
-    def _past(self, name: str, place: int, hours: Sequence[int]) -> Ints:
+    def lines_at(self, window: int) -> tuple[Ints, int] | None:
+        """By place, the counts of this hour of earlier days, and the windows of it; None where it had too few days."""
+        hours = self.hours_like(window)
+        if len(hours) < MIN_DAYS:
+            return None
+        sums = self._past("every", window % DAY // HOUR, hours, often=False)
+        return sums[:, base.SUM], sum(self._blocks[hour][0] for hour in hours)
+
+    def _past(self, name: str, place: int, hours: Sequence[int], often: bool = True) -> Ints:
+        """often: of services that were there often enough alone."""
         key = (name, place)
         if key not in self._cached:
             sums = self._sums(hours)
-            sums[~_often_there(self.index, sums)] = 0
+            if often:
+                sums[~_often_there(self.index, sums)] = 0
             self._cached[key] = sums
         self._cached[key] = base.widened(self._cached[key], len(self.index))
         return self._cached[key][: len(self.index)]
@@ -246,9 +256,9 @@ class History:
         return [hour for hour in self._blocks if hour % DAY // HOUR == window % DAY // HOUR]
 
     def young(self, places: Ints) -> Ints:
-        """Those of these places whose templates came within `adopt_after`, to services that are older."""
+        """Those of these places whose templates came within the last hours, to services that are older."""
         newest = max(self._blocks, default=0) + HOUR
-        old = self._windows_before(newest - self._adopt)
+        old = self._windows_before(newest - self._lately)
         templates: Ints = places[self.index.kind[places] == base.TEMPLATE]
         young: Bools = (old[templates] == 0) & (old[self.index.against[templates]] > 0)
         return templates[young]

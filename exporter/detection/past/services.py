@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from exporter.detection.observation import Observation
 from exporter.detection.rows import SERVICES, integer
@@ -45,6 +46,11 @@ class Services:
         """Settled windows in which the service spoke."""
         found = self.known.get(service)
         return found.windows if found else 0
+
+    def is_known(self, service: str, length: timedelta) -> bool:
+        """Whether it has spoken for so long, from the first window to the last, in windows that have settled."""
+        found = self.known.get(service)
+        return found is not None and found.last - found.first >= length // timedelta(seconds=1)
 
     def learn(self, observation: Observation) -> None:
         """One settled window in which the source spoke."""

@@ -17,6 +17,9 @@ from exporter.detection.settings import DetectionSettings
 from exporter.model import Write
 from exporter.model.times import moment, rounded_up
 
+LATELY = timedelta(hours=6)
+"""How far back it is asked what has been usual lately, and what is new."""
+
 Numbers = Mapping[str, int]
 """The few numbers of the views that are kept in the row of progress."""
 
@@ -28,6 +31,7 @@ class Settled:
     window: its start in seconds; `end`: its end in nanoseconds.
     observation, placed: what it held; None where it was never read.
     seasoned: whether enough had been learnt to call anything anomalous.
+    failing: services of which a failure that lasts was left out of it, but for its first windows.
     """
 
     window: int
@@ -35,6 +39,7 @@ class Settled:
     observation: Observation | None
     placed: Placed | None
     seasoned: bool
+    failing: frozenset[str] = frozenset()
 
 
 class Past:
@@ -65,7 +70,7 @@ class Past:
         """The last window that has settled."""
         self.learnt = 0
         """Settled windows that had lines."""
-        self.history = History(source, self.step, settings.history, settings.adopt_after)
+        self.history = History(source, self.step, settings.history, min(settings.adopt_after, LATELY))
         self.services = Services(source, settings, self.step)
         self.counting: tuple[Callable[[Observation], Iterable[Number]], ...] = ()
         """What views count of a window, beside what is counted of every one."""

@@ -223,7 +223,7 @@ class Values(View):
             if templates.get(value & 0xFFFFFFFF) in new:
                 olds = [(service, base.TEMPLATE, one, 0) for one in set(templates.values()) - new.keys()]
                 known = [place for key in olds if (place := index.place(key)) is not None]
-                out[row] = total[known].sum(axis=0)
+                out[row] = total[[*known, candidates[row]]].sum(axis=0)
         return out
 
     def _templates(self, look: Look, service: str, family: int, place: int) -> dict[int, int]:
