@@ -29,6 +29,7 @@ class Seen:
     count: int
     hosts: Lines = ()
     versions: Lines = ()
+    instances: Lines = ()
     words: tuple[str, ...] = ()
 
 
@@ -111,7 +112,7 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
 
 
 def _seen(one: Saying, end: float) -> Seen:
-    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.words)
+    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.instances, one.words)
 
 
 def _common(known: Sequence[str], said: Sequence[str]) -> list[str]:

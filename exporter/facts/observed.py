@@ -54,7 +54,9 @@ MOST_WORDS = 12
 MOST_STARTS = 50
 
 MOST_PLACES = 20
-"""Hosts and versions of a service, or of a kind of its lines, that are kept of a window."""
+"""Hosts, versions and instances of a service, or of a kind of its lines, that are kept of a window."""
+
+PLACES = ("host", "version", "instance")
 
 
 Lines = tuple[tuple[str, int], ...]
@@ -65,7 +67,7 @@ Lines = tuple[tuple[str, int], ...]
 class Saying:
     """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what its `lines` say.
 
-    hosts, versions: of how many lines each is, where the lines say it; the most lines first.
+    hosts, versions, instances: of how many lines each is, where the lines say it; the most lines first.
     """
 
     service: str
@@ -78,6 +80,7 @@ class Saying:
     lines: tuple[Evidence, ...]
     hosts: Lines = ()
     versions: Lines = ()
+    instances: Lines = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class Places:
     service: str
     hosts: Lines = ()
     versions: Lines = ()
+    instances: Lines = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def _sayings(
 ) -> Iterator[Saying]:
     shown = _shown(source, reduced.exemplars, mined, {one.template for one in failing})
     prefixes: dict[str, Prefix] = {}
-    hosts, versions = (_of_each(failing, names, reduced.lines, mined, place) for place in ("host", "version"))
+    places = [_of_each(failing, names, reduced.lines, mined, place) for place in PLACES]
     for one in failing:
         service = names.get(one.service, "")
         known = shown.get((service, one.template, one.loud), [])
@@ -202,8 +206,7 @@ def _sayings(
             fault.id if fault else "",
             words,
             tuple(lines),
-            hosts.get(one[:3], ()),
-            versions.get(one[:3], ()),
+            *(place.get(one[:3], ()) for place in places),
         )
 
 
@@ -255,13 +258,13 @@ def _places(failing: Sequence[_Failing], names: Mapping[int, str], lines: pl.Dat
     """Of the services that fail."""
     keys = list(dict.fromkeys(one.service for one in failing))
     own = lines.filter(pl.col("service").is_in(keys) & ~pl.col("continuation"))
-    hosts, versions = (
+    found = [
         _kept(own.filter(pl.col(place) != 0).group_by("service", place).len(), ["service"], names, place)
-        for place in ("host", "version")
-    )
+        for place in PLACES
+    ]
     for key in keys:
-        if (key,) in hosts or (key,) in versions:
-            yield Places(names.get(key, ""), hosts.get((key,), ()), versions.get((key,), ()))
+        if any((key,) in place for place in found):
+            yield Places(names.get(key, ""), *(place.get((key,), ()) for place in found))
 
 
 def _kept(found: pl.DataFrame, by: Sequence[str], names: Mapping[int, str], place: str) -> dict[Any, Lines]:

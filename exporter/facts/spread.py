@@ -1,17 +1,16 @@
-"""Whence the lines come that decide: of one host or version of several, or of all of them."""
+"""Whence the lines come that decide: of one host, version or instance of several, or of all of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 from exporter.facts.groups import Group
 from exporter.facts.observed import Lines, Observed
-from exporter.model.facts import Places, Spread
+from exporter.model.facts import PlaceKind, Places, Spread
 
 NEARLY_ALL = 0.9
-"""Share of the lines that one host or version has where it is named."""
+"""Share of the lines that one host, version or instance has where it is named."""
 
 BY_CHANCE = 0.01
 """How likely it may be at most that so many lines come from one place because most lines of the service do."""
@@ -19,7 +18,7 @@ BY_CHANCE = 0.01
 LEAST_LINES = 3
 
 MOST_PLACES = 12
-"""Hosts, or versions, that are listed."""
+"""Hosts, versions, or instances, that are listed."""
 
 
 def spread(group: Group, windows: Sequence[Observed]) -> Iterator[Spread]:
@@ -29,7 +28,7 @@ def spread(group: Group, windows: Sequence[Observed]) -> Iterator[Spread]:
 
 
 def places(group: Group, windows: Sequence[Observed]) -> Iterator[Places]:
-    """All hosts and versions of which such lines come, and those of their service of which none come."""
+    """All hosts, versions and instances of which such lines come, and those of their service of which none come."""
     for what, (failed, every) in _counted(group, windows):
         if len(every) > 1 and failed:
             names = sorted(every | failed, key=lambda name: (-failed[name], -every[name], name))
@@ -39,15 +38,20 @@ def places(group: Group, windows: Sequence[Observed]) -> Iterator[Places]:
 
 def _counted(
     group: Group, windows: Sequence[Observed]
-) -> Iterator[tuple[Literal["host", "version"], tuple[Counter[str], Counter[str]]]]:
-    """Lines that say it, and all lines of their service, of each host and of each version."""
+) -> Iterator[tuple[PlaceKind, tuple[Counter[str], Counter[str]]]]:
+    """Lines that say it, and all lines of their service, of each host, of each version and of each instance."""
     run = group.run(group.since)
     own = [place for one in windows for place in one.places if place.service == group.service]
-    yield "host", (_summed(seen.hosts for seen in run), _summed(place.hosts for place in own))
+    hosts = _summed(place.hosts for place in own)
+    yield "host", (_summed(seen.hosts for seen in run), hosts)
     yield "version", (_summed(seen.versions for seen in run), _summed(place.versions for place in own))
+    instances = _summed(place.instances for place in own)
+    # Where each host has one, they would say the same again.
+    if len(instances) != len(hosts):
+        yield "instance", (_summed(seen.instances for seen in run), instances)
 
 
-def _of(what: Literal["host", "version"], service: str, failed: Counter[str], every: Counter[str]) -> Spread | None:
+def _of(what: PlaceKind, service: str, failed: Counter[str], every: Counter[str]) -> Spread | None:
     lines = failed.total()
     if lines < LEAST_LINES or len(every) < 2:
         return None

@@ -98,15 +98,19 @@ class Series:
     usual: float = 0.0
 
 
+PlaceKind = Literal["host", "version", "instance"]
+"""An instance is one of the processes of a service: a pod, a container."""
+
+
 @dataclass(frozen=True)
 class Spread:
-    """Whence the lines come that decide, of `of` hosts or versions of their service: nearly all from `name`, which by
-    chance would hardly be, or with an empty `name` from each of them.
+    """Whence the lines come that decide, of `of` hosts, versions or instances of their service: nearly all from `name`,
+    which by chance would hardly be, or with an empty `name` from each of them.
 
     lines, every: those from there, and all of which it is known, from the first line that decides on.
     """
 
-    what: Literal["host", "version"]
+    what: PlaceKind
     service: str
     name: str
     of: int
@@ -116,10 +120,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Places:
-    """Of which hosts, or versions, of their service the lines come that decide: the name of each, how many of these
-    lines are its, and how many of all lines of the service meanwhile; the most lines first, `more` are not listed."""
+    """Of which hosts, versions, or instances of their service the lines come that decide: the name of each, how many of
+    these lines are its, and how many of all lines of the service meanwhile; the most lines first, `more` are not
+    listed."""
 
-    what: Literal["host", "version"]
+    what: PlaceKind
     service: str
     counts: tuple[tuple[str, int, int], ...]
     more: int = 0

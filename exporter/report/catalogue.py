@@ -282,7 +282,7 @@ def _order(incident: Incident) -> Iterator[Known]:
 
 
 def _whence(facts: Facts) -> Iterator[Known]:
-    """From which hosts or versions the lines come that decide."""
+    """From which hosts, versions or instances the lines come that decide."""
     if facts.decisive is None:
         return
     told = headlines.sentences(Facts(facts.until, failing=(facts.decisive,), spread=facts.spread))

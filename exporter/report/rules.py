@@ -243,7 +243,7 @@ def _steps(
 
 
 def _whence(incident: Incident, own: Sequence[str]) -> list[Claim]:
-    """What to compare, where all comes from one of several hosts or versions."""
+    """What to compare, where all comes from one of several hosts, versions or instances."""
     known = [one for one in incident.facts.spread if one.name] if incident.facts else []
     found = [
         Claim(f"Compare {one.what} {brief(one.name, 80)} with the others of its service.", tuple(own)) for one in known

@@ -77,10 +77,12 @@ def known(
     findings: Sequence[Contribution] = (),
     quiet: Sequence[str] = (),
     lines: Mapping[int, int] | None = None,
+    pods: int = 0,
 ) -> Told:
     """What is known of an incident that began at minute 0; payments is likely the cause. `requests` are minute, all and
-    failed; who is `quiet` says nothing from minute 0 on; `lines` are those of payments by minute, where not 20."""
-    windows = []
+    failed; who is `quiet` says nothing from minute 0 on; `lines` are those of payments by minute, where not 20; of who
+    fails so many `pods` write."""
+    windows, of_pods = [], tuple((f"pod-{number}", 10) for number in range(pods))
     for minute in range(-75, until):
         said = tuple(one for at, one in sayings if at == minute)
         of = {s: 20 for s in ("cart", "orders", "payments") if minute < 0 or s not in quiet}
@@ -90,7 +92,7 @@ def known(
         window = int((START + minute * MINUTE).timestamp())
         answered = answered or [Requests("gateway", 1, 9, 9, 0)]
         nodes = tuple((f"node-{number}", 20) for number in (1, 2, 3))
-        places = tuple(Places(one.service, nodes, (("2.13.4", 40), ("2.14.0", 20))) for one in said)
+        places = tuple(Places(one.service, nodes, (("2.13.4", 40), ("2.14.0", 20)), of_pods) for one in said)
         windows.append(
             ("shop", window, Observed({s: n for s, n in of.items() if n}, said, tuple(answered), begun, places))
         )
@@ -206,6 +208,16 @@ def test_where_all_lines_come_from_one_of_several_hosts_or_versions_that_is_told
     assert any("from all 3 hosts that log there." in text for text, _ in sentences(every))
     few = known(*(placed(saying("payments", POOL, m, 1), "node-2") for m in range(2))).facts
     assert few.spread == (), "of two lines both come from one host by chance"
+
+
+def test_one_of_several_instances_is_told_where_hosts_have_more_than_one() -> None:
+    given = [placed(saying("payments", POOL, m, 6), "node-2", version="2.14.0") for m in range(5)]
+    of_one = [(minute, replace(one, instances=(("pod-4", one.count),))) for minute, one in given]
+    found = known(*of_one, pods=6).facts
+    assert any("are of instance pod-4; 6 instances log there." in text for text, _ in sentences(found))
+    assert [one.what for one in found.places] == ["host", "version", "instance"]
+    alike = known(*of_one, pods=3).facts
+    assert "instance" not in [one.what for one in alike.places], "each host has one: they would say the same again"
 
 
 def test_a_service_that_says_less_is_told_with_what_it_says_now_and_said_before() -> None:

@@ -79,6 +79,9 @@ def with_failure(base: list[dict[str, Any]], minute: int, length: int) -> list[d
             "severity": 17,
             "body": f"connection pool exhausted after {number} attempts: pool=main",
             "trace": f"t{number % 5}",
+            "host": f"node-{number % 2}",
+            "version": "2.14.0",
+            "instance": f"pod-{number % 4}",
         }
         for number in range(12 * length)
     ]
@@ -222,7 +225,7 @@ def test_windows_that_are_left_out_of_the_past_are_among_the_rows() -> None:
 
 def test_what_windows_say_of_a_failure_and_the_facts_of_the_incident_are_among_the_rows() -> None:
     said = [read(body) for _, _, body in whole()["facts_windows"]]
-    assert any(one.sayings for one in said)
+    assert any(each.hosts and each.versions and each.instances for one in said for each in one.sayings)
     (body,) = [row[6] for row in whole()["incidents"] if row[6]]
     assert json.loads(body)["facts"]["failing"]
 
