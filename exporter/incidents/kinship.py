@@ -68,7 +68,8 @@ def _is_part(own: Sequence[Member], anomaly: Anomaly, join_within: timedelta) ->
     lasting = any(member.failing and anomaly.kind in member.lasts for member in own)
     goes_on = anomaly.lasts and anomaly.shows and lasting
     is_soon = any(anomaly.window <= member.first + join_within for member in own)
-    return not texts or goes_on or is_soon or any(not set(texts).isdisjoint(member.failing) for member in own)
+    alike = any(member.is_of_an_older_release or not set(texts).isdisjoint(member.failing) for member in own)
+    return not texts or goes_on or is_soon or alike
 
 
 def _is_named(cluster: Cluster, anomaly: Anomaly) -> bool:

@@ -72,6 +72,11 @@ class Member:
         """Whether anything of it speaks of a failure."""
         return self.severity >= Severity.WARN
 
+    @property
+    def is_of_an_older_release(self) -> bool:
+        """Whether it was kept by one that did not say by which texts a service fails, and nothing came since."""
+        return not (self.strongest or self.missed or self.failing)
+
     def quiet_at(self, keep_firing_for: timedelta) -> datetime:
         """When it has been quiet for long enough, unless it goes on: after what was steady soon, else after twice the
         longest pause that it made."""
