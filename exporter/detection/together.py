@@ -13,7 +13,7 @@ import polars as pl
 
 from exporter.detection import localisation
 from exporter.detection.look import Look
-from exporter.detection.observation import pack, unpack
+from exporter.detection.packing import pack, unpack
 from exporter.detection.past.history import HOUR, RECENT
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import MODELS, POOL, SCORES, Rows, binary, integer

@@ -2,6 +2,7 @@
 
 from exporter.model.aside import Aside, SetAside
 from exporter.model.audit import audit
+from exporter.model.digests import Digest, DigestLine, DigestReason
 from exporter.model.errors import (
     ConfigError,
     ExporterError,
@@ -27,9 +28,6 @@ from exporter.model.incidents import (
     Claim,
     Contribution,
     ContributionKind,
-    Digest,
-    DigestLine,
-    DigestReason,
     Evidence,
     Incident,
     IncidentStatus,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import polars as pl
 from exporter.model.aside import Aside
-from exporter.model.incidents import Digest, Incident, NoticeTold, Notification, Report
+from exporter.model.digests import Digest
+from exporter.model.incidents import Incident, NoticeTold, Notification, Report
 from exporter.model.memory import Earlier, IncidentDocument, SimilarIncident
 from exporter.model.narration import Asked, InMemory, Ledger, Meter
 from exporter.model.times import Clock, SystemClock, TimeRange

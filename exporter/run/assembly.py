@@ -20,7 +20,7 @@ from exporter.delivery.deliver import Deliverer
 from exporter.delivery.enrich import Enricher, Links
 from exporter.delivery.memory import MemorySink
 from exporter.delivery.settings import DigestRules
-from exporter.detection import Detector, localise, observation
+from exporter.detection import Detector, localise, packing
 from exporter.facts import observed, story
 from exporter.flow.brain import Brain
 from exporter.flow.flow import Flow
@@ -420,4 +420,4 @@ def _said(body: bytes) -> observed.Observed:
 @lru_cache(512)
 def _scores(body: bytes) -> pl.DataFrame:
     """Of a window: an incident is told again with each window that it goes on through."""
-    return observation.unpack(body)
+    return packing.unpack(body)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from exporter.detection import observation
+from exporter.detection import packing
 from exporter.model import TimeRange
 from exporter.model.questions import LeftOut, Overview, Watched
 from exporter.model.times import moment, seconds
@@ -65,7 +65,7 @@ def _strongest(assembly: Assembly, through: datetime) -> dict[tuple[str, str], t
             start = first + number * HOUR
             rows = scores_now(assembly.state, pipeline.name, TimeRange(start - timedelta(seconds=1), start + HOUR))
             for _, body in rows:
-                frame = observation.unpack(body)
+                frame = packing.unpack(body)
                 for service, strength in zip(frame["service"].to_list(), frame["strength"].to_list(), strict=True):
                     hours = found.setdefault((pipeline.name, service), [0.0] * HOURS)
                     hours[number] = max(hours[number], strength)

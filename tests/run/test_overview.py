@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from exporter.detection import observation
+from exporter.detection import packing
 from exporter.detection.localisation import SCORES as COLUMNS
 from exporter.detection.rows import SCORES, SERVICES
 from exporter.model.times import seconds
@@ -21,7 +21,7 @@ def scores(**strengths: float) -> bytes:
     names = list(strengths)
     values = list(strengths.values())
     columns = {"service": names, "score": [0.99] * len(names), "strength": values, "reason": [""] * len(names)}
-    return observation.pack(pl.DataFrame(columns, schema=COLUMNS))
+    return packing.pack(pl.DataFrame(columns, schema=COLUMNS))
 
 
 async def test_services_their_hours_and_what_was_left_out_are_said(tmp_path: Path) -> None:

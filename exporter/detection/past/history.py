@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from exporter.detection.observation import pack, unpack
+from exporter.detection.packing import pack, unpack
 from exporter.detection.past import index as base
 from exporter.detection.past.index import Bools, Index, Ints, Placed, Seen
 from exporter.detection.rows import BLOCKS, OBSERVATIONS

@@ -10,7 +10,7 @@ import polars as pl
 from exporter.detection.evidence import cited
 from exporter.detection.explanation import explain_session
 from exporter.detection.look import Look
-from exporter.detection.observation import pack, unpack
+from exporter.detection.packing import pack, unpack
 from exporter.detection.past.sessions import SESSIONS, VECTORS, SessionBook, Verdict, dump, parse
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.rows import MODELS, Rows, binary
