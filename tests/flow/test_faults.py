@@ -125,17 +125,19 @@ async def store(request: pytest.FixtureRequest, unique_name: str) -> AsyncIterat
 
 async def observations(source: Source) -> list[bytes]:
     """What is left of the range, as a caller sees it that reads again after a TransientError."""
+    why = []
     for _ in range(ATTEMPTS):
         try:
             reduced = await read_and_reduce(source, RANGE, REDUCTION)
-        except TransientError:
+        except TransientError as error:
+            why.append(str(error))
             continue
         miner, found = Miner("shop", MiningSettings()), []
         for window, part in sorted(reduction.windows(reduced, MINUTE).items()):
             mined = miner.mine(window, part)
             found.append(observe("shop", window, MINUTE, part, mined).to_bytes())
         return found
-    raise AssertionError(f"not one of {ATTEMPTS} attempts succeeded")
+    raise AssertionError(f"not one of {ATTEMPTS} attempts succeeded: {why}")
 
 
 @both
