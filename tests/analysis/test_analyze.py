@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -14,9 +14,8 @@ from exporter.analysis.analyze import analyze
 from exporter.analysis.findings import Analysis, AnalyzeSettings
 from exporter.analysis.text import render
 from exporter.model import ConfigError, nanoseconds, page_schema, to_json
-from tests.evaluate.analyses import shop_analysed
+from tests.evaluate.analyses import NOON, shop_analysed
 
-NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
 SECOND = 1_000_000_000
 
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,9 +24,6 @@ from exporter.model import (
     LLMSettings,
     MemorySettings,
     ReportSettings,
-    SinkSettings,
-    SourceSettings,
-    TimeRange,
 )
 from exporter.telemetry import PrometheusTelemetry, TelemetrySettings
 from integrations.elasticsearch_incidents import ElasticsearchIncidents, ElasticsearchIncidentsSettings
@@ -34,12 +32,11 @@ from tests import samples
 from tests.contracts.test_stores import document
 from tests.fakes.recording import Recorded, recording
 from tests.fakes.serving import serving
+from tests.integrations.uses import count, deliver
 from tests.servers.collector import Collector
 
 SAID = "login of <email:3fa9c1> with <token:5e1c00> and <token:77aa01> refused"
 """What a log line reads once it is redacted."""
-
-DAY = TimeRange(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,6 @@ async def anything(requests: list[Recorded]) -> AsyncIterator[str]:
         yield url
 
 
-async def deliver(settings: SinkSettings) -> None:
-    (sink,) = settings.places(Context())
-    try:
-        await sink.deliver(samples.notification(text=SAID))
-    finally:
-        await sink.close()
-
-
 async def complete(settings: LLMSettings) -> None:
     llm = settings.build(Context())
     try:
@@ -139,14 +128,6 @@ async def push(settings: TelemetrySettings) -> None:
     await asyncio.to_thread(pushed)
 
 
-async def count(settings: SourceSettings) -> None:
-    source = settings.build(Context())
-    try:
-        await source.count(DAY, timedelta(hours=1))
-    finally:
-        await source.close()
-
-
 Use = Callable[[Any], Awaitable[None]]
 
 FILE = {"type": "file", "name": "file", "path": "/var/log/*.log"}
@@ -155,7 +136,7 @@ FILE = {"type": "file", "name": "file", "path": "/var/log/*.log"}
 def told(named: str = "sink x", **sink: Any) -> tuple[Callable[[str], dict[str, Any]], Use, str]:
     """The configuration of a place at an address, what uses it, and how its lines name it."""
     (key,) = [name for name, value in sink.items() if value == "URL"]
-    return lambda url: {"sinks": [{**sink, "name": "x", key: url}]}, deliver, named
+    return lambda url: {"sinks": [{**sink, "name": "x", key: url}]}, partial(deliver, text=SAID), named
 
 
 WAYS: dict[str, tuple[Callable[[str], dict[str, Any]], Use, str]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,31 +12,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from exporter.config import parse
-from exporter.model import Context, ExporterError, LLMSettings, SinkSettings, SourceSettings, TimeRange
+from exporter.model import Context, ExporterError, LLMSettings
 from exporter.telemetry import PrometheusTelemetry, TelemetrySettings
-from tests import samples
 from tests.fakes.serving import serving
+from tests.integrations.uses import count, deliver
 
 NOWHERE = "http://shop.invalid:8080"
 """No name server knows it: only a proxy can be asked about it."""
-
-DAY = TimeRange(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
-
-
-async def count(settings: SourceSettings) -> None:
-    source = settings.build(Context())
-    try:
-        await source.count(DAY, timedelta(hours=1))
-    finally:
-        await source.close()
-
-
-async def deliver(settings: SinkSettings) -> None:
-    (sink,) = settings.places(Context())
-    try:
-        await sink.deliver(samples.notification())
-    finally:
-        await sink.close()
 
 
 async def complete(settings: LLMSettings) -> None:
