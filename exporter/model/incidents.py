@@ -107,7 +107,7 @@ ENDS: Mapping[AnomalyKind, AnomalyKind] = {"calm": "window", "spoke": "absence"}
 """What is no anomaly: it says that what lasted is over, of the other kind, and which was the last window of it."""
 
 
-NoticeKind = Literal["refused", "release", "adopted", "gone"]
+NoticeKind = Literal["refused", "release", "adopted", "gone", "renamed"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Notice:
     "refused": more requests than usual were refused (4xx), which mostly says something of who asks; `findings` say how
     many. "release": a new version was deployed, as we were told. "adopted": what a service writes has been unlike
     before for `adopt_after`, without a word of failure, and is usual now. "gone": it has said nothing for so long, and
-    is no longer missed.
+    is no longer missed. "renamed": what it wrote is written under the name `renamed`.
     """
 
     id: str
@@ -128,6 +128,7 @@ class Notice:
     findings: tuple[Contribution, ...] = ()
     deployed: str = ""
     """The version; a body in the state file has one of its own by that name."""
+    renamed: str = ""
 
 
 @dataclass(frozen=True)

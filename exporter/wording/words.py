@@ -273,6 +273,7 @@ def notice(one: Notice) -> str:
     said = "; ".join(f"{brief(finding.text, 120)}: {expectation(finding)}" for finding in one.findings)
     return f"{brief(one.service, 80) or 'all services'}: " + {
         "release": f"version {brief(one.deployed, 80)} was deployed", "gone": "is silent for so long that it is gone",
+        "renamed": f"writes under the name {brief(one.renamed, 80)} from now on",
         "refused": f"more requests are refused than usual ({said})", "adopted": f"is as usual from now on ({said})",
     }[one.kind]  # fmt: skip
 

@@ -75,6 +75,30 @@ def test_who_is_gone_for_good_is_no_longer_missed_and_that_is_noticed() -> None:
     assert "is gone" in words.notice(notice)
 
 
+def renamed(rows: Sequence[Row], to: str) -> list[Row]:
+    """The lines of payments under another name, which stands in its texts, too."""
+    own = [row for row in rows if row["service"] == "payments"]
+    return [{**row, "id": f"{to}/{row['id']}", "service": to, "stream": to} for row in own]
+
+
+def test_a_service_whose_texts_go_on_under_another_name_is_not_silent_but_renamed() -> None:
+    after = range(KNOWN, KNOWN + 40)
+    lines = shop(range(KNOWN)) + shop(after, skip=["payments"]) + renamed(shop(after), "payments-v2")
+    found = Bench(CHOSEN).run(lines, 0, KNOWN + 40)
+    (notice,) = found.noticed
+    assert (notice.kind, notice.service, notice.at) == ("renamed", "payments", minute(KNOWN))
+    assert words.notice(notice) == "payments: writes under the name payments-v2 from now on"
+    assert not found.about("payments", "absence")
+
+
+def test_of_two_that_have_long_written_the_same_the_silent_one_is_missed() -> None:
+    after = range(KNOWN, KNOWN + 40)
+    both = shop(range(KNOWN + 40), skip=["payments"]) + renamed(shop(range(KNOWN + 40)), "payments-b")
+    found = Bench(CHOSEN).run(both + [row for row in shop(range(KNOWN)) if row["service"] == "payments"], 0, KNOWN + 40)
+    assert not found.noticed
+    assert found.about("payments", "absence")[0].window == minute(after[0])
+
+
 def test_a_failure_in_a_service_that_stays_odd_is_not_said_to_last_as_long_as_that() -> None:
     fails = KNOWN + 12
     more = [{**row, "id": f"{row['id']}/again"} for row in shop(range(KNOWN, fails + 10)) if "charging" in row["body"]]

@@ -15,9 +15,20 @@ from exporter.detection.past.history import Volume
 from exporter.detection.past.presence import PARTS, Spells
 from exporter.detection.past.services import Known
 from exporter.detection.past.source import Numbers, Past, Settled
+from exporter.detection.past.successors import successor
 from exporter.detection.rows import SILENCES, Rows
 from exporter.detection.view import Detection, Sight, View
-from exporter.model import Anomaly, AnomalyKind, Contribution, ContributionKind, Notice, Severity, Write, stable_key
+from exporter.model import (
+    Anomaly,
+    AnomalyKind,
+    Contribution,
+    ContributionKind,
+    Notice,
+    NoticeKind,
+    Severity,
+    Write,
+    stable_key,
+)
 from exporter.model.times import moment
 
 MIN_GAP = 2
@@ -63,7 +74,7 @@ class Absence(View):
         """The source as if it were one service."""
         self._spells: dict[Name, Spells] = {}
         self._gone: list[Notice] = []
-        """Who is no longer missed, of the window that settles."""
+        """Who is no longer missed, or has another name, of the window that settles."""
 
     # --- A window that may still change: lines that are there are there ------------------------------
 
@@ -140,18 +151,21 @@ class Absence(View):
         enough = is_known and settled.seasoned and spells.windows >= MIN_RUN
         if enough and not spells.since and spells.too_long(one.windows, days, mean):
             since = settled.window - (spells.windows - 1) * self.past.step
-            # Where it has spoken since, it is over before it is told.
-            over = self._speaks(name)
-            spells = replace(spells, since=since, over=over)
-            yield self._missing(settled.window, name, spells)
+            renamed = None if name[0] else successor(self.past, name[1], since)
+            # Where it has spoken since, it is over before it is told; under another name it is nothing to be told.
+            spells = replace(spells, since=since, over=renamed is not None or self._speaks(name))
+            if renamed is None:
+                yield self._missing(settled.window, name, spells)
+            else:
+                self._gone.append(replace(self._notice("renamed", name[1], since), renamed=renamed))
         self._spells[name] = spells
         if self._is_missed(name) and spells.windows >= self.past.services.adopted:
-            self._gone.append(self._notice(name[1], spells.since))
+            self._gone.append(self._notice("gone", name[1], spells.since))
             yield self._end(name, settled.window + self.past.step, self.past.settles_at(settled.window))
 
-    def _notice(self, service: str, since: int) -> Notice:
-        key = stable_key(f"gone/{self.past.source}/{service}/{since}")
-        return Notice(f"N{key:016x}"[:12], "gone", self.past.source, service, moment(since))
+    def _notice(self, kind: NoticeKind, service: str, since: int) -> Notice:
+        key = stable_key(f"{kind}/{self.past.source}/{service}/{since}")
+        return Notice(f"N{key:016x}"[:12], kind, self.past.source, service, moment(since))
 
     def _speaks(self, name: Name) -> bool:
         """Whether it has lines in a window that is not settled."""
