@@ -13,6 +13,7 @@ from enum import IntEnum
 from exporter.incidents.clusters import Cluster
 from exporter.incidents.members import Member, failing_texts, fails
 from exporter.model import Anomaly, Evidence
+from exporter.model.faults import fault_in
 
 LATER = timedelta(minutes=20)
 """So long after a cluster was seen last what names it, is named by it, or carries its failing text is still its own."""
@@ -26,7 +27,17 @@ class Kin(IntEnum):
     NAMED = 3
     HOST = 4
     TEXT = 5
-    TIME = 6
+    PEER = 6
+    TIME = 7
+
+
+_SAID_OF = r"(?:\b(?:to|from|with|for|host|upstream|peer|server|backend|broker|lookup|resolve|tcp)[\s=:\"'(]{1,3}|://)"
+_ADDRESS = re.compile(
+    rf"{_SAID_OF}(?:[^\s@/]{{1,80}}@)?((?:[a-z][a-z0-9_]*|(?:\d{{1,3}}\.){{3}}\d)[a-z0-9_.-]{{0,80}})(?![A-Z])"
+)
+"""Whom a complaint names, where it is said to be one: words, names of classes and amounts are none."""
+
+HERE = ("localhost", "127.0.0.1")
 
 
 def kin(cluster: Cluster, anomaly: Anomaly, join_within: timedelta) -> Kin | None:
@@ -46,8 +57,12 @@ def kin(cluster: Cluster, anomaly: Anomaly, join_within: timedelta) -> Kin | Non
     # Where a failure has many hosts, as where they are shared by all, having one of them says nothing.
     if len(cluster.hosts) == 1 and set(cluster.hosts) == set(anomaly.hosts):
         return Kin.HOST
+    if not is_soon:
+        return None
     shared = set(failing_texts(anomaly)) & {text for member in cluster.members for text in member.failing}
-    return Kin.TEXT if is_soon and shared else None
+    if shared:
+        return Kin.TEXT
+    return Kin.PEER if _have_a_peer(cluster, anomaly) else None
 
 
 def is_part(cluster: Cluster, anomaly: Anomaly, join_within: timedelta) -> bool:
@@ -82,6 +97,30 @@ def _is_named(cluster: Cluster, anomaly: Anomaly) -> bool:
         return bool(callers)
     failing = {member.service for member in cluster.members if member.failing} - {anomaly.service}
     return any(failing.isdisjoint(named[caller]) for caller in callers)
+
+
+def _have_a_peer(cluster: Cluster, anomaly: Anomaly) -> bool:
+    """Whether both complain of one that logs nothing here: a database, another company's API.
+
+    Not through a caller that names a member which fails: it complains of whoever fails below it.
+    """
+    peers = peers_in(anomaly.evidence)
+    if not peers:
+        return False
+    failing = {member.service for member in cluster.members if member.failing}
+    named = named_in(cluster.evidence, cluster.services)
+    own = [line for line in cluster.evidence if failing.isdisjoint(named.get(line.service, ()))]
+    return not peers.isdisjoint(peers_in(own))
+
+
+def peers_in(evidence: Iterable[Evidence]) -> set[str]:
+    """The addresses of which failing lines say that nobody answers there, or badly, but for this machine's own.
+
+    A name counts where it has more than letters: two that lose "the database" may each have one.
+    """
+    complaints = [line.body for line in evidence if fails(line) and (one := fault_in(line.body)) and one.role == "peer"]
+    found = (name.rstrip(".-_") for body in complaints for name in _ADDRESS.findall(body))
+    return {name for name in found if not name.isalpha() and name not in HERE}
 
 
 def roots_first(batch: Sequence[Anomaly]) -> list[Anomaly]:

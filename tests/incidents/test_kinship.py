@@ -73,6 +73,34 @@ def test_the_same_failing_text_is_the_same_failure_up_to_twenty_minutes_later() 
         assert len(opened(*first, other)) == incidents
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "incidents"),
+    [
+        ("dial tcp 10.4.2.9:5432: connection refused", "connection to 10.4.2.9 timed out after 30 s", 1),
+        ("GET https://api.ledger.test/v1 timed out", "connect to api.ledger.test:443: connection refused", 1),
+        ("connection to ledger-db:5432 refused", "Connection to ledger-db reset by peer", 1),
+        ("connection to ledger-db:5432 refused", "Connection to orders-db:5432 reset by peer", 2),
+        ("connection to database refused", "connection to database timed out", 2),
+        ("connect to 127.0.0.1:5432 refused", "connect to 127.0.0.1:6379 timed out", 2),
+        ("timed out waiting for 30s", "read timed out waiting for 30s", 2),
+    ],
+)
+def test_two_that_complain_of_one_address_fail_by_one_cause(one: str, other: str, incidents: int) -> None:
+    first = [failing(minute, "quotes", one) for minute in range(3)]
+    assert len(opened(*first, failing(6, "refunds", other))) == incidents
+    assert len(opened(*first, failing(40, "refunds", other))) == 2
+
+
+def test_a_caller_that_names_who_fails_lends_no_address_to_others() -> None:
+    quotes = [failing(minute, "quotes", "no space left on device") for minute in range(12)]
+    said = ("upstream quotes failed", "connection to refunds-v1 refused")
+    gateway, other = (failing(3, "gateway", *said, level=Severity.WARN), failing(6, "mailer", "refunds-v1 refused it"))
+    refused = replace(
+        other, evidence=tuple(replace(e, body="connection to refunds-v1 refused") for e in other.evidence)
+    )
+    assert opened(*quotes, gateway, refused) == [{"quotes", "gateway"}, {"mailer"}]
+
+
 def test_a_service_that_fails_by_another_text_long_after_is_another_incident_and_by_the_same_it_is_not() -> None:
     first = [failing(minute, "quotes", "no space left on device") for minute in range(3)]
     for text, change in (("certificate has expired", "opened"), ("no space left on device", "reopened")):
