@@ -29,6 +29,9 @@ MAX_TRANSITIONS = 2000
 GAP_STEPS = 32
 """Steps in which the logarithm of a gap is counted, for each doubling: integers add up exactly in any order."""
 
+_SAID = (pl.col("severity") == Severity.UNSPECIFIED) | (pl.col("severity") >= int(Severity.INFO))
+"""Not what is written to debug: it comes and goes with a switch, which says nothing of how a service does."""
+
 BOUNDARY = 0
 """Stands before the first and after the last line of a service in a trace."""
 
@@ -71,6 +74,8 @@ _STORED = (*_FRAMES, "values")
 class Observation:
     """What the entities of one source did in one window.
 
+    services: lines of each, errors and warnings among them, and traces. What is written to debug is one line, however
+        much it is: the service is there. It is in no template's count and no transition either.
     counts: lines of each template of a service, in how many traces, their highest severity and first time.
     transitions: `next` follows `previous` in a service's part of a trace (kind "self"; BOUNDARY is where the part
         begins or ends), or lines follow each other directly in a trace: inside the service ("gap"), from another
@@ -189,14 +194,14 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
         .with_columns(pl.col("service").alias("key"))
         .with_columns(_texts(lines["service"].unique(), reduced.names))
     )
-    whole = named if sampled == 1.0 else named.clear()
-    transitions, limited = _transitions(whole)
+    whole, said = named if sampled == 1.0 else named.clear(), named.filter(_SAID)
+    transitions, limited = _transitions(whole.filter(_SAID))
     return Observation(
         source=source,
         window=window,
         duration=duration,
         services=_estimated(_services(named), sampled, "lines", "errors", "warnings"),
-        counts=_estimated(_counts(named), sampled, "count"),
+        counts=_estimated(_counts(said), sampled, "count"),
         transitions=transitions,
         sessions=_sessions(whole, reduced.names),
         sampled=sampled,
@@ -221,11 +226,11 @@ def _texts(keys: pl.Series, names: pl.DataFrame) -> pl.Expr:
 
 def _services(lines: pl.DataFrame) -> pl.DataFrame:
     error, warn = int(Severity.ERROR), int(Severity.WARN)
-    traced = pl.col("trace").filter(pl.col("trace") != 0)
+    traced = pl.col("trace").filter(_SAID & (pl.col("trace") != 0))
     return (
         lines.group_by("service")
         .agg(
-            pl.len().alias("lines"),
+            pl.max_horizontal(_SAID.sum(), 1).alias("lines"),
             (pl.col("severity") >= error).sum().alias("errors"),
             pl.col("severity").is_between(warn, error - 1).sum().alias("warnings"),
             traced.n_unique().alias("traces"),

@@ -91,6 +91,23 @@ def test_a_service_whose_texts_go_on_under_another_name_is_not_silent_but_rename
     assert not found.about("payments", "absence")
 
 
+@pytest.mark.parametrize("traces", [True, False])
+def test_lines_to_debug_that_are_switched_off_or_on_are_nothing_unusual(traces: bool) -> None:
+    lines = shop(range(KNOWN + 40), traces=traces)
+    for minutes in (range(KNOWN), range(KNOWN, KNOWN + 40)):
+        own = [row for row in shop(minutes, traces=traces) if row["service"] == "payments"]
+        debug = [{**row, "id": f"{n}{row['id']}", "body": "8 idle", "severity": 5} for row in own for n in "abc"]
+        found = bench(lines + debug, KNOWN + 40)
+        assert not [one for one in found.about("payments") if one.window >= minute(KNOWN)]
+        assert not found.noticed
+
+
+def test_a_service_that_writes_to_debug_alone_is_missed_when_it_is_silent() -> None:
+    lines = shop(range(KNOWN + 40), skip=["payments"])
+    debug = [{**row, "severity": 5} for row in shop(range(KNOWN)) if row["service"] == "payments"]
+    assert bench(lines + debug, KNOWN + 40).about("payments", "absence")
+
+
 def test_of_two_that_have_long_written_the_same_the_silent_one_is_missed() -> None:
     after = range(KNOWN, KNOWN + 40)
     both = shop(range(KNOWN + 40), skip=["payments"]) + renamed(shop(range(KNOWN + 40)), "payments-b")
