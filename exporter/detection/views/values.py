@@ -17,6 +17,7 @@ from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
 from exporter.detection.past.history import HOUR
 from exporter.detection.past.index import Bools, Ints, Placed
+from exporter.detection.past.places import exchanged, passed, varying
 from exporter.detection.past.source import Past, Settled
 from exporter.detection.scoring.calibration import MIN_P
 from exporter.detection.scoring.shares import Sums, Usual, tail
@@ -40,9 +41,6 @@ MIN_PLACE_WINDOWS = 10
 SLOWER = 2
 """Doublings beyond what one in ten and one in a hundred lines take: ordinary bursts slow down by four, and an edge so
 far away is not passed by all when all become slower."""
-
-PASSING = 0.05
-"""Share of the lines that take longer than the duration that is told of them: the 95 % quantile."""
 
 LINES_A_VALUE = 20
 """Lines for each word that was seen at a place, on average, from which it is one of words that tell something apart."""
@@ -188,9 +186,13 @@ class Values(View):
         # A window that ends what was unusual says nothing of it.
         together[x <= n * usual.mean] = 1.0
         alone[~self._alone(place, total)] = 1.0
-        edges = _passed(index, total[:, base.SUM])
+        edges = passed(index, total[:, base.SUM])
         alone[self._as_fast(place, now, edges)] = 1.0
         together[self._as_fast(place, np.sum(last, axis=0), edges)] = 1.0
+        told: Ints = np.flatnonzero(np.minimum(alone, together) <= 1 - self.past.settings.window_score)
+        if len(told):
+            other = told[exchanged(history, place[told], now)]
+            alone[other] = together[other] = 1.0
         words = index.kind[place] == base.VALUED + 2 * valued.WORDS + 1
         fresh: Ints = np.flatnonzero(words & (past.x == 0))
         if len(fresh):
@@ -269,7 +271,7 @@ class Values(View):
         words = (kind == 2 * valued.WORDS + 1) & self._deciding(total)[index.against[places]]
         failing = {key for key, (_, text) in _words_of(look).items() if failure_in(_bare(text))}
         spoken = np.array([index.keys[place] in failing for place in places.tolist()], np.bool_)
-        words &= _varying(index, total)[index.against[places]] | spoken
+        words &= varying(index, total)[index.against[places]] | spoken
         return np.asarray(codes | (times & far) | words)
 
     def _alone(self, places: Ints, total: Ints) -> Bools:
@@ -281,11 +283,11 @@ class Values(View):
 
     def _as_fast(self, place: Ints, counts: Floats, usual: Ints) -> Bools:
         """Which of these are durations of lines that, by the quantile that is told of them, take no longer than usual:
-        what is unusual of them could not be told in a true sentence. `usual` is that of the past (`_passed`)."""
+        what is unusual of them could not be told in a true sentence. `usual` is that of the past (`passed`)."""
         index = self.past.history.index
         times = index.kind[place] == base.VALUED + 2 * valued.TIMES + 1
         group = index.against[place]
-        return np.asarray(times & (_passed(index, counts)[group] <= usual[group]))
+        return np.asarray(times & (passed(index, counts)[group] <= usual[group]))
 
     def _edges(self, total: Ints) -> Ints:
         """By place of all lines that have a duration, the edges at which it is judged: above half of the past, and far
@@ -360,7 +362,7 @@ class Values(View):
         index, total = self.past.history.index, self.past.history.total()
         group = index.against[index.place(key)]
         counts = np.sum([self._learnt(one) for one in span], axis=0), total[:, base.SUM]
-        now, usual = (float(2 ** (_passed(index, each)[group] + 0.5) / 1000) for each in counts)
+        now, usual = (float(2 ** (passed(index, each)[group] + 0.5) / 1000) for each in counts)
         return Contribution("duration", text, now, usual, "s", templates=(template,) if template else ())
 
     # --- A window that has settled -----------------------------------------------------------------
@@ -375,30 +377,6 @@ class Values(View):
         if not told:
             return None
         return replace(settled.observation, values=valued.flagged(own, sorted(told), valued.LEFT))
-
-
-def _passed(index: base.Index, counts: Floats | Ints) -> Ints:
-    """By place of all lines that have a duration, the highest edge that one line in twenty passes; -1 for none: their
-    95 % quantile, of which the edges are doublings."""
-    rows: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.TIMES + 1)
-    passes = counts[rows] >= PASSING * np.maximum(counts[index.against[rows]], 1)
-    out = np.full(len(index), -1)
-    np.maximum.at(out, index.against[rows[passes]], index.second[rows[passes]] & 0xFFFFFFFF)
-    return out
-
-
-def _varying(index: base.Index, total: Ints) -> Bools:
-    """By place of all lines of words: of one kind of line each, and of whole services those where one kind of line
-    has several. A word that each kind of line has always tells no more than which kinds there are."""
-    groups: Ints = np.flatnonzero(index.kind == base.VALUED + 2 * valued.WORDS)
-    rows: Ints = np.flatnonzero((index.kind == base.VALUED + 2 * valued.WORDS + 1) & (index.first != valued.SERVICE))
-    words = np.bincount(index.against[rows][total[rows, base.WINDOWS] > 0], minlength=len(index))
-    own = index.first[groups] != valued.SERVICE
-    of = np.stack([index.service[groups], index.second[groups]], axis=1)
-    several = {tuple(key) for key in of[own & (words[groups] > 1)].tolist()}
-    out = np.zeros(len(index), np.bool_)
-    out[groups] = own | np.array([tuple(key) in several for key in of.tolist()], np.bool_)
-    return out
 
 
 def _words_of(look: Look) -> dict[base.Key, tuple[int, str]]:
