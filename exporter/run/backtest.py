@@ -141,7 +141,9 @@ async def _run(
         await _prepare(pipeline, record, judged, history, progress)
     end = max(_grid_end(judged.end, pipeline.window) for pipeline in assembly.pipelines)
     budget = assembly.config.alarm_budget if start else None
-    told = await flow.once(Flow(StoppedClock(end), assembly.pipelines, assembly.grouper, alarm_budget=budget))
+    told: list[Told] = []
+    for moment in _stops(judged.start, end):
+        told += await flow.once(Flow(StoppedClock(moment), assembly.pipelines, assembly.grouper, alarm_budget=budget))
     for pipeline, record in zip(assembly.pipelines, records, strict=True):
         finished = (await pipeline.brain()).detector.finish()
         record.add(Window(end, pipeline.window), Judgement(detections=(finished,)))
@@ -183,6 +185,12 @@ class StoppedClock:
 
     def now(self) -> datetime:
         return self.moment
+
+
+def _stops(start: datetime, end: datetime) -> list[datetime]:
+    """Up to where it is judged and grouped at a time: what incidents are told by is kept for days, not for months."""
+    days = range(1, -(-(end - start) // DAY))
+    return [*(start + number * DAY for number in days), end]
 
 
 def _grid_end(moment: datetime, window: timedelta) -> datetime:

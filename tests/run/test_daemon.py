@@ -130,6 +130,21 @@ async def test_a_backtest_says_until_when_it_could_say_nothing(
     assert f"could call no window before {until.isoformat()} anomalous" in second
 
 
+async def test_a_backtest_of_many_days_says_of_a_failure_what_one_of_a_day_says(tmp_path: Path) -> None:
+    day, rows = 24 * HOUR, []
+    for second in range(0, int(4 * day / timedelta(seconds=1)), 120):
+        fails = 1.5 * 86_400 <= second < 1.5 * 86_400 + 7_200
+        for service, said in (("payments", "connection pool exhausted"), ("orders", "call to payments failed")):
+            body, severity = (said, 17) if fails and second % 240 else ("order handled", 9)
+            rows.append({"timestamp": at(second), "service": service, "severity": severity, "body": body})
+    source = MemorySource(page(rows))
+    given = {"type": "elasticsearch", "name": "shop", "hosts": ["http://127.0.0.1:9"], "window": "30m"}
+    settings = parse({"state": str(tmp_path / "state.db"), "sources": [given], "warmup": {"history": "1d"}})
+    short, long = [await backtest(settings, START + day, START + days * day, sources=[source]) for days in (2, 4)]
+    assert short.incidents
+    assert [one.suspects for one in long.incidents] == [one.suspects for one in short.incidents]
+
+
 async def test_what_a_source_learns_from_is_told_by_nobody_also_when_others_are_grouped_further(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     warm, late = MemorySource(lines(100), "warm"), MemorySource(lines(100, range(62, 68), "payments"), "late")
