@@ -257,14 +257,11 @@ class History:
 
     def young(self, places: Ints) -> Ints:
         """Those of these places whose templates came within the last hours, to services that are older."""
-        old = self.before_lately()
+        newest = max(self._blocks, default=0) + HOUR
+        old = self._windows_before(newest - self._lately)
         templates: Ints = places[self.index.kind[places] == base.TEMPLATE]
         young: Bools = (old[templates] == 0) & (old[self.index.against[templates]] > 0)
         return templates[young]
-
-    def before_lately(self) -> Ints:
-        """By place, in how many windows each number was, without the last hours."""
-        return self._windows_before(max(self._blocks, default=0) + HOUR - self._lately)
 
     def _windows_before(self, moment: int) -> Ints:
         """By place, in how many windows each number was, of the blocks that begin before a moment."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
 from exporter.detection import valued
 from exporter.detection.past import index as base
-from exporter.detection.past.history import History
 from exporter.detection.past.index import Bools, Index, Ints
 
 Floats = npt.NDArray[np.float64]
@@ -15,30 +16,20 @@ Floats = npt.NDArray[np.float64]
 PASSING = 0.05
 """Share of the lines that take longer than the duration that is told of them: the 95 % quantile."""
 
-REPLACED = 0.5
-"""Share of the lines of new kinds that kinds which are gone must have had, for the new to stand in for them."""
 
+def without(index: Index, families: Collection[tuple[str, int]], counts: Floats) -> Floats:
+    """Counts of a window in which the durations of whole services leave out some families of their lines.
 
-def exchanged(history: History, places: Ints, counts: Floats) -> Bools:
-    """Which of these numbers are durations of all lines of a service that writes other kinds of lines since a release:
-    those take another time, and each kind is judged by its own.
-
-    counts: by place, the lines of a window.
+    families: each with its service.
     """
-    index, total, old = history.index, history.total()[:, base.SUM], history.before_lately()
-    kind, service = index.kind, index.service
-    lines = np.zeros(len(index.services), np.int64)
-    lines[service[kind == base.VOLUME]] = np.flatnonzero(kind == base.VOLUME)
-    timed = (kind == base.VALUED + 2 * valued.TIMES) & (index.first != valued.SERVICE)
-    came = timed & (counts > 0) & (old == 0) & (old[lines[service]] > 0)
-    gone = (kind == base.TEMPLATE) & (counts == 0) & (total > 0)
-    shares = [
-        np.bincount(service[some], of[some] / np.maximum(of[lines[service[some]]], 1), len(lines))
-        for some, of in ((came, counts), (gone, total))
-    ]
-    released = (shares[0] > 0) & (shares[1] >= REPLACED * shares[0])
-    whole = (kind == base.VALUED + 2 * valued.TIMES + 1) & (index.first == valued.SERVICE)
-    return np.asarray(whole[places] & released[service[places]])
+    out = counts.copy()
+    timed = (index.kind == base.VALUED + 2 * valued.TIMES) | (index.kind == base.VALUED + 2 * valued.TIMES + 1)
+    for row in np.flatnonzero(timed & (index.first != valued.SERVICE) & (counts > 0)).tolist() if families else ():
+        service, kind, family, duration = index.keys[row]
+        whole = index.place((service, kind, valued.SERVICE, duration))
+        if whole is not None and (service, family) in families:
+            out[whole] -= counts[row]
+    return out
 
 
 def passed(index: Index, counts: Floats | Ints) -> Ints:

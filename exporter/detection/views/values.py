@@ -17,7 +17,7 @@ from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
 from exporter.detection.past.history import HOUR
 from exporter.detection.past.index import Bools, Ints, Placed
-from exporter.detection.past.places import exchanged, passed, varying
+from exporter.detection.past.places import passed, varying, without
 from exporter.detection.past.source import Past, Settled
 from exporter.detection.scoring.calibration import MIN_P
 from exporter.detection.scoring.shares import Sums, Usual, tail
@@ -161,7 +161,8 @@ class Values(View):
         # What is looked up of the past may bring numbers that the index has not had: only then is it as long as it is.
         span, floor = look.spans[1], self._level(look.window)
         index, total, placed = history.index, history.total(), look.placed
-        now: Floats = np.bincount(placed.places, placed.count, len(index)).astype(float)
+        new = self._new_families(look)
+        now = without(index, new, np.bincount(placed.places, placed.count, len(index)).astype(float))
         candidates = np.unique(placed.places[_is_value(index.kind[placed.places])])
         sums, whole = total[candidates].astype(float), total[index.against[candidates]].astype(float)
         telling = self._telling(look, candidates, total)
@@ -180,7 +181,7 @@ class Values(View):
         usual = Usual.of(past, _long(floor, len(index))[place])
         x, n = now[place], now[index.against[place]]
         alone = tail(x, n, usual.mean, usual.spread)
-        last = [self._learnt(one) for one in span]
+        last = [without(index, new, self._learnt(one)) for one in span]
         tens, lines = self._together(last, place, usual)
         together = tail(tens, lines, usual.mean, usual.spread)
         # A window that ends what was unusual says nothing of it.
@@ -189,10 +190,6 @@ class Values(View):
         edges = passed(index, total[:, base.SUM])
         alone[self._as_fast(place, now, edges)] = 1.0
         together[self._as_fast(place, np.sum(last, axis=0), edges)] = 1.0
-        told: Ints = np.flatnonzero(np.minimum(alone, together) <= 1 - self.past.settings.window_score)
-        if len(told):
-            other = told[exchanged(history, place[told], now)]
-            alone[other] = together[other] = 1.0
         words = index.kind[place] == base.VALUED + 2 * valued.WORDS + 1
         fresh: Ints = np.flatnonzero(words & (past.x == 0))
         if len(fresh):
@@ -200,6 +197,17 @@ class Values(View):
             alone[released] = together[released] = 1.0
         refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
         return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
+
+    def _new_families(self, look: Look) -> set[tuple[str, int]]:
+        """Kinds of lines that are new and speak of no failure: most are a release, and take their own time."""
+        index = self.past.history.index
+        fresh = {index.keys[place][::2] for place in np.flatnonzero(look.harmless).tolist()}
+        values = look.observation.values
+        timed = (
+            (pl.col("kind") == valued.TIMES) & (pl.col("value") == valued.ALL) & (pl.col("family") != valued.SERVICE)
+        )
+        rows = values.filter(timed).select("service", "family", "template").iter_rows() if fresh else ()
+        return {(service, family) for service, family, template in rows if (service, template) in fresh}
 
     def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
         """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
