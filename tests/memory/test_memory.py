@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -274,6 +274,14 @@ class StoreThatFails:
     async def document(self, key: str) -> IncidentDocument | None:
         return await self.inner.document(key)
 
+    async def delete(self, key: str) -> bool:
+        await self._maybe("delete")
+        return await self.inner.delete(key)
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        await self._maybe("prune")
+        await self.inner.prune(now, whose)
+
     async def nearest(
         self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier
     ) -> Sequence[tuple[IncidentDocument, float]]:
@@ -318,6 +326,27 @@ async def test_a_dead_store_is_a_transient_error(hang: bool) -> None:
         await remember(memory, failure("now", *DATABASE))
     counted = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="put", outcome="transient")
     assert counted == 1
+    await memory.close()
+
+
+@pytest.mark.parametrize("hang", [False, True])
+async def test_a_store_that_cannot_drop_anything_now_is_asked_again(
+    hang: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = StoreThatFails("prune", hang=hang)
+    memory = Memory(store, HashingEmbedder(), store_timeout=timedelta(seconds=0.05))
+    await memory.prune(samples.START)
+    assert "what memory keeps no longer stays until it answers" in caplog.text
+    await memory.close()
+
+
+async def test_what_is_forgotten_is_named_by_its_id_or_with_its_installation() -> None:
+    memory = Memory(kept(), HashingEmbedder(), installation="here")
+    await remember(memory, failure("a", *DATABASE, days=3), failure("b", *DATABASE, days=4))
+    assert await memory.forget("a")
+    assert await memory.forget("here:b")
+    assert not await memory.forget("a")
+    assert await memory.recall(failure("now", *DATABASE)) == ()
     await memory.close()
 
 
