@@ -80,11 +80,26 @@ def fails(key: str, said: Sequence[tuple[str, str, float]], days: int = 0) -> In
 
 STAMPEDE = ("70 requests wait for the same key linen, recomputing", "stampede")
 REFUSED = ("bad credentials", "credentials")
+RETRYING = ("Retrying request 7, attempt 3 of 10, no back-off configured", "retrying")
 
 
 def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() -> None:
     signs = signs_of(fails("new", [(*STAMPEDE, 9.0), (*REFUSED, 3.0)]))
     assert (signs.kinds, len(signs.lines)) == (("stampede",), 1)
+
+
+def test_whether_others_complain_of_what_decides_does_not_make_it_another_failure() -> None:
+    alone = fails("alone", [(*RETRYING, 7.4)])
+    heard = fails("heard", [(*RETRYING, 7.4), ("upstream payments is slow: 1039 ms", "slow_peer", 6.5)])
+    assert heard.facts
+    told, slow = heard.facts.failing
+    gateway = replace(slow, service="gateway", about="payments")
+    heard = replace(heard, facts=replace(heard.facts, failing=(told, gateway)))
+    assert signature(signs_of(heard)) == signature(signs_of(alone)) != ""
+    assert signs_of(heard).kinds == ("retrying", "slow_peer")
+    # What somebody else is said to be slow at is no consequence of it.
+    other = replace(heard, facts=replace(heard.facts, failing=(told, replace(gateway, about="ledger"))))
+    assert signs_of(other).kinds == ("slow_peer", "retrying")
 
 
 def test_what_is_missing_is_compared_by_who_says_less() -> None:
