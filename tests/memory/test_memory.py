@@ -80,7 +80,7 @@ def fails(key: str, said: Sequence[tuple[str, str, float]], days: int = 0) -> In
 
 STAMPEDE = ("70 requests wait for the same key linen, recomputing", "stampede")
 REFUSED = ("bad credentials", "credentials")
-RETRYING = ("Retrying request 7, attempt 3 of 10, no back-off configured", "retrying")
+RETRYING = ("Retrying request 7, attempt 3 of 10", "retrying")
 
 
 def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() -> None:
