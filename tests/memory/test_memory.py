@@ -15,7 +15,7 @@ from exporter.memory.documents import document
 from exporter.memory.embedding import HashingEmbedder, normalise
 from exporter.memory.judging import Candidate
 from exporter.memory.recall import CANDIDATES, Memory, gathered
-from exporter.memory.signs import signature, signs_of
+from exporter.memory.signs import Signs, signature, signs_of
 from exporter.memory.worker import Worker, at_work
 from exporter.model import (
     Check,
@@ -90,16 +90,16 @@ def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() ->
 
 def test_whether_others_complain_of_what_decides_does_not_make_it_another_failure() -> None:
     alone = fails("alone", [(*RETRYING, 7.4)])
-    heard = fails("heard", [(*RETRYING, 7.4), ("upstream payments is slow: 1039 ms", "slow_peer", 6.5)])
-    assert heard.facts
-    told, slow = heard.facts.failing
-    gateway = replace(slow, service="gateway", about="payments")
-    heard = replace(heard, facts=replace(heard.facts, failing=(told, gateway)))
-    assert signature(signs_of(heard)) == signature(signs_of(alone)) != ""
-    assert signs_of(heard).kinds == ("retrying", "slow_peer")
-    # What somebody else is said to be slow at is no consequence of it.
-    other = replace(heard, facts=replace(heard.facts, failing=(told, replace(gateway, about="ledger"))))
-    assert signs_of(other).kinds == ("slow_peer", "retrying")
+    slow = "upstream payments is slow: 1039 ms"
+
+    def heard(about: str) -> Signs:
+        assert alone.facts
+        told = Failing("gateway", slow, "slow_peer", 13, 9, 0.0, alone.starts_at, about=about, score=6.5)
+        return signs_of(replace(alone, facts=replace(alone.facts, failing=(*alone.facts.failing, told))))
+
+    assert signature(heard("payments")) == signature(signs_of(alone)) != ""
+    assert heard("payments").kinds == ("retrying", "slow_peer")
+    assert heard("ledger").kinds == ("slow_peer", "retrying"), "no consequence of it"
 
 
 def test_what_is_missing_is_compared_by_who_says_less() -> None:
