@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -19,8 +19,10 @@ from exporter.model import (
     Earlier,
     ExporterError,
     IncidentDocument,
-    MemorySettings,
+    KeepingSettings,
+    NoTelemetry,
     PermanentError,
+    Telemetry,
     from_json,
     to_json,
 )
@@ -28,6 +30,7 @@ from exporter.model.memory import in_place_of
 from integrations._elasticsearch import ConnectionSettings
 from integrations._incident_index import PROPERTIES, VERSION, IncidentIndex, field_of
 from integrations._incident_requests import Requests
+from integrations._incident_retention import drop_old, drop_surplus
 
 Found = Sequence[tuple[IncidentDocument, float]]
 
@@ -45,7 +48,7 @@ OVERSAMPLE = 3.0
 REQUIRED = frozenset(each.name for each in fields(IncidentDocument) if each.default is each.default_factory is MISSING)
 
 
-class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
+class ElasticsearchIncidentsSettings(ConnectionSettings, KeepingSettings):
     """Memory in Elasticsearch 8.14 or later, or 9: shared by installations, kept where the logs are."""
 
     type: Literal["elasticsearch"]
@@ -65,7 +68,7 @@ class ElasticsearchIncidentsSettings(ConnectionSettings, MemorySettings):
         return value
 
     def build(self, context: Context) -> ElasticsearchIncidents:
-        return ElasticsearchIncidents(self, context.aside)
+        return ElasticsearchIncidents(self, context.aside, telemetry=context.telemetry)
 
 
 class ElasticsearchIncidents:
@@ -74,9 +77,14 @@ class ElasticsearchIncidents:
     requests: type[Requests] = Requests
 
     def __init__(
-        self, settings: ElasticsearchIncidentsSettings, aside: Aside | None = None, version: int = VERSION
+        self,
+        settings: ElasticsearchIncidentsSettings,
+        aside: Aside | None = None,
+        version: int = VERSION,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
+        self._telemetry = telemetry or NoTelemetry()
         self._aside = aside or Aside()
         self._alias = settings.index
         self._requests = self.requests(settings, settings.index, settings.bootstrap, list(PROPERTIES))
@@ -211,12 +219,43 @@ class ElasticsearchIncidents:
         return [document for document, _ in await self._search(k, query=either(past, should), sort=newest)]
 
     async def document(self, key: str) -> IncidentDocument | None:
+        return (await self._found(key))[1]
+
+    async def delete(self, key: str) -> bool:
+        from elasticsearch import ConflictError
+
+        identity, document = await self._found(key)
+        if document is None:
+            return False
+        # Its version stays known for a minute: of this one the same revision may be written again.
+        of_this = {"version": document.revision, "version_type": "external_gte"}
+        request = self._requests.client.delete(index=self._alias, id=identity, **of_this)  # type: ignore[arg-type]
+        try:
+            await self._requests.attempt(request)
+        except ConflictError:
+            # It was written again meanwhile.
+            return await self.delete(key)
+        self._telemetry.count("memory_documents_dropped", reason="asked")
+        return True
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        since = self._settings.kept_since(now)
+        for installation in sorted({*whose} - {""}):
+            if since is not None:
+                self._dropped("age", await drop_old(self._requests, installation, since))
+            self._dropped("room", await drop_surplus(self._requests, installation, self._settings.max_documents))
+
+    def _dropped(self, reason: str, amount: int) -> None:
+        self._telemetry.count("memory_documents_dropped", amount, reason=reason)
+
+    async def _found(self, key: str) -> tuple[str, IncidentDocument | None]:
+        """The document of a key, and its id in the index."""
         # What an older release wrote keeps its id, which names no installation.
-        for found in (key, key.partition(":")[2]):
-            document = await self._document(found) if found else None
+        for identity in (key, key.partition(":")[2]):
+            document = await self._document(identity) if identity else None
             if document is not None and document.key == key:
-                return document
-        return None
+                return identity, document
+        return "", None
 
     async def _document(self, identity: str) -> IncidentDocument | None:
         from elasticsearch import NotFoundError
@@ -257,7 +296,10 @@ class ElasticsearchIncidents:
         try:
             await self._requests.attempt(client.delete(index=self._alias, id=PROBE), raw=True)
         except AuthorizationException:
-            return "; a probe stays in it, which nothing recalls, for we may not delete"
+            return (
+                f"; but we may not delete: grant that on {self._alias}*, or nothing is ever dropped from it "
+                "(max_documents, retention), and a probe stays in it, which nothing recalls"
+            )
         return ""
 
     async def close(self) -> None:

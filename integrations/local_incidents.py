@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from heapq import nlargest
-from typing import Annotated, Any, Literal, TypeVar
+from heapq import nlargest, nsmallest
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
 
 from exporter.model import (
     Aside,
@@ -20,10 +19,9 @@ from exporter.model import (
     Documents,
     Earlier,
     IncidentDocument,
-    MemorySettings,
+    KeepingSettings,
     NoTelemetry,
     Telemetry,
-    Unit,
     from_json,
     to_json,
 )
@@ -46,19 +44,15 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 Found = Sequence[tuple[IncidentDocument, float]]
 
 
-class LocalIncidentsSettings(MemorySettings):
+class LocalIncidentsSettings(KeepingSettings):
     """Memory inside the state file; nothing to run, enough for years of incidents of one installation."""
 
     type: Literal["local"] = "local"
-    max_documents: Annotated[int, Unit("documents")] = Field(default=10_000, ge=1, le=100_000)
-    """Documents that are searched; the newest, those with a confirmed fix before others."""
 
     def build(self, context: Context) -> LocalIncidents:
         if context.documents is None:
             raise ConfigError("memory: local needs the state file; set `state:`, or use type: elasticsearch")
-        return LocalIncidents(
-            context.documents, self.max_documents, context.telemetry, context.aside, context.installation
-        )
+        return LocalIncidents(context.documents, self, context.telemetry, context.aside, context.installation)
 
 
 class Vectors:
@@ -101,7 +95,7 @@ class LocalIncidents:
     def __init__(
         self,
         documents: Documents,
-        max_documents: int = 10_000,
+        settings: LocalIncidentsSettings | None = None,
         telemetry: Telemetry | None = None,
         aside: Aside | None = None,
         installation: str = "",
@@ -109,7 +103,7 @@ class LocalIncidents:
         self._documents = documents
         self._installation = installation
         self._aside = aside or Aside()
-        self._max_documents = max_documents
+        self._settings = settings or LocalIncidentsSettings()
         self._telemetry = telemetry or NoTelemetry()
         self._kept: dict[str, IncidentDocument] | None = None
         """All documents, without their vectors."""
@@ -184,6 +178,25 @@ class LocalIncidents:
 
     async def document(self, key: str) -> IncidentDocument | None:
         return await self._search(lambda kept: kept.get(key))
+
+    async def delete(self, key: str) -> bool:
+        async def gone() -> bool:
+            kept = await self._load()
+            found = [kept[key]] if key in kept else []
+            await self._drop_for("asked", found, kept)
+            return bool(found)
+
+        return await self._whole(gone)
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        """Whoever wrote them: nobody else looks after a state file."""
+        await self._whole(lambda: self._prune(self._settings.kept_since(now)))
+
+    async def _prune(self, since: datetime | None) -> None:
+        kept = await self._load()
+        if since is not None:
+            await self._drop_for("age", [one for one in kept.values() if one.starts_at < since], kept)
+        await self._make_room(kept)
 
     async def check(self) -> Sequence[Check]:
         kept = await self._search(len)
@@ -266,12 +279,17 @@ class LocalIncidents:
                 vectors.delete(document.key)
 
     async def _make_room(self, kept: dict[str, IncidentDocument]) -> None:
-        surplus = len(kept) - self._max_documents
-        if surplus <= 0:
-            return
-        by_worth = sorted(kept.values(), key=lambda d: (d.fix is not None, d.starts_at, d.id))
-        await self._drop(by_worth[:surplus], kept)
-        self._telemetry.count("memory_requests", surplus, operation="put", outcome="dropped")
+        surplus = len(kept) - self._settings.max_documents
+        if surplus > 0:
+            worst = nsmallest(surplus, kept.values(), key=lambda d: (d.fix is not None, d.starts_at, d.id))
+            await self._drop_for("room", worst, kept)
+
+    async def _drop_for(
+        self, reason: str, documents: Sequence[IncidentDocument], kept: dict[str, IncidentDocument]
+    ) -> None:
+        if documents:
+            await self._drop(documents, kept)
+            self._telemetry.count("memory_documents_dropped", len(documents), reason=reason)
 
     async def _drop(self, documents: Sequence[IncidentDocument], kept: dict[str, IncidentDocument]) -> None:
         if not documents:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
 from typing import Literal
 
 from exporter.model import Check, Context, Earlier, Incident, IncidentDocument, MemorySettings, SimilarIncident
@@ -38,6 +39,12 @@ class NoMemory:
 
     async def document(self, key: str) -> IncidentDocument | None:
         return None
+
+    async def delete(self, key: str) -> bool:
+        return False
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        """There is nothing."""
 
     async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
         return ()

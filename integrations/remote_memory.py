@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -92,6 +92,18 @@ class RemoteMemory:
                 return None
             raise
         return replace(found, embedding=())
+
+    async def delete(self, key: str) -> bool:
+        try:
+            await self._layer.ask(IncidentDocument, "DELETE", f"/documents/{part(key)}")
+        except Refused as error:
+            if error.answer.status == 404:
+                return False
+            raise
+        return True
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        """Whoever serves it does so, by its own settings."""
 
     async def nearest(self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier) -> Found:
         return await self._search(SearchRequest("meaning", past, k, tuple(vector), embedding_model))

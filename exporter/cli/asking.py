@@ -7,17 +7,20 @@ import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from exporter.model import PermanentError, TransientError, settings_of, to_json
 from exporter.model.questions import EVER, RULES_LAST, Preview, Said
-from exporter.wording.text import brief, day, minute
+from exporter.wording.text import brief, day, duration, minute
 
 if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.model import Rule
     from exporter.run.operations import Operations
     from exporter.state.file import Rows
+
+DAEMON_TIMEOUT = timedelta(seconds=30)
 
 MOST_SHOWN = 20
 """Incidents of a preview, and things that a rule hid."""
@@ -123,7 +126,7 @@ async def ask(config: Config, here: Callable[[Operations], Awaitable[Any]], path
     try:
         assembly = assemble(config, SystemClock(), NoTelemetry())
     except StateInUse:
-        await _ask_daemon(config, path, body)
+        await ask_daemon(config, path, body)
         return
     try:
         await here(Operations(assembly))
@@ -131,7 +134,8 @@ async def ask(config: Config, here: Callable[[Operations], Awaitable[Any]], path
         await assembly.close()
 
 
-async def _ask_daemon(config: Config, path: str, body: Mapping[str, Any]) -> None:
+async def ask_daemon(config: Config, path: str, body: Mapping[str, Any], within: timedelta = DAEMON_TIMEOUT) -> Any:
+    """What the daemon answers that holds the state file. Raises PermanentError or TransientError."""
     import aiohttp
 
     from exporter.state.contact import contact_of
@@ -140,9 +144,10 @@ async def _ask_daemon(config: Config, path: str, body: Mapping[str, Any]) -> Non
     if contact is None:
         raise PermanentError(
             f"the daemon holds the state file, and does not say how to reach it (in {config.state}.daemon, for who "
-            "may read the state file): run this as its user"
+            "may read the state file): run this as its user; where `serve memory` holds it, ask that, by a "
+            "configuration with `memory: {type: remote, url: …}` and a state file of its own"
         )
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=within.total_seconds())
     headers = {"Authorization": f"Bearer {contact.token}"}
     try:
         async with (
@@ -151,5 +156,8 @@ async def _ask_daemon(config: Config, path: str, body: Mapping[str, Any]) -> Non
         ):
             if response.status >= 400:
                 raise PermanentError(f"the daemon answers {response.status}: {brief(await response.text(), 300)}")
+            return await response.json()
+    except TimeoutError:
+        raise TransientError(f"the daemon at {contact.url} has not answered within {duration(within)}") from None
     except aiohttp.ClientError as error:
         raise TransientError(f"the daemon at {contact.url} cannot be reached: {error}") from error

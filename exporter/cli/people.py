@@ -100,7 +100,7 @@ def _moves(name: str) -> Command:
 
 
 def add_moving(verbs: Any, add: Add) -> None:
-    """The verbs of `incidents` that move a memory."""
+    """The verbs of `incidents` that move a memory, or take something from it."""
     export = add(
         verbs,
         "export",
@@ -113,12 +113,21 @@ def add_moving(verbs: Any, add: Add) -> None:
         "import",
         "put an export into memory",
         "Put the lines of an `incidents export` into memory: what is there already is left, what is newer goes in.\n"
-        "They are redacted by this configuration. Memory in the state file takes them while the daemon is stopped.",
+        "They are redacted by this configuration. A daemon that runs takes them itself, and knows them at once.",
         _moves("import_file"),
     )
+    gone = add(
+        verbs,
+        "forget",
+        "delete what memory holds of an incident",
+        "Delete what memory holds of an incident: it is recalled no more. The incident itself stays as long as\n"
+        "`retention` says; what is said of it later (a fix, a note) is remembered again.",
+        _moves("forget"),
+    )
+    gone.add_argument("id", help="as `incidents list` prints it; INSTALLATION:ID for that of another installation")
     taken.add_argument("file", metavar="FILE", help="- is standard input")
     taken.add_argument("--dry-run", action="store_true", help="only say what would be new")
-    for verb in (export, taken):
+    for verb in (export, taken, gone):
         config_option(verb)
 
 

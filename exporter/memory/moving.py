@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from exporter.memory.recall import Memory
 from exporter.model import IncidentDocument, IncidentStore, from_json, to_json
 from exporter.model.memory import key_of
 
@@ -50,10 +50,21 @@ async def exported(store: IncidentStore, installation: str, origin: Sequence[str
         yield json.dumps({MARK: VERSION, **to_json(replace(document, embedding=()))}, ensure_ascii=False)
 
 
+class Taker(Protocol):
+    """Who puts documents into a memory: a `Memory`, or a daemon that has one."""
+
+    @property
+    def installation(self) -> str: ...
+
+    async def remember_all(self, documents: Sequence[IncidentDocument]) -> int:
+        """Returns how many are new, or newer than what was there."""
+
+
 async def imported(
-    lines: Iterable[str], memory: Memory, store: IncidentStore, redact: Callable[[str], str], dry: bool = False
+    lines: Iterable[str], memory: Taker, store: IncidentStore, redact: Callable[[str], str], dry: bool = False
 ) -> Moved:
-    """Put the documents of an export into a memory; `dry` only says what would be new."""
+    """Put the documents of an export into a memory, of which `store` says what is there; `dry` only says what would be
+    new."""
     moved = Moved()
     # What an older release wrote names no installation: it is of this one.
     known = {
@@ -73,7 +84,7 @@ async def imported(
 
 
 async def _take(
-    waiting: dict[str, IncidentDocument], known: dict[str, int], memory: Memory, moved: Moved, dry: bool
+    waiting: dict[str, IncidentDocument], known: dict[str, int], memory: Taker, moved: Moved, dry: bool
 ) -> None:
     documents = list(waiting.values())
     waiting.clear()

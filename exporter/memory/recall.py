@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
 from exporter.memory.documents import document, searched
@@ -21,6 +22,7 @@ from exporter.model import (
     Context,
     Earlier,
     Embedder,
+    ExporterError,
     Incident,
     IncidentDocument,
     IncidentStore,
@@ -33,7 +35,9 @@ from exporter.model import (
     TransientError,
 )
 from exporter.model.faults import know_faults
-from exporter.model.memory import MOST_COUNTED
+from exporter.model.memory import MOST_COUNTED, key_of
+
+log = logging.getLogger(__name__)
 
 A = TypeVar("A")
 
@@ -124,6 +128,24 @@ class Memory:
             for document, vector in zip(documents, vectors, strict=True)
         ]
         return await self._ask("put", self.store.put_all(embedded), patient)
+
+    async def forget(self, key: str) -> bool:
+        """Delete what is remembered under a key, or under an id of this installation; False where that is nothing.
+
+        Raises as `remember`.
+        """
+        for one in dict.fromkeys((key_of(self.installation, key), key)):
+            if await self._ask("delete", self.store.delete(one)):
+                return True
+        return False
+
+    async def prune(self, now: datetime, whose: Collection[str] = ()) -> None:
+        """Let the store drop what it keeps no longer, of this installation or of these; one that fails is asked again
+        the next time."""
+        try:
+            await self._ask("prune", self.store.prune(now, whose or {self.installation}))
+        except ExporterError as error:
+            log.warning("%s; what memory keeps no longer stays until it answers", error)
 
     async def recall(self, incident: Incident, past: Earlier | None = None) -> tuple[SimilarIncident, ...]:
         """Past incidents like this one, the most useful first; `past` says of whom it is asked, where not of us.

@@ -153,14 +153,18 @@ def _alarming(incident: Incident) -> Iterator[tuple[str, float]]:
 
 
 def _ranked(facts: Facts) -> Iterator[tuple[str, float]]:
-    """What decides, and what matters at least half as much: a line that always comes now and then decides nothing."""
-    alike, top = facts.alike, facts.failing[0].score
+    """What decides, and what matters at least half as much: a line that always comes now and then decides nothing.
+
+    What others say of the service that itself says what is wrong comes of that; whether many of them do is chance.
+    """
+    decisive, alike, top = facts.decisive, facts.alike, facts.failing[0].score
     for one in facts.failing:
         if one in alike:
             yield one.words, 1.0
         elif one.score >= HALF * top:
             # Facts that somebody gives us may say nothing of how much each matters.
-            yield one.words, 0.4 * (one.score / top if top > 0 else 1.0)
+            weight = 0.4 * (one.score / top if top > 0 else 1.0)
+            yield one.words, weight * (ROLES["wrapper"] if decisive and one.about == decisive.service else 1.0)
 
 
 def _is_less(finding: Contribution) -> bool:

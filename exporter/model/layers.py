@@ -201,7 +201,7 @@ class Route:
     takes: what the body is, or of a GET the query; None: nothing. `work` is given that, and the parts of the path.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     summary: str
     takes: type | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -251,6 +251,13 @@ class IncidentStore(Protocol):
 
     async def document(self, key: str) -> IncidentDocument | None:
         """The document of a key, without its vector; None where there is none."""
+
+    async def delete(self, key: str) -> bool:
+        """Forget the document of a key; False where there is none."""
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        """Drop what is kept no longer, and count it; what is much may take several times. Of a store that several
+        installations write to only what these wrote goes."""
 
     async def check(self) -> Sequence[Check]: ...
 

@@ -11,6 +11,7 @@ from exporter.model import (
     ExporterError,
     Facts,
     Incident,
+    IncidentDocument,
     IncidentSeverity,
     IncidentStatus,
     NearMiss,
@@ -286,6 +287,15 @@ class Backend(Protocol):
 
     async def remove_rule(self, name: str, said: Said) -> RuleRecord:
         """Take a rule back. Raises PermanentError where there is none, or the configuration has it."""
+
+    async def remember(self, documents: Sequence[IncidentDocument]) -> int:
+        """Put what another memory held into this one. Returns how many are new, or newer than what was there.
+
+        Raises PermanentError or TransientError.
+        """
+
+    async def forget(self, key: str) -> bool:
+        """Delete what memory holds of an incident, by its id or its key; False where that is nothing. Raises so too."""
 
     async def reload(self) -> None:
         """Read the configuration again. Raises ConfigError where something is wrong in it, and goes on as before."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -305,6 +305,19 @@ class MemorySettings(Settings):
     @abstractmethod
     def build(self, context: Context) -> IncidentStore:
         """The store. Raises ConfigError or PermanentError when it cannot be built."""
+
+
+class KeepingSettings(MemorySettings):
+    """What can be said of a store that keeps documents itself, and drops them again."""
+
+    max_documents: Annotated[int, Unit("documents")] = Field(default=10_000, ge=1, le=100_000)
+    """Documents that are kept; the newest, those with a confirmed fix before others."""
+    retention: Duration | None = None
+    """How long an incident is remembered after it began. Default: as long as there is room for it."""
+
+    def kept_since(self, now: datetime) -> datetime | None:
+        """What began before this is dropped; None where age is no reason."""
+        return now - self.retention if self.retention else None
 
 
 class LLMSettings(Settings):

@@ -25,7 +25,7 @@ from exporter.run.saying import started
 from exporter.run.steady import TOLERANCE, SteadyClock
 from exporter.run.timekeeping import Timekeeper
 from exporter.state.incidents import calibration, firing_count, grouped_through
-from exporter.state.retention import drop_old_rows
+from exporter.state.retention import HOUSEKEEPING, drop_old_rows
 from exporter.telemetry import PrometheusTelemetry
 from exporter.wording.text import duration
 
@@ -48,7 +48,6 @@ AHEAD = "has been read further than the time that it is: waiting for the clock"
 TICK = timedelta(seconds=1)
 WATCH = timedelta(seconds=2)
 MEASURE = timedelta(seconds=5)
-HOUSEKEEPING = timedelta(minutes=10)
 
 
 class Daemon(Operations):
@@ -124,13 +123,13 @@ class Daemon(Operations):
 
     async def housekeep(self) -> None:
         """Drop what nobody needs any more, and measure what is kept."""
-        state = self.assembly.state
-        grouped = await grouped_through(state)
-        await drop_old_rows(state, self.assembly.clock.now(), grouped, self.assembly.config.retention)
+        state, now = self.assembly.state, self.assembly.clock.now()
+        await drop_old_rows(state, now, await grouped_through(state), self.assembly.config.retention)
         self.telemetry.gauge("state_bytes", self.assembly.state.size())
         for polling in self.pollings:
             for reason, lines in (await polling.pipeline.source.unusable()).items():
                 self.telemetry.gauge("source_unusable_lines", lines, source=polling.pipeline.name, reason=reason)
+        await self.assembly.memory.prune(now)
 
     # --- Backend of the web side ---
 

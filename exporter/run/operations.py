@@ -9,12 +9,15 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any, Literal
 
+from exporter.memory.moving import redacted
 from exporter.model import (
     RULES,
     Facts,
     Incident,
+    IncidentDocument,
     IncidentStatus,
     Notice,
+    PermanentError,
     Release,
     Report,
     Verb,
@@ -149,6 +152,18 @@ class Operations:
     async def remove_rule(self, name: str, said: Said) -> RuleRecord:
         """Take a rule back."""
         return await People(self.assembly).remove(name, said)
+
+    async def remember(self, documents: Sequence[IncidentDocument]) -> int:
+        """Put what another memory held into ours, redacted by our rules."""
+        if not all(document.id and document.installation for document in documents):
+            raise PermanentError("one says not which incident of which installation it is")
+        redact = self.assembly.redactor.redact
+        ours = await asyncio.to_thread(lambda: [redacted(document, redact) for document in documents])
+        return await self.assembly.memory.remember_all(ours)
+
+    async def forget(self, key: str) -> bool:
+        """Delete what memory holds of an incident; the incident itself stays."""
+        return await self.assembly.memory.forget(key)
 
     async def take(self, alerts: Sequence[AlertTrigger]) -> list[TakenAlert]:
         """Keep alerts, durably, until their logs are analysed."""

@@ -62,6 +62,7 @@ from exporter.report import rules as reports
 from exporter.run.assembly import make_writer
 from exporter.run.learning import open_state
 from exporter.state.file import State
+from exporter.state.retention import HOUSEKEEPING
 from exporter.telemetry import PrometheusTelemetry, product_version
 from exporter.web.layers import openapi, serve_layer
 from exporter.web.settings import Guarded
@@ -71,6 +72,9 @@ log = logging.getLogger(__name__)
 
 MOST_K = 200
 """Candidates that a search may ask for."""
+
+MOST_WRITERS = 100
+"""Installations of whose documents old ones are dropped."""
 
 ATTEMPTS = 3
 """To say something of an incident that is written again meanwhile."""
@@ -96,6 +100,8 @@ class MemoryService:
         self._telemetry = telemetry
         self._clock = clock
         self._in_place = in_place
+        self._writers: set[str] = set()
+        """Installations that remember their incidents here; whoever brings those of others is none."""
         self.warm = False
         """Whether the embedder has been loaded, or has failed to be."""
         one = "/v1/documents/{key}"
@@ -106,6 +112,7 @@ class MemoryService:
             Route("GET", "/v1/documents", "All that is remembered, by pages.", PageRequest, Page, self.page),
             Route("POST", "/v1/search", "Candidates, not compared yet.", SearchRequest, Hits, self.search),
             Route("GET", one, "One incident.", None, IncidentDocument, self.document),
+            Route("DELETE", one, "Forget one incident.", None, IncidentDocument, self.forget),
             Route("POST", f"{one}/fix", "What fixed it.", Fix, IncidentDocument, self.fix),
             Route("POST", f"{one}/reject", "It was no failure.", Rejection, IncidentDocument, self.reject),
         )
@@ -127,6 +134,8 @@ class MemoryService:
             raise UnusableError(f"more than {MOST_DOCUMENTS} documents at once; send them in parts")
         plain = [redacted(one, self._redact) for one in asked.documents]
         if asked.again:
+            if len(self._writers) < MOST_WRITERS:
+                self._writers |= {document.installation for document in plain}
             for document in plain:
                 await self._keep(document)
             return Written(len(plain))
@@ -164,6 +173,15 @@ class MemoryService:
         if found is None:
             raise UnknownError(f"no incident {path['key'][:200]!r} is remembered")
         return replace(found, embedding=())
+
+    async def forget(self, asked: None, path: Mapping[str, str]) -> IncidentDocument:
+        document = await self.document(None, path)
+        await self._memory.forget(document.key)
+        return document
+
+    async def housekeep(self) -> None:
+        """Drop what is kept no longer."""
+        await self._memory.prune(self._clock.now(), {self._memory.installation, *self._writers})
 
     async def fix(self, asked: Fix, path: Mapping[str, str]) -> IncidentDocument:
         said = self._redact(storable(asked.fix))[:MOST_SAID]
@@ -326,7 +344,9 @@ async def serving(name: str, config: Config, telemetry: PrometheusTelemetry, clo
         if name == "memory":
             service = await stack.enter_async_context(memory_service(config, telemetry, clock))
             warming = asyncio.ensure_future(_warm(service))
+            keeping = asyncio.ensure_future(_keep_house(service))
             stack.callback(warming.cancel)
+            stack.callback(keeping.cancel)
         else:
             service = await stack.enter_async_context(report_service(config, telemetry, clock))
         if settings.auth == "bearer" and not (settings.token or settings.token_file):
@@ -339,6 +359,12 @@ async def serving(name: str, config: Config, telemetry: PrometheusTelemetry, clo
 async def _warm(service: MemoryService) -> None:
     for wrong in await service.warm_up():
         log.warning("%s", wrong)
+
+
+async def _keep_house(service: MemoryService) -> None:
+    while True:
+        await asyncio.sleep(HOUSEKEEPING.total_seconds())
+        await service.housekeep()
 
 
 def described(name: str) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from exporter.model.times import seconds
 from exporter.state.checkpoints import CHOSEN, MOST_CHOICES
 from exporter.state.file import State
 
+HOUSEKEEPING = timedelta(minutes=10)
+"""How often that is done."""
+
 ANOMALIES_KEPT = timedelta(days=7)
 NEWS_KEPT = timedelta(days=30)
 TRIGGERS_KEPT = timedelta(days=7)

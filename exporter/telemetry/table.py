@@ -164,9 +164,13 @@ METRICS: Mapping[str, MetricSpec] = {
     ),
     "llm_seconds": _seconds("How long a request to the language model took."),
     "memory_requests": _counter(
-        "Requests to the incident store, by operation (put, nearest, matching, sharing) and outcome.",
+        "Requests to the incident store, by operation (put, nearest, matching, sharing, delete, prune) and outcome.",
         "operation",
         "outcome",
+    ),
+    "memory_documents_dropped": _counter(
+        "Documents that memory dropped, by reason: no room, older than `retention`, or asked for.",
+        reason=("room", "age", "asked"),
     ),
     "memory_seconds": _seconds("How long recall took.", "operation", buckets=FAST),
     "redactions": _counter("Secrets and personal data replaced, by type.", "type"),

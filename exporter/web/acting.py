@@ -1,7 +1,8 @@
-"""What people do by the API: to incidents, and to rules."""
+"""What people do by the API: to incidents, to rules, and to what memory holds."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -9,7 +10,17 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from exporter.model import ConfigError, PermanentError, Verb, parse_duration, parse_moment, settings_of, to_json
+from exporter.model import (
+    ConfigError,
+    PermanentError,
+    TransientError,
+    Verb,
+    parse_duration,
+    parse_moment,
+    settings_of,
+    to_json,
+)
+from exporter.model.layers import MOST_DOCUMENTS, Documents, Written
 from exporter.model.questions import (
     EVER,
     MOST_SAID,
@@ -56,6 +67,8 @@ class Acting:
             web.post("/api/rules", _answered(self.add)),
             web.post("/api/rules/preview", _answered(self.preview)),
             web.post("/api/rules/{name}/remove", _answered(self.remove)),
+            web.post("/api/memory", _answered(self.remember)),
+            web.post("/api/memory/{key}/forget", _answered(self.forget)),
         ]
 
     async def act(self, request: web.Request) -> web.Response:
@@ -97,6 +110,19 @@ class Acting:
         removed = await self._backend.remove_rule(request.match_info["name"], _said(body, "reason"))
         return _json(_shown(removed))
 
+    async def remember(self, request: web.Request) -> web.Response:
+        """What another memory held, as `incidents import` sends it."""
+        asked: Documents = await asyncio.to_thread(bodies.value, Documents, await self._body(request))
+        if len(asked.documents) > MOST_DOCUMENTS:
+            raise web.HTTPBadRequest(text=f"More than {MOST_DOCUMENTS} documents at once; send them in parts.")
+        return _json(Written(await self._backend.remember(asked.documents)))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        _only(await self._body(request), ())
+        if not await self._backend.forget(request.match_info["key"]):
+            raise web.HTTPNotFound(text="Nothing is remembered under this id.")
+        return _json({"forgotten": True})
+
     async def _body(self, request: web.Request) -> dict[str, Any]:
         """The JSON object of who has the token; a body is not needed."""
         access = self._access().settings
@@ -117,6 +143,8 @@ def _answered(handler: Handler) -> Handler:
             return _json({"error": text, **_previewed(error.preview)}, 409)
         except (PermanentError, ConfigError) as error:
             raise web.HTTPBadRequest(text=f"Nothing has changed: {error}") from None
+        except TransientError as error:
+            raise web.HTTPServiceUnavailable(text=f"Not all has been done, send it again: {error}") from None
 
     return answer
 

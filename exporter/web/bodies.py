@@ -8,15 +8,24 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
+from pydantic import ValidationError
+
+from exporter.model import from_json
+from exporter.wording.text import brief
 
 TIMEOUT = 30.0
 """Seconds within which a body must have arrived."""
 
 MAX_PLACE = 120
 """Characters of where something is wrong."""
+
+MOST_PROBLEMS = 5
+"""Of a body that are named."""
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
@@ -100,3 +109,35 @@ def _endless(value: Any) -> Iterator[str]:
             waiting += [(f"{place}.{_plain(name)}".lstrip("."), item) for name, item in one.items()]
         elif isinstance(one, list):
             waiting += [(f"{place}[{number}]", item) for number, item in enumerate(one)]
+
+
+def value(kind: type, raw: Any) -> Any:
+    """The value that a body is. Raises 400 with what is wrong in it."""
+    try:
+        found = from_json(kind, raw)
+    except ValidationError as error:
+        raise web.HTTPBadRequest(text="; ".join(_problems(error))) from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise web.HTTPBadRequest(text=f"The body is not as it should be: {brief(str(error), 200)}") from None
+    if place := next(_unzoned(found, ""), None):
+        raise web.HTTPBadRequest(text=f"{place[1:]}: a time without its zone; write it as 2026-03-14T09:26:53Z")
+    return found
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for one in error.errors(include_url=False, include_input=False)[:MOST_PROBLEMS]:
+        place = brief(".".join(map(str, one["loc"])), 120) or "the body"
+        yield f"{place}: {brief(one['msg'], 200)}"
+
+
+def _unzoned(value: Any, place: str) -> Iterator[str]:
+    """Where a value has a time that no zone makes a moment."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            yield place
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _unzoned(getattr(value, field.name), f"{place}.{field.name}")
+    elif isinstance(value, tuple) and value and not isinstance(value[0], (str, float)):
+        for number, one in enumerate(value):
+            yield from _unzoned(one, f"{place}.{number}")

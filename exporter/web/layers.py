@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import fields, is_dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from exporter.model import ExporterError, Telemetry, TransientError, from_json, to_json
+from exporter.model import ExporterError, Telemetry, TransientError, to_json
 from exporter.model.layers import VERSION, ConflictingError, LayerService, Route, UnknownError, UnusableError
 from exporter.web import auth, bodies
 from exporter.web.door import Door, guarded, listen, reached
 from exporter.web.settings import Guarded, MemoryServiceSettings, ReportServiceSettings
-from exporter.wording.text import brief
 
 OPEN_PATHS = ("/metrics", "/-/")
 
 COME_AGAIN = 2
 """Seconds after which a request is to be sent again that found no room."""
-
-MOST_PROBLEMS = 5
-"""Of a body that are named."""
 
 LayerSettings = MemoryServiceSettings | ReportServiceSettings
 
@@ -119,9 +113,9 @@ class _Layer:
         if route.takes is None:
             return None
         if route.method == "GET":
-            return _read(route.takes, dict(request.query))
+            return bodies.value(route.takes, dict(request.query))
         body = await bodies.read_object(request, limit)
-        return await asyncio.to_thread(_read, route.takes, body)
+        return await asyncio.to_thread(bodies.value, route.takes, body)
 
     def _require_token(self, request: web.Request) -> None:
         settings = self._access().settings
@@ -153,38 +147,6 @@ class _Layer:
             )
             return web.json_response({"error": text, "versions": [VERSION]}, status=404)
         raise web.HTTPNotFound(text=f"There is nothing at this address: this is the layer {self._service.name}.")
-
-
-def _read(kind: type, raw: Any) -> Any:
-    """The value that a body is. Raises 400 with what is wrong in it."""
-    try:
-        value = from_json(kind, raw)
-    except ValidationError as error:
-        raise web.HTTPBadRequest(text="; ".join(_problems(error))) from None
-    except (ValueError, TypeError, OverflowError) as error:
-        raise web.HTTPBadRequest(text=f"The body is not as it should be: {brief(str(error), 200)}") from None
-    if place := next(_unzoned(value, ""), None):
-        raise web.HTTPBadRequest(text=f"{place[1:]}: a time without its zone; write it as 2026-03-14T09:26:53Z")
-    return value
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for one in error.errors(include_url=False, include_input=False)[:MOST_PROBLEMS]:
-        place = brief(".".join(map(str, one["loc"])), 120) or "the body"
-        yield f"{place}: {brief(one['msg'], 200)}"
-
-
-def _unzoned(value: Any, place: str) -> Iterator[str]:
-    """Where a value has a time that no zone makes a moment."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            yield place
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _unzoned(getattr(value, field.name), f"{place}.{field.name}")
-    elif isinstance(value, tuple) and value and not isinstance(value[0], (str, float)):
-        for number, one in enumerate(value):
-            yield from _unzoned(one, f"{place}.{number}")
 
 
 # --- OpenAPI ------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from exporter.demo.shop import demo_shop, documents
-from exporter.model import TimeRange
+from exporter.memory.moving import MARK
+from exporter.model import TimeRange, to_json
+from tests.contracts.test_stores import document
 from tests.servers.process import PATIENCE, free_port, wait_until
 
 COMMANDS = ["run", "analyze", "backtest", "check-config", "incidents", "templates", "redact", "simulate", "demo"]
@@ -158,6 +160,29 @@ def test_the_daemon_stops_cleanly_on_sigterm_with_its_work_committed(tmp_path: P
         process.kill()
     assert process.stderr is not None
     assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_daemon_that_runs_takes_an_import_and_forgets_and_keeps_both_when_it_ends(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "empty.log").touch()
+    source = {"type": "file", "name": "shop", "path": str(tmp_path / "empty.log")}
+    path = str(configuration(tmp_path, sources=[source], web={"listen": f"127.0.0.1:{port}"}))
+    file = tmp_path / "memory.ndjson"
+    many = [to_json(document(name, vector=(), installation="there")) for name in ("a", "b", "c")]
+    file.write_text("".join(json.dumps({MARK: 1, **one}) + "\n" for one in many))
+    process = subprocess.Popen([sys.executable, "-m", "exporter.cli.main", "run", "-c", path], stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: _status(f"http://127.0.0.1:{port}/-/ready") == 200 or None, "the daemon is ready")
+        assert "3 are taken" in run("incidents", "import", str(file), "-c", path).stdout
+        assert run("incidents", "forget", "there:b", "-c", path).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+    kept = run("incidents", "export", "-c", path).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in kept] == ["a", "c"]
+    assert "1 would be taken" in run("incidents", "import", "--dry-run", str(file), "-c", path).stdout
+    assert "1 are taken, 2 are there already" in run("incidents", "import", str(file), "-c", path).stdout
 
 
 def _status(url: str) -> int:

@@ -31,7 +31,7 @@ from exporter.model import (
 from exporter.state.search import WordIndex
 from exporter.telemetry import PrometheusTelemetry
 from integrations._incident_index import index_body
-from integrations._incident_requests import Requests
+from integrations._incident_requests import MOST_PRUNED, Requests
 from integrations.elasticsearch_incidents import (
     ElasticsearchIncidents,
     ElasticsearchIncidentsSettings,
@@ -70,9 +70,11 @@ class KeptDocuments:
 class AtOnce(Requests):
     """Sees at once what was written, which else takes its server a second."""
 
-    async def hits(self, size: int, **body: Any) -> Sequence[Mapping[str, Any]]:
+    async def counted(
+        self, size: int, track_total_hits: bool = True, **body: Any
+    ) -> tuple[int, Sequence[Mapping[str, Any]]]:
         await self.client.indices.refresh(index=f"{self.alias}*")
-        return await super().hits(size, **body)
+        return await super().counted(size, track_total_hits, **body)
 
 
 class Refreshed(ElasticsearchIncidents):
@@ -400,6 +402,165 @@ async def test_a_document_is_had_by_its_key(store: IncidentStore) -> None:
     assert await store.document("there:a") is None
 
 
+async def test_what_is_deleted_is_found_no_more_in_any_way(store: IncidentStore) -> None:
+    await store.put(document("a", "connection refused", installation="here", signature="s", kinds=("refused",)))
+    await store.put(document("a", "connection refused", installation="there", signature="s", kinds=("refused",)))
+    assert await store.delete("here:a")
+    assert not await store.delete("here:a")
+    assert not await store.delete("a")
+    assert await store.document("here:a") is None
+    ways = (
+        [one for one, _ in await store.nearest(unit(1, 0, 0), MODEL, 5, past())],
+        [one for one, _ in await store.matching("refused", 5, past())],
+        await store.sharing("s", ["refused"], 5, past()),
+        [one async for one in store.everything()],
+    )
+    assert [[one.key for one in found] for found in ways] == [["there:a"]] * 4
+
+
+async def test_what_was_deleted_may_be_written_again(store: IncidentStore) -> None:
+    await store.put(document("a", "connection refused", installation="here"))
+    await store.delete("here:a")
+    await store.put(document("a", "connection refused", installation="here"))
+    assert ids(await store.matching("refused", 5, past())) == ["a"]
+
+
+async def test_what_an_older_release_wrote_is_deleted_by_its_id(store: IncidentStore) -> None:
+    await store.put(document("a"))
+    assert await store.delete("a")
+    assert [one async for one in store.everything()] == []
+
+
+# --- What is dropped ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Keeping:
+    """A kind of store that keeps documents itself, with settings, and what it counts."""
+
+    open: Callable[..., IncidentStore]
+    telemetry: PrometheusTelemetry
+
+    def dropped(self, reason: str) -> float | None:
+        return self.telemetry.value("log_anomaly_exporter_memory_documents_dropped_total", reason=reason)
+
+
+@pytest.fixture(params=["local", "elasticsearch"])
+def keeping(request: pytest.FixtureRequest, unique_name: str) -> Keeping:
+    documents, telemetry = KeptDocuments(), PrometheusTelemetry()
+
+    def local(**settings: Any) -> IncidentStore:
+        return LocalIncidents(documents, LocalIncidentsSettings(**settings), telemetry, installation="here")
+
+    def shared(**settings: Any) -> IncidentStore:
+        url = request.getfixturevalue("elasticsearch_url")
+        return Refreshed(elasticsearch_settings(url, unique_name, **settings), telemetry=telemetry)
+
+    return Keeping(local if request.param == "local" else shared, telemetry)
+
+
+NOW = START + timedelta(days=500)
+
+HIT = {"_id": "a", "_seq_no": 1, "_primary_term": 1}
+
+
+async def keys(store: IncidentStore) -> list[str]:
+    return sorted([one.key async for one in store.everything()])
+
+
+def ours(key: str, days: int = 0, **changes: Any) -> IncidentDocument:
+    return document(key, **{"installation": "here", "starts_at": START + timedelta(days=days), **changes})
+
+
+async def test_what_is_older_than_the_retention_goes_and_is_counted(keeping: Keeping) -> None:
+    store = keeping.open(retention="400d")
+    await store.put_all([ours("old"), ours("fixed", fix="restarted"), ours("young", 101)])
+    await store.prune(NOW, {"here"})
+    assert await keys(store) == ["here:young"]
+    assert ids(await store.matching("broke", 5, past())) == ["young"]
+    assert keeping.dropped("age") == 2
+    await store.close()
+
+
+async def test_without_a_retention_age_is_no_reason(keeping: Keeping) -> None:
+    store = keeping.open()
+    await store.put(ours("old"))
+    await store.prune(NOW + timedelta(days=9_000), {"here"})
+    assert await keys(store) == ["here:old"]
+    await store.close()
+
+
+async def test_where_there_is_no_room_the_oldest_without_a_fix_go_first(keeping: Keeping) -> None:
+    store = keeping.open()
+    await store.put_all([ours("fixed", 0, fix="restarted"), ours("old", 1), ours("new", 2), ours("newest", 3)])
+    await store.close()
+    store = keeping.open(max_documents=2)
+    for _ in range(2):
+        await store.prune(NOW, {"here"})
+        assert await keys(store) == ["here:fixed", "here:newest"]
+        assert keeping.dropped("room") == 2
+    await store.close()
+
+
+async def test_what_another_installation_wrote_into_a_shared_index_stays(
+    elasticsearch_url: str, unique_name: str
+) -> None:
+    store = Refreshed(elasticsearch_settings(elasticsearch_url, unique_name, retention="400d", max_documents=1))
+    theirs = [replace(ours(f"{number}", number), installation="there") for number in range(3)]
+    await store.put_all([*theirs, document("nobody's"), ours("old"), ours("a", 450), ours("b", 451)])
+    await store.prune(NOW, {"here", ""})
+    assert await keys(store) == ["here:b", "nobody's", "there:0", "there:1", "there:2"]
+    await store.close()
+
+
+async def test_of_very_many_a_bounded_number_goes_at_a_time(elasticsearch_url: str, unique_name: str) -> None:
+    store = Refreshed(elasticsearch_settings(elasticsearch_url, unique_name, retention="400d", max_documents=2))
+    await store.put_all([ours(f"{number:05}", vector=()) for number in range(2 * MOST_PRUNED + 10)])
+    left = []
+    for _ in range(2):
+        await store.prune(NOW, {"here"})
+        left.append(len(await keys(store)))
+    assert left == [10, 0], "a thousand for their age, and a thousand for want of room"
+    await store.close()
+
+
+async def test_what_is_written_again_while_it_is_dropped_stays(elasticsearch_url: str, unique_name: str) -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name, retention="400d"))
+    await store.put(ours("a"))
+    await store._requests.client.indices.put_settings(index=unique_name, settings={"index.refresh_interval": "-1"})
+    await store._requests.client.indices.refresh(index=unique_name)
+    await store.put(ours("a", revision=2))
+    await store.prune(NOW, {"here"})
+    found = await store.document("here:a")
+    assert found is not None
+    assert found.revision == 2
+    await store.close()
+
+
+async def test_an_index_that_is_not_there_is_not_made_to_drop_from(elasticsearch_url: str, unique_name: str) -> None:
+    store = ElasticsearchIncidents(elasticsearch_settings(elasticsearch_url, unique_name, retention="1d"))
+    await store.prune(NOW, {"here"})
+    assert not await store._requests.client.indices.exists(index=f"{unique_name}*", allow_no_indices=False)
+    await store.close()
+
+
+async def test_who_may_not_delete_is_told_which_right_is_missing() -> None:
+    found = PARTIAL | {"_shards": {"failed": 0}, "hits": {"total": {"value": 1}, "hits": [HIT]}}
+    refused = {"errors": True, "items": [{"delete": {"_id": "a", "status": 403, "error": {"reason": "no right"}}}]}
+
+    async def answer(request: web.Request) -> web.Response:
+        said = refused if request.path.endswith("_bulk") else found
+        return web.json_response(said, headers={"X-Elastic-Product": "Elasticsearch"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as url:
+        store = ElasticsearchIncidents(elasticsearch_settings(url, "lae-incidents", retention="1d"))
+        with pytest.raises(PermanentError, match=r"no right; grant on lae-incidents\*: read, index, delete"):
+            await store.prune(NOW, {"here"})
+        await store.close()
+
+
 SPOILED: tuple[dict[str, Any], ...] = (
     {"headline": None},
     {"starts_at": None},
@@ -445,14 +606,13 @@ async def test_documents_of_another_form_in_a_shared_index_cost_themselves_alone
 
 async def test_the_local_store_drops_the_oldest_without_a_fix_and_counts() -> None:
     documents, telemetry = KeptDocuments(), PrometheusTelemetry()
-    store = LocalIncidents(documents, max_documents=2, telemetry=telemetry)
+    store = LocalIncidents(documents, LocalIncidentsSettings(max_documents=2), telemetry)
     await store.put(document("fixed", starts_at=START, fix="restarted"))
     await store.put(document("old", starts_at=START + timedelta(days=1)))
     await store.put(document("new", starts_at=START + timedelta(days=2)))
     assert sorted(documents.rows) == ["fixed", "new"]
     assert set(ids(await store.matching("broke", 5, past()))) == {"fixed", "new"}
-    dropped = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="put", outcome="dropped")
-    assert dropped == 1
+    assert telemetry.value("log_anomaly_exporter_memory_documents_dropped_total", reason="room") == 1
 
 
 async def test_what_an_older_release_wrote_is_replaced_by_what_names_its_installation() -> None:

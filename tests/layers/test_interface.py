@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from exporter.memory.embedding import HashingEmbedder
 from exporter.memory.recall import Memory
 from exporter.model import Context, IncidentDocument, SystemClock, TransientError, to_json
 from exporter.model.facts import Facts, Failing
-from exporter.model.layers import LayerService, RecallRequest, ReportRequest
+from exporter.model.layers import Documents, LayerService, RecallRequest, ReportRequest
 from exporter.report import rules
 from exporter.run.serving import MemoryService, ReportService, described
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web.layers import create_layer
 from exporter.web.settings import Guarded, MemoryServiceSettings
+from integrations.local_incidents import LocalIncidents, LocalIncidentsSettings
 from integrations.remote_memory import RemoteMemorySettings
 from tests import samples
-from tests.contracts.test_stores import document
+from tests.contracts.test_stores import KeptDocuments, document
 from tests.fakes.serving import serving
 from tests.layers.serving import TOKEN, served
 from tests.memory.test_memory import DATABASE, DISK, failure, kept, remember
@@ -49,6 +50,9 @@ class Asked:
     async def post(self, path: str, body: Any, status: int = 200) -> Any:
         return await self._asked("post", path, status, json=to_json(body))
 
+    async def delete(self, path: str, status: int = 200) -> Any:
+        return await self._asked("DELETE", path, status)
+
     async def get(self, path: str, status: int = 200, **query: str) -> Any:
         return await self._asked("get", path, status, params=query)
 
@@ -65,7 +69,7 @@ class Asked:
         if known not in self.document["paths"]:
             parts = known.split("/")
             known = "/".join(("{key}" if number == 3 else part) for number, part in enumerate(parts))
-        said = self.document["paths"][known][method]["responses"][str(status)]
+        said = self.document["paths"][known][method.lower()]["responses"][str(status)]
         schema = {**said["content"]["application/json"]["schema"], "components": self.document["components"]}
         Draft202012Validator(schema).validate(answer)
 
@@ -215,6 +219,25 @@ async def test_what_goes_on_has_no_fix_yet_and_what_is_not_there_has_none(memory
     await memory.post("/documents", {"documents": [to_json(going_on)]})
     assert "goes on" in (await memory.post("/documents/here:on/fix", {"fix": "x"}, 409))["error"]
     assert "none" not in (await memory.post("/documents/gone/fix", {"fix": "x"}, 404))["error"]
+
+
+async def test_what_somebody_wants_forgotten_is_gone(memory: Asked) -> None:
+    assert (await memory.delete("/documents/here:database"))["id"] == "database"
+    await memory.get("/documents/here:database", 404)
+    await memory.delete("/documents/here:database", 404)
+
+
+async def test_whoever_serves_drops_what_is_too_old_of_those_that_write_here() -> None:
+    store = LocalIncidents(
+        KeptDocuments(), LocalIncidentsSettings(retention=timedelta(days=400)), installation="server"
+    )
+    known = Memory(store, HashingEmbedder(), installation="server")
+    service = MemoryService(known, REDACT, PrometheusTelemetry(), SystemClock())
+    long_ago = datetime.now(UTC) - timedelta(days=500)
+    await service.put(Documents((document("old", installation="there", starts_at=long_ago),), again=True), {})
+    await service.housekeep()
+    assert [one async for one in store.everything()] == []
+    await known.close()
 
 
 async def test_all_that_is_remembered_comes_by_pages(memory: Asked) -> None:

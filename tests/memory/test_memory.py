@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from exporter.memory.documents import document
 from exporter.memory.embedding import HashingEmbedder, normalise
 from exporter.memory.judging import Candidate
 from exporter.memory.recall import CANDIDATES, Memory, gathered
-from exporter.memory.signs import signature, signs_of
+from exporter.memory.signs import Signs, signature, signs_of
 from exporter.memory.worker import Worker, at_work
 from exporter.model import (
     Check,
@@ -80,11 +80,26 @@ def fails(key: str, said: Sequence[tuple[str, str, float]], days: int = 0) -> In
 
 STAMPEDE = ("70 requests wait for the same key linen, recomputing", "stampede")
 REFUSED = ("bad credentials", "credentials")
+RETRYING = ("Retrying request 7, attempt 3 of 10", "retrying")
 
 
 def test_what_always_fails_now_and_then_says_nothing_of_which_failure_it_is() -> None:
     signs = signs_of(fails("new", [(*STAMPEDE, 9.0), (*REFUSED, 3.0)]))
     assert (signs.kinds, len(signs.lines)) == (("stampede",), 1)
+
+
+def test_whether_others_complain_of_what_decides_does_not_make_it_another_failure() -> None:
+    alone = fails("alone", [(*RETRYING, 7.4)])
+    slow = "upstream payments is slow: 1039 ms"
+
+    def heard(about: str) -> Signs:
+        assert alone.facts
+        told = Failing("gateway", slow, "slow_peer", 13, 9, 0.0, alone.starts_at, about=about, score=6.5)
+        return signs_of(replace(alone, facts=replace(alone.facts, failing=(*alone.facts.failing, told))))
+
+    assert signature(heard("payments")) == signature(signs_of(alone)) != ""
+    assert heard("payments").kinds == ("retrying", "slow_peer")
+    assert heard("ledger").kinds == ("slow_peer", "retrying"), "no consequence of it"
 
 
 def test_what_is_missing_is_compared_by_who_says_less() -> None:
@@ -274,6 +289,14 @@ class StoreThatFails:
     async def document(self, key: str) -> IncidentDocument | None:
         return await self.inner.document(key)
 
+    async def delete(self, key: str) -> bool:
+        await self._maybe("delete")
+        return await self.inner.delete(key)
+
+    async def prune(self, now: datetime, whose: Collection[str]) -> None:
+        await self._maybe("prune")
+        await self.inner.prune(now, whose)
+
     async def nearest(
         self, vector: Sequence[float], embedding_model: str, k: int, past: Earlier
     ) -> Sequence[tuple[IncidentDocument, float]]:
@@ -318,6 +341,27 @@ async def test_a_dead_store_is_a_transient_error(hang: bool) -> None:
         await remember(memory, failure("now", *DATABASE))
     counted = telemetry.value("log_anomaly_exporter_memory_requests_total", operation="put", outcome="transient")
     assert counted == 1
+    await memory.close()
+
+
+@pytest.mark.parametrize("hang", [False, True])
+async def test_a_store_that_cannot_drop_anything_now_is_asked_again(
+    hang: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = StoreThatFails("prune", hang=hang)
+    memory = Memory(store, HashingEmbedder(), store_timeout=timedelta(seconds=0.05))
+    await memory.prune(samples.START)
+    assert "what memory keeps no longer stays until it answers" in caplog.text
+    await memory.close()
+
+
+async def test_what_is_forgotten_is_named_by_its_id_or_with_its_installation() -> None:
+    memory = Memory(kept(), HashingEmbedder(), installation="here")
+    await remember(memory, failure("a", *DATABASE, days=3), failure("b", *DATABASE, days=4))
+    assert await memory.forget("a")
+    assert await memory.forget("here:b")
+    assert not await memory.forget("a")
+    assert await memory.recall(failure("now", *DATABASE)) == ()
     await memory.close()
 
 

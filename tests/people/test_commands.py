@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import pytest
 import yaml
 
 from exporter.cli.main import main
-from exporter.model import Severity
+from exporter.memory.documents import document
+from exporter.memory.moving import AT_ONCE, MARK
+from exporter.model import Severity, to_json
+from exporter.report.rules import write
 from exporter.run.daemon import Daemon
 from exporter.state.contact import Contact, reachable
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import WebSettings
 from exporter.web.app import serve
-from tests.people.weeks import Weeks, failure, weeks
+from tests.people.weeks import HOUR, Weeks, failure, weeks
 
 
 class Installation:
@@ -118,6 +123,92 @@ async def test_a_memory_is_exported_and_imported_by_commands(
     assert "nowhere cannot be read" in capsys.readouterr().err
     assert await place.run("incidents", "export") == 0
     assert len(printed(capsys).splitlines()) == 2
+
+
+@asynccontextmanager
+async def daemon_of(place: Installation) -> AsyncIterator[Daemon]:
+    """It answers commands, as one that runs."""
+    telemetry = PrometheusTelemetry()
+    daemon = Daemon(place.world.assembly, telemetry)
+    async with serve(WebSettings(listen="127.0.0.1:0"), daemon, telemetry, own_token="of this run") as url:
+        with reachable(place.world.assembly.config.state, Contact(url, "of this run")):
+            yield daemon
+
+
+async def test_what_is_imported_while_a_daemon_runs_is_recalled_by_it_at_once(
+    place: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    memory = place.world.assembly.memory
+    assert await memory.recall(incident) == (), "all that it holds has been read by now"
+    past = replace(incident, starts_at=incident.starts_at - HOUR, status="resolved", ends_at=incident.starts_at)
+    theirs = replace(document(past, write(past)), installation="there", fix="password=hunter2secret was set")
+    file = tmp_path / "memory.ndjson"
+    many = [replace(theirs, id=f"{number:04}") for number in range(AT_ONCE + 1)]
+    file.write_text("nonsense\n" + "".join(json.dumps({MARK: 1, **to_json(one)}) + "\n" for one in many))
+    async with daemon_of(place):
+        assert await place.run("incidents", "import", "--dry-run", str(file)) == 1
+        assert f"{AT_ONCE + 2} incidents: {AT_ONCE + 1} would be taken, 0 are there already, 1" in printed(capsys)
+        assert await memory.recall(incident) == (), "a dry run changes nothing"
+        assert await place.run("incidents", "import", str(file)) == 1
+        assert f"{AT_ONCE + 1} are taken, 0 are there already" in printed(capsys)
+        assert await place.run("incidents", "import", str(file)) == 1
+        assert f"0 are taken, {AT_ONCE + 1} are there already" in printed(capsys)
+        found = await memory.recall(incident)
+        assert {(one.tier, "hunter2secret" in (one.fix or "")) for one in found} == {("same", False)}
+        await place.world.do("resolve", incident, "a bigger pool")
+        assert await place.run("incidents", "export") == 0
+        assert len(printed(capsys).splitlines()) == len(many) + 1, "what the daemon wrote and what came are both there"
+
+
+async def test_an_import_in_many_parts_is_whole(
+    place: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.world.settings["web"] = {"client_max_size": 20_000}
+    place.file.write_text(yaml.safe_dump(place.world.settings))
+    (incident,) = await place.world.incidents()
+    one = replace(document(incident, write(incident)), installation="there", text="x" * 4_000)
+    file = tmp_path / "memory.ndjson"
+    many = [to_json(replace(one, id=str(number))) for number in range(30)]
+    file.write_text("".join(json.dumps({MARK: 1, **plain}) + "\n" for plain in many))
+    async with daemon_of(place):
+        assert await place.run("incidents", "import", str(file)) == 0
+    assert "30 are taken" in printed(capsys)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["a daemon runs", "no daemon runs"])
+async def test_what_memory_holds_of_an_incident_is_forgotten(
+    place: Installation, runs: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    await place.world.do("resolve", incident, "a bigger pool")
+    async with daemon_of(place) if runs else closed(place):
+        assert await place.run("incidents", "forget", incident.id) == 0
+        assert f"incident {incident.id} is forgotten" in printed(capsys)
+        assert await place.run("incidents", "forget", incident.id) == 1
+        assert "othing is remembered" in capsys.readouterr().err
+        assert await place.run("incidents", "export") == 0
+        assert printed(capsys) == ""
+        assert await place.run("incidents", "show", incident.id) == 0, "the incident itself stays"
+
+
+@asynccontextmanager
+async def closed(place: Installation) -> AsyncIterator[None]:
+    await place.world.assembly.close()
+    yield
+
+
+async def test_an_import_beside_a_process_that_cannot_be_reached_is_refused_with_the_remedy(
+    place: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (incident,) = await place.world.incidents()
+    file = tmp_path / "memory.ndjson"
+    one = replace(document(incident, write(incident)), installation="there")
+    file.write_text(json.dumps({MARK: 1, **to_json(one)}))
+    assert await place.run("incidents", "import", str(file)) == 1
+    said = capsys.readouterr().err
+    assert "run this as its user" in said
+    assert "type: remote" in said, "where `serve memory` holds it"
 
 
 async def test_what_would_hide_much_is_shown_and_made_only_with_yes(

@@ -25,6 +25,8 @@ PLACES = {
     "Incident": ("exporter.model",),
     "Contribution": ("exporter.model",),
     "Evidence": ("exporter.model",),
+    "Facts": ("exporter.model.facts",),
+    "from_json": ("exporter.model",),
     "State": ("exporter.state.file", "exporter.state"),
     "Closing": ("exporter.model",),
     "write": ("exporter.report.rules", "exporter.report"),
@@ -94,6 +96,8 @@ def incident(told: Mapping[str, Any], over: bool) -> Any:
         "anomalies": 3,
         "fix": told.get("fix"),
     }
+    if told.get("facts") and "facts" in {field.name for field in dataclasses.fields(find("Incident"))}:
+        values["facts"] = find("from_json")(find("Facts"), told["facts"])
     if told.get("rejected") and "closed" in {field.name for field in dataclasses.fields(find("Incident"))}:
         values["closed"] = find("Closing")("rejected", "somebody", end)
     return find("Incident")(**values)

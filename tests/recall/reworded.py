@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from exporter.model.faults import fault_in
+
 SERVICES = {
     "payments": "pay-core",
     "orders": "purchase",
@@ -98,4 +100,13 @@ def reworded(incident: Mapping[str, Any]) -> dict[str, Any]:
     } | {
         "id": f"{incident['id']}-reworded",
         "fingerprint": f"{incident['fingerprint']}-reworded",
+        "facts": _known_anew(told(incident.get("facts"))),
     }
+
+
+def _known_anew(facts: Any) -> Any:
+    """Facts with the kinds of fault that the new words are of."""
+    for failing in facts["failing"] if facts else ():
+        fault = fault_in(failing["words"])
+        failing["kind"] = fault.id if fault else ""
+    return facts

@@ -1,7 +1,8 @@
 """Make incidents of simulated shops by the product's own pipeline: `python -m tests.recall.shops SEED... [--days N]`.
 
 Each kind of failure happens twice in a shop. What is kept of an incident is what any release knows of one, so that
-every checkout can be asked about it; it is kept as data, for a run takes minutes and what detection finds may change.
+every checkout can be asked about it, and the facts, by which one that has them compares; it is kept as data, for a run
+takes 20 minutes of a core and what detection finds may change.
 """
 
 from __future__ import annotations
@@ -77,11 +78,21 @@ def plain(incident: Incident, kind: str) -> dict[str, Any]:
         "evidence": [
             _told(one, ("id", "source", "service", "timestamp", "body", "severity", "template")) for one in lines
         ],
+        "facts": kept["facts"] and _told(kept["facts"], ("until", "failing", "measured")),
     }
 
 
 def _told(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: round(values[name], 4) if isinstance(values[name], float) else values[name] for name in names}
+    """With numbers as short as they need be."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, list):
+            return [short(one) for one in value]
+        if isinstance(value, dict):
+            return {key: short(one) for key, one in value.items()}
+        return round(value, 4) if isinstance(value, float) else value
+
+    return {name: short(values[name]) for name in names}
 
 
 def load(seed: int) -> list[dict[str, Any]]:

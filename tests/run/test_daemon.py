@@ -285,6 +285,25 @@ async def test_an_outage_that_goes_on_is_one_gap_that_grows(tmp_path: Path) -> N
         assert gaps == [(seconds(START + HOUR), seconds(clock.moment - HOUR / 2))]
 
 
+@pytest.mark.parametrize(("retention", "left"), [("400d", 1), ("3d", 0)])
+async def test_what_is_remembered_of_an_incident_goes_when_its_time_is_over(
+    tmp_path: Path, retention: str, left: int
+) -> None:
+    clock = StepClock(START + HOUR)
+    source = MemorySource(lines(90, failing=range(65, 70)))
+    remembering = config(tmp_path, "shop", memory={"type": "local", "retention": retention})
+    async with running(remembering, clock, source) as daemon:
+        for _ in range(2):
+            await daemon.once()
+            clock.moment += 30 * MINUTE
+        state = daemon.assembly.state
+        await daemon.housekeep()
+        assert len(await state.read("SELECT 1 FROM documents")) == 1
+        clock.moment += timedelta(days=4)
+        await daemon.housekeep()
+        assert len(await state.read("SELECT 1 FROM documents")) == left
+
+
 async def test_what_is_known_of_an_incident_goes_with_it(tmp_path: Path) -> None:
     clock = StepClock(START + HOUR)
     source = MemorySource(lines(90, failing=range(65, 70)))

@@ -13,6 +13,7 @@ from exporter.model import (
     Contribution,
     Evidence,
     Incident,
+    IncidentDocument,
     IncidentStatus,
     NearMiss,
     Notice,
@@ -62,6 +63,7 @@ class MemoryBackend:
         self.acts: list[tuple[str, Verb, Said]] = []
         self.made: dict[str, RuleRecord] = {}
         self.hidden: tuple[HiddenIncident, ...] = ()
+        self.remembered: dict[str, IncidentDocument] = {}
         self.reloads = 0
         self.healthy = Health(True)
         self.is_ready = Readiness(True, (), (SourceProgress("shop", "ready", read_through=START),))
@@ -97,6 +99,13 @@ class MemoryBackend:
         if verb not in ("ack", "note"):
             self.records[incident_id] = replace(record, incident=closed)
         return self.records[incident_id]
+
+    async def remember(self, documents: Sequence[IncidentDocument]) -> int:
+        self.remembered |= {document.key: document for document in documents}
+        return len(documents)
+
+    async def forget(self, key: str) -> bool:
+        return self.remembered.pop(key, None) is not None
 
     async def rules(self) -> Sequence[RuleRecord]:
         return list(self.made.values())

@@ -20,13 +20,14 @@ import aiohttp
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from exporter.model import ConfigError, StateError, parse_duration
+from exporter.model import ConfigError, StateError, TransientError, parse_duration, to_json
 from exporter.model.questions import Health, HiddenIncident, Readiness, SourceProgress
 from exporter.telemetry import PrometheusTelemetry
 from exporter.web import GrafanaSignatureSettings, WebSettings
 from exporter.web.app import create_app, start
 from exporter.web.door import SECURITY_HEADERS
 from exporter.web.settings import Access
+from tests.contracts.test_stores import document
 from tests.web.backend import START, MemoryBackend, resolved_record, shop_incident, shop_record
 
 TOKEN = "correct-horse"
@@ -530,6 +531,38 @@ async def test_rules_are_made_shown_tried_and_taken_back_by_the_api() -> None:
         assert (await site.post("/api/rules/quiet/remove", {"by": "anna"}, BEARER))[0] == 200
         assert (await site.post("/api/rules/quiet/remove", None, BEARER))[0] == 400
     assert list(backend.made) == ["much"]
+
+
+async def test_what_another_memory_held_is_taken_and_forgotten_again_by_the_api() -> None:
+    backend = MemoryBackend()
+    one = to_json(document("a", installation="there", vector=()))
+    wrong: tuple[Any, ...] = (
+        {"documents": [one] * 501},
+        {"documents": [{**one, "starts_at": "2026-01-05T12:00:00"}]},
+        {},
+        [one],
+    )
+    async with serving(backend) as site:
+        assert (await site.post("/api/memory", {"documents": [one]}))[0] == 401
+        assert (await site.post("/api/memory/there:a/forget"))[0] == 401
+        for body in wrong:
+            assert (await site.post("/api/memory", body, BEARER))[0] == 400
+        assert backend.remembered == {}
+        assert await site.post("/api/memory", {"documents": [one]}, BEARER) == (200, {"written": 1})
+        assert (await site.post("/api/memory/there:a/forget", {"by": "anna"}, BEARER))[0] == 400
+        assert (await site.post("/api/memory/there:a/forget", None, BEARER))[0] == 200
+        assert (await site.post("/api/memory/there:a/forget", None, BEARER))[0] == 404
+    assert backend.remembered == {}
+
+
+async def test_a_memory_that_does_not_answer_now_is_said_so_by_the_api() -> None:
+    class Gone(MemoryBackend):
+        async def forget(self, key: str) -> bool:
+            raise TransientError("memory: no answer to delete within 10s")
+
+    async with serving(Gone()) as site:
+        status, answer = await site.post("/api/memory/there:a/forget", None, BEARER)
+    assert (status, "no answer to delete" in answer["error"]) == (503, True)
 
 
 async def test_resolving_needs_no_body_and_refuses_a_strange_one() -> None:
