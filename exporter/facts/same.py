@@ -41,7 +41,7 @@ def same(
     changed: Collection[str],
     length: int,
 ) -> Iterator[Same]:
-    """Of the service that is told first, and of those that nothing is told of.
+    """Of the service that is told first, of where requests come in, and of services that nothing is told of.
 
     answers, lines: requests and lines of each service. changed: services of which something is told. length: seconds
     of a window.
@@ -55,16 +55,24 @@ def same(
     if not compared.is_known:
         return
     since = moment(first)
-    if rates := compared.rates(answers.get(service, {})):
-        yield Same("requests", service, since, *rates)
-    elif rates := compared.rates(lines.get(service, {})):
+    door = _door(service, answers)
+    if rates := compared.rates(answers.get(door, {})):
+        yield Same("requests", door, since, *rates)
+    elif all(one.service != service for one in facts.failing) and (rates := compared.rates(lines.get(service, {}))):
+        # Of who fails, lines that fail would stand for those that are missing.
         yield Same("lines", service, since, *rates)
-    if compared.is_whole and _starts_nowhere(service, windows, known[0]):
+    if compared.is_whole and compared.is_heard(lines.get(service, {})) and _starts_nowhere(service, windows, known[0]):
         yield Same("starts", service, moment(known[0]))
-    busiest = sorted(lines, key=lambda name: (-sum(lines[name].values()), name))
-    others = [name for name in busiest if name and name != service and name not in changed][:MOST_COMPARED]
+    ranked = sorted(lines, key=lambda name: (-sum(lines[name].values()), name))
+    others = [name for name in ranked if name and name not in {service, door, *changed}][:MOST_COMPARED]
     if steady := [name for name in others if compared.rates(lines[name])]:
         yield Same("others", "", since, names=tuple(steady[:NAMED]), more=max(0, len(steady) - NAMED))
+
+
+def _door(service: str, answers: Mapping[str, Counts]) -> str:
+    """Whose requests are compared: its own, else those of who answers most, where they come in."""
+    busiest = sorted(answers, key=lambda name: (-sum(answers[name].values()), name))
+    return service if service in answers else next(iter(busiest), "")
 
 
 class _Compared:
@@ -84,6 +92,10 @@ class _Compared:
         known = [*self._before, *self._now]
         whole = len(self._before) * self._length >= HOUR
         return whole and all(later - one == self._length for one, later in pairwise(known))
+
+    def is_heard(self, counts: Counts) -> bool:
+        """Whether there is any in most windows: who is silent does not say that it starts."""
+        return 2 * sum(at in counts for at in self._now) > len(self._now)
 
     def rates(self, counts: Counts) -> tuple[float, float] | None:
         """How many a minute now and in the hour before, where that is as it was: None where it is not, or too few."""

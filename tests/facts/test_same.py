@@ -26,7 +26,7 @@ def steady(minute: int) -> int:
 
 
 def known(
-    requests: Counts = steady,
+    requests: Counts | None = steady,
     lines: Mapping[str, Counts] | None = None,
     moving: Callable[[int], tuple[str, ...] | None] = lambda minute: (),
     missing: Sequence[int] = (),
@@ -44,7 +44,7 @@ def known(
             continue
         said = tuple(saying(name, POOL, minute + 0.5)[1] for name in failing if minute >= 0)
         counts = {name: count for name, of in own.items() if (count := of(minute))}
-        answered = (Requests("payments", 1, requests(minute), requests(minute), 0),)
+        answered = (Requests("payments", 1, requests(minute), requests(minute), 0),) if requests else ()
         one = Observed(counts, said, answered, moving=moving(minute))
         windows.append(("shop", int((START + minute * MINUTE).timestamp()), one))
     return told(windows, MINUTE, START, START + until * MINUTE, {"payments": 1.0}, findings).facts
@@ -68,8 +68,23 @@ def test_a_few_requests_say_nothing() -> None:
     assert "requests" not in unchanged(known(lambda minute: 1))
 
 
-def test_where_no_requests_are_known_the_lines_of_the_service_are_compared() -> None:
-    assert "payments writes 21 lines a minute, 21 in the hour before" in unchanged(known(lambda minute: 0))
+def test_where_no_requests_are_known_the_lines_of_a_service_are_compared_that_does_not_fail() -> None:
+    slow = Contribution("duration", "all its lines", 9.0, 0.1, share=1.0, since=START, service="payments")
+    assert "payments writes 21 lines" in unchanged(known(None, failing=(), findings=(slow,)))
+    assert "lines a minute" not in unchanged(known(None)), "some of its lines are those that fail"
+
+
+def test_of_a_service_that_answers_none_the_requests_are_compared_where_they_come_in() -> None:
+    assert unchanged(known(failing=("cart",))) == (
+        "Not changed since 11:00 until 11:10 UTC: payments answers 21 requests a minute, 21 in the hour before; "
+        "no line of cart tells of a start or a stop from 10:00 on; "
+        "mail, orders and search write as many lines as before."
+    )
+
+
+def test_who_is_silent_is_not_told_to_say_nothing_of_a_start() -> None:
+    silent = known(lines={"payments": lambda minute: 20 if minute < 0 else int(minute == 9)})
+    assert "tells of a start" not in unchanged(silent)
 
 
 @pytest.mark.parametrize(
