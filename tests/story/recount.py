@@ -112,14 +112,14 @@ def _of_same(
         now, before = _rates(lines, match["where"], span, coded=match["unit"] == "requests")
         said = float(match["now"].replace(",", ""))
         yield Recounted(text, said, said if abs(said - now) <= max(0.5, now / 100) else round(now))
-        yield Recounted(text, float(match["before"].replace(",", "")), round(before), expected=True)
+        yield Recounted(text, float(match["before"].replace(",", "")), before, expected=True)
     else:
         others = _OTHERS.match(part)
         assert others, part
         for name in re.split(r", | and ", others["names"]):
             if not name.endswith(" more"):
                 now, before = _rates(lines, name, span)
-                yield Recounted(text, now, round(before), expected=True)
+                yield Recounted(text, now, before, expected=True)
 
 
 def _rates(
