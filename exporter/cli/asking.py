@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from exporter.model import PermanentError, TransientError, settings_of, to_json
+from exporter.model import PermanentError, TransientError, to_json
 from exporter.model.questions import EVER, RULES_LAST, Preview, Said
+from exporter.wording.rules import rule_line
 from exporter.wording.text import brief, day, duration, minute
 
 if TYPE_CHECKING:
@@ -57,28 +58,6 @@ def print_preview(preview: Preview) -> None:
         print(f"  {minute(one.starts_at)}  {one.severity:8}  {one.id}  {brief(one.headline, 160)}")
     if len(preview.hidden) > MOST_SHOWN:
         print(f"  and {len(preview.hidden) - MOST_SHOWN} more")
-
-
-def rule_line(rule: Rule) -> str:
-    does = {"mute": "mutes", "expected": "expects", "severity": f"at most {rule.severity}"}[rule.action]
-    ends = f"until {minute(rule.until)}" if rule.until else "until it is taken back"
-    if rule.origin == "configuration":
-        ends += ", in exporter.yml"
-    by = f", by {brief(rule.by, 60)}" if rule.by else ""
-    return f"{rule.name}  {does} {_about(rule)}; {ends}{by}"
-
-
-def _about(rule: Rule) -> str:
-    said = settings_of(rule)
-    names = ("source", "service", "host", "kinds", "texts", "severities", "hours", "weekdays", "timezone")
-    parts = []
-    for name in names:
-        if value := said.get(name):
-            shown = (
-                value if isinstance(value, str) else ", ".join(map(str, value[:3])) + (", …" if len(value) > 3 else "")
-            )
-            parts.append(f"{name} {brief(shown, 120)}")
-    return "; ".join(parts)
 
 
 def described(rule: Rule) -> list[str]:

@@ -17,12 +17,12 @@ from exporter.cli.asking import (
     ndjson,
     print_preview,
     rows_of,
-    rule_line,
     said_by,
     until_of,
 )
 from exporter.cli.options import load_config
 from exporter.model import PermanentError, settings_of, to_json
+from exporter.wording.rules import rule_line
 from exporter.wording.text import brief, minute, one_line
 
 if TYPE_CHECKING:

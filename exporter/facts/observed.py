@@ -115,13 +115,15 @@ class Places:
 
 @dataclass(frozen=True)
 class Observed:
-    """A window. `lines` are those of each service; `places` are of those that fail."""
+    """A window. `lines` are those of each service; `places` are of those that fail. `moving`: services of which a line
+    speaks of a start or a stop; None where an earlier release has not looked."""
 
     lines: Mapping[str, int]
     sayings: tuple[Saying, ...] = ()
     requests: tuple[Requests, ...] = ()
     starts: tuple[Began, ...] = ()
     places: tuple[Places, ...] = ()
+    moving: tuple[str, ...] | None = None
 
 
 def tables() -> str:
@@ -171,6 +173,7 @@ def observed(source: str, observation: Observation, reduced: Reduced, mined: Min
         tuple(_requests(observation.values)),
         tuple(_starts(reduced.exemplars))[:MOST_STARTS],
         tuple(_places(failing, names, reduced.lines)) if failing else (),
+        tuple(_moving(reduced.exemplars)),
     )
 
 
@@ -323,3 +326,14 @@ def _starts(exemplars: pl.DataFrame) -> Iterator[Began]:
     for row in found.select("service", "body", "timestamp").iter_rows():
         if version := _VERSION.search(row[1][:400]):
             yield Began(row[0], version[1], row[2])
+
+
+_MOVES = (
+    r"(?i)\b(?:re)?start(?:s|ed|ing|up)?\b|\b(?:re)?boot(?:s|ed|ing)?\b|\blistening\b|\bshut(?:ting)?[ -]?down\b"
+    r"|\bstopp(?:ed|ing)\b|\bexit(?:ed|ing)?\b|\bterminat(?:ed|ing)\b|\bsigterm\b|\bkilled\b|\bdeploy"
+)
+
+
+def _moving(exemplars: pl.DataFrame) -> list[str]:
+    """Services of which a line speaks of a start or a stop, whatever else it says."""
+    return exemplars.filter(pl.col("body").str.contains(_MOVES))["service"].unique().sort().to_list()

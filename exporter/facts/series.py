@@ -42,7 +42,7 @@ def series(
     elif measured and measured[0].kind == "fewer":
         one = measured[0]
         found.append(cut.series("requests", one.service, answers.get(one.service, {}), one.expected * length / 60))
-    elif measured and measured[0].kind == "stopped" and not measured[0].text:
+    elif measured and measured[0].kind in ("stopped", "less") and not measured[0].text:
         one = measured[0]
         found.append(cut.series("all", one.service, lines.get(one.service, {}), one.expected * length / 60))
     if facts.impact:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from exporter.facts.groups import Group, grouped
 from exporter.facts.observed import Observed, Saying
 from exporter.facts.ranking import failures, measured
+from exporter.facts.same import same
 from exporter.facts.series import series
 from exporter.facts.spread import places, spread
 from exporter.model import Contribution, Evidence
@@ -77,7 +78,16 @@ def told(
         hit = _impact(known, answering, facts.began, length)
         facts = replace(facts, impact=hit, spread=tuple(spread(deciding, late)), places=tuple(places(deciding, late)))
     facts = replace(facts, series=series(facts, failing, known, answers, lines, length))
+    changed = _told_of(facts, failing, findings)
+    facts = replace(facts, same=tuple(same(facts, known, answers, lines, changed, length)))
     return Told(facts, tuple(_lines(failing[:MOST_FAILING], facts)))
+
+
+def _told_of(facts: Facts, failing: Sequence[Group], findings: Sequence[Contribution]) -> set[str]:
+    """Services of which something is told, or which something that is told is about."""
+    hit = [facts.impact.service] if facts.impact else []
+    about = [name for one in failing for name in (one.service, one.about)]
+    return {*hit, *about, *(one.service for one in facts.measured), *(one.service for one in findings)}
 
 
 def _lines(failing: Sequence[Group], facts: Facts) -> Iterator[Evidence]:

@@ -19,7 +19,7 @@ from exporter.incidents.settings import IncidentSettings
 from exporter.incidents.standing import Standing, names, recorded, renamed
 from exporter.incidents.threshold import alarm_threshold
 from exporter.incidents.tracker import RELEASE_BEFORE, Localise, Pasts, Tell, Told, advance
-from exporter.model import EPOCH, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
+from exporter.model import EPOCH, HiddenRow, Incident, NearMiss, NoTelemetry, Past, Telemetry, TimeRange, Write, floor
 from exporter.state.aside import readable
 from exporter.state.checkpoints import learnt, learnt_from, releases, starts, warm_until
 from exporter.state.file import State
@@ -39,7 +39,7 @@ from exporter.state.incidents import (
 )
 from exporter.state.news import news_row
 from exporter.state.outages import last_outage, outage_row
-from exporter.state.people import HiddenRow, hidden_rows, rule_row, rules_of, rules_since
+from exporter.state.people import hidden_rows, rule_row, rules_of, rules_since
 from exporter.state.regroup import (
     Before,
     grouping_before,

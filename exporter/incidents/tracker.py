@@ -30,6 +30,7 @@ from exporter.model import (
     TimelineEntry,
     TimeRange,
 )
+from exporter.wording.words import RELEASED
 
 RELEASE_BEFORE = timedelta(hours=1)
 """A deployment this long before an incident stands on its timeline."""
@@ -283,7 +284,7 @@ class _Tracker:
         """Deployments of its services from a while before it began."""
         timeline = cluster.timeline
         for release in self.releases:
-            entry = TimelineEntry(release.at, f"version {release.version} was deployed", release.service)
+            entry = TimelineEntry(release.at, f"version {release.version}{RELEASED}", release.service)
             near = cluster.starts_at - RELEASE_BEFORE <= release.at <= cluster.last_seen
             if near and (not release.service or release.service in cluster.services) and entry not in timeline:
                 timeline = bounded(timeline, entry)

@@ -131,6 +131,24 @@ class Places:
 
 
 @dataclass(frozen=True)
+class Same:
+    """What was compared with the hour before `since`, and did not change from then on.
+
+    requests, lines: `service` answers, or writes, `observed` a minute; `expected` in that hour.
+    starts: no line of `service` speaks of a start or a stop from `since` on, the beginning of that hour.
+    others: `names`, and `more` services, write as many lines as before.
+    """
+
+    kind: Literal["requests", "lines", "starts", "others"]
+    service: str
+    since: datetime
+    observed: float = 0.0
+    expected: float = 0.0
+    names: tuple[str, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of an incident; what matters most first."""
 
@@ -142,6 +160,7 @@ class Facts:
     series: tuple[Series, ...] = ()
     spread: tuple[Spread, ...] = ()
     places: tuple[Places, ...] = ()
+    same: tuple[Same, ...] = ()
 
     @property
     def decisive(self) -> Failing | None:
@@ -161,6 +180,19 @@ class Facts:
     def fails_first(self) -> bool:
         """Whether lines that fail are told before what only numbers say."""
         return bool(self.failing) and not (self.measured and self.measured[0].score > self.failing[0].score)
+
+    @property
+    def subject(self) -> str:
+        """The service that is told first; empty where nothing is told."""
+        top = self.decisive
+        if top and self.fails_first:
+            return top.about or top.service
+        return self.measured[0].service if self.measured else ""
+
+    @property
+    def subject_since(self) -> datetime | None:
+        """Since when what is told first is so."""
+        return self.began if self.fails_first else self.measured[0].since if self.measured else None
 
     @property
     def broken(self) -> str:

@@ -120,6 +120,23 @@ class Act:
     rule: str = ""
 
 
+@dataclass(frozen=True)
+class HiddenRow:
+    """One thing that a rule hid: an anomaly or a revision of an incident, of when, and in words."""
+
+    rule: str
+    id: str
+    at: datetime
+    service: str
+    said: str
+
+    @property
+    def incident(self) -> str:
+        """The incident that was told to nobody; empty for an anomaly."""
+        identity = self.id.partition(":")[0]
+        return identity if self.said == f"incident {identity}" else ""
+
+
 def settings_of(rule: Rule) -> dict[str, Any]:
     """A rule as exporter.yml would say it."""
     match = rule.match

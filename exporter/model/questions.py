@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from exporter.model import (
     ExporterError,
     Facts,
+    HiddenRow,
     Incident,
     IncidentDocument,
     IncidentSeverity,
@@ -238,6 +239,22 @@ class RuleRecord:
     hidden: int = 0
 
 
+@dataclass(frozen=True)
+class RuleStory:
+    """A rule as it stands at a moment of event time: the newest things that it hid, and the incidents that go on and
+    are told to nobody because of it."""
+
+    record: RuleRecord
+    at: datetime | None = None
+    newest: tuple[HiddenRow, ...] = ()
+    muted: tuple[HiddenIncident, ...] = ()
+
+    @property
+    def can_be_taken_back(self) -> bool:
+        """From here: what the configuration says is taken out there."""
+        return self.record.rule.removed_at is None and self.record.rule.origin == "people"
+
+
 class UnconfirmedError(ExporterError):
     """A rule would hide much: it is made only once somebody has seen what."""
 
@@ -274,6 +291,9 @@ class Backend(Protocol):
 
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
+
+    async def rule(self, name: str) -> RuleStory | None:
+        """The newest rule of a name, which may have been taken back; None where there never was one."""
 
     async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
         """The settings of a rule that can be made of an incident; None where there is no such incident, or nothing of

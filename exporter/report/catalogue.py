@@ -225,7 +225,7 @@ def _releases(incident: Incident, facts: Facts) -> Iterator[Known]:
     for one in list(starts.values())[-MAX_RELEASES:]:
         text = f"{brief(one.service, 60)}: started {brief(one.version, 40) or 'anew'} at {clock(one.at)}."
         yield _release(one.service, one.version, text, one.at)
-    told = [entry for entry in incident.timeline if entry.text.endswith(" was deployed")]
+    told = [entry for entry in incident.timeline if entry.text.endswith(words.RELEASED)]
     for entry in told[-MAX_RELEASES:]:
         service = brief(entry.service, 60) or "all services"
         text = f"{service}: {brief(entry.text, 120)} at {clock(entry.at)}."

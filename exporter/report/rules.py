@@ -18,6 +18,7 @@ from exporter.model import (
     TimeRange,
 )
 from exporter.wording import headlines, words
+from exporter.wording.impact import unchanged
 from exporter.wording.text import brief, clock, day, duration, listed
 
 LEAST_TELLING = frozenset(("transition", "gap"))
@@ -65,6 +66,7 @@ def write(
             *_again(incident, similar),
             *_findings(incident),
             *spread(incident),
+            *_unchanged(incident),
         ),
         causes=_causes(incident),
         steps=_steps(incident, similar, links),
@@ -214,6 +216,12 @@ def spread(incident: Incident) -> list[Claim]:
     began = [s.service for s in ordered if s.first_seen == start]
     cited = dict.fromkeys(line for e in incident.timeline for line in e.evidence if line in known)
     return [Claim(f"It began in {listed(began)}; then came {listed(later, 4)}.", tuple(cited)[:MAX_CITED])]
+
+
+def _unchanged(incident: Incident) -> list[Claim]:
+    """What was compared and is as before: it rules out what one would look at first."""
+    said = unchanged(incident)
+    return [Claim(said)] if said else []
 
 
 def _causes(incident: Incident) -> tuple[Claim, ...]:

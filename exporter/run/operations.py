@@ -30,6 +30,7 @@ from exporter.model.questions import (
     Preview,
     Proposal,
     RuleRecord,
+    RuleStory,
     Said,
     TakenAlert,
 )
@@ -38,7 +39,7 @@ from exporter.report.llm import without_model
 from exporter.run.alerts import Alerts
 from exporter.run.assembly import Assembly, told_of
 from exporter.run.links import fact_urls, line_urls
-from exporter.run.people import People
+from exporter.run.people import People, rule_story
 from exporter.state.checkpoints import release_count, release_row
 from exporter.state.deliveries import Delivery, deliveries_of
 from exporter.state.incidents import grouped_through, incident_list, incident_of, reports_of
@@ -136,6 +137,10 @@ class Operations:
     async def rules(self) -> Sequence[RuleRecord]:
         """Rules that stand, in order of their making."""
         return await People(self.assembly).rules()
+
+    async def rule(self, name: str) -> RuleStory | None:
+        """The newest rule of a name, with what it hid."""
+        return await rule_story(self._state, name)
 
     async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
         """The settings of a rule that can be made of an incident."""

@@ -24,6 +24,7 @@ from exporter.model.questions import (
     Preview,
     Proposal,
     RuleRecord,
+    RuleStory,
     Said,
     UnconfirmedError,
 )
@@ -31,7 +32,7 @@ from exporter.run.alerts import tell
 from exporter.run.assembly import Assembly
 from exporter.state.file import Rows
 from exporter.state.incidents import grouped_through, incident_list, incident_of, reports_of
-from exporter.state.people import act_row, hidden_counts, rule_of, rule_row, rules_of
+from exporter.state.people import act_row, hidden_by, hidden_counts, rule_of, rule_row, rules_of
 from exporter.wording.text import brief, storable
 from exporter.wording.words import cause, title
 
@@ -40,6 +41,9 @@ LOOK_BACK = timedelta(days=14)
 
 MOST_LOOKED_AT = 10_000
 """Incidents, the newest."""
+
+NEWEST = 50
+"""Things that a rule hid, of which its page tells."""
 
 MAX_NAME = 200
 
@@ -151,6 +155,21 @@ async def rule_records(rows: Rows) -> list[RuleRecord]:
     """Rules that stand, in order of their making."""
     counts = await hidden_counts(rows)
     return [RuleRecord(rule, counts.get(rule.name, 0)) for rule in await rules_of(rows)]
+
+
+async def rule_story(rows: Rows, name: str) -> RuleStory | None:
+    """The newest rule of a name, with what it hid."""
+    rule = await rule_of(rows, name)
+    if rule is None:
+        return None
+    firing = await incident_list(rows, "firing", MOST_LOOKED_AT) if rule.action == "mute" else []
+    muted = [one for one in firing if one.withheld == "muted" and name in one.ruled_by]
+    return RuleStory(
+        RuleRecord(rule, (await hidden_counts(rows)).get(name, 0)),
+        await grouped_through(rows),
+        tuple(await hidden_by(rows, name, NEWEST)),
+        tuple([await _hidden(rows, one) for one in muted[:NEWEST]]),
+    )
 
 
 async def preview(rows: Rows, rule: Rule, now: datetime, but: str = "") -> Preview:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.model import EPOCH, Act, Rule, Write
+from exporter.model import EPOCH, Act, HiddenRow, Rule, Write
 from exporter.model.times import moment, seconds
 from exporter.state.aside import readable
 from exporter.state.bodies import pack
@@ -15,17 +14,6 @@ from exporter.state.file import Rows
 _RULE = ("name", "made_at", "origin", "removed_at", "body")
 _ACT = ("at", "incident", "rule", "body")
 _HIDDEN = ("rule", "id", "at", "service", "said")
-
-
-@dataclass(frozen=True)
-class HiddenRow:
-    """One thing that a rule hid: an anomaly or a revision of an incident, of when, and in words."""
-
-    rule: str
-    id: str
-    at: datetime
-    service: str
-    said: str
 
 
 def rule_row(rule: Rule) -> Write:

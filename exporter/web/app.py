@@ -24,7 +24,7 @@ from exporter.model import (
 from exporter.model.questions import Backend, IncidentRecord
 from exporter.web import auth, lists, pages
 from exporter.web.acting import Acting, everything
-from exporter.web.door import Door, guarded, listen, reached, unknown_incident
+from exporter.web.door import Door, guarded, listen, reached, unknown_incident, unknown_rule
 from exporter.web.forms import Forms
 from exporter.web.guards import WrongTokens
 from exporter.web.sessions import Sessions
@@ -76,6 +76,7 @@ def create_app(
             web.get("/incidents", site.incidents),
             web.get("/overview", site.overview),
             web.get("/glossary", site.glossary),
+            web.get("/rules/{name}", site.rule),
             web.get("/incidents/{id}", site.incident),
             web.get("/api/incidents", site.api_incidents),
             web.get("/api/incidents/{id}", site.api_incident),
@@ -142,7 +143,14 @@ class _Site:
 
     async def overview(self, request: web.Request) -> web.Response:
         seen, readiness = await self._backend.overview(), await self._backend.readiness()
-        return _again(_html(pages.overview(seen, readiness, await self._backend.rules(), _root(request))))
+        rules, can_act = await self._backend.rules(), self._access().can_act
+        return _again(_html(pages.overview(seen, readiness, rules, _root(request), can_act)))
+
+    async def rule(self, request: web.Request) -> web.Response:
+        story = await self._backend.rule(request.match_info["name"])
+        if story is None:
+            raise unknown_rule()
+        return _html(pages.rule_page(story, _root(request), self._access().can_act))
 
     async def glossary(self, request: web.Request) -> web.Response:
         return _html(pages.glossary(_root(request)))

@@ -238,6 +238,10 @@ def unknown_incident() -> web.HTTPNotFound:
     return web.HTTPNotFound(text="There is no incident of this id; it may be older than what is kept.")
 
 
+def unknown_rule() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="There is no rule of this name; it may have been taken back longer ago than is kept.")
+
+
 class _Misdirected(web.HTTPClientError):
     status_code = 421
 

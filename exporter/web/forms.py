@@ -1,4 +1,4 @@
-"""What people do from the pages: sign in, and act on an incident by forms that need no script."""
+"""What people do from the pages: sign in, act on an incident, take a rule back, by forms that need no script."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from exporter.model import ConfigError, PermanentError
-from exporter.model.questions import MOST_SAID, Backend, IncidentRecord, Preview, Proposal, Said, UnconfirmedError
+from exporter.model.questions import (
+    MOST_SAID,
+    Backend,
+    IncidentRecord,
+    Preview,
+    Proposal,
+    RuleStory,
+    Said,
+    UnconfirmedError,
+)
 from exporter.web import bodies, pages
 from exporter.web.deeds import DEEDS, LASTING, Deed, Filled
-from exporter.web.door import unknown_incident
+from exporter.web.door import unknown_incident, unknown_rule
 from exporter.web.guards import WrongTokens
 from exporter.web.sessions import Session, Sessions
 from exporter.web.settings import Access
@@ -31,7 +40,9 @@ SHUT = (
     "names it in web.token_file of exporter.yml; then people who know it sign in here."
 )
 
-_PLACE = re.compile(r"(?:overview|incidents/[A-Za-z0-9._~%-]{1,300}(?:/[a-z]{1,20})?)?")
+_PLACE = re.compile(
+    r"(?:overview|rules/[A-Za-z0-9_.-]{1,63}/remove|incidents/[A-Za-z0-9._~%-]{1,300}(?:/[a-z]{1,20})?)?"
+)
 """Where signing in may lead: to pages of ours, relative to the first one."""
 
 
@@ -54,6 +65,8 @@ class Forms:
             web.post("/logout", self.sign_out),
             web.get(act, self.ask),
             web.post(act, self.act),
+            web.get("/rules/{name}/remove", self.ask_back),
+            web.post("/rules/{name}/remove", self.take_back),
         ]
 
     # --- Signing in ---
@@ -147,6 +160,36 @@ class Forms:
         # It ends with this, whatever the rule.
         others = tuple(one for one in found.hidden if one.id != record.incident.id)
         return replace(found, hidden=others, among=max(0, found.among - 1))
+
+    # --- Rules ---
+
+    async def ask_back(self, request: web.Request) -> web.StreamResponse:
+        self._require_token()
+        story, session = await self._rule(request), self._sessions.of(request)
+        name = pages.segment(story.record.rule.name)
+        if not story.can_be_taken_back:
+            return _see(f"../{name}")
+        if session is None:
+            return _see(f"{_root(request)}login?to=rules/{name}/remove")
+        return _page(pages.take_back(story, session, "", "", _root(request)))
+
+    async def take_back(self, request: web.Request) -> web.StreamResponse:
+        self._require_token()
+        given = await _form(request)
+        session = self._sessions.require(request, given.get("form", ""))
+        story, text = await self._rule(request), given.get("text", "").strip()[:MOST_SAID]
+        try:
+            await self._backend.remove_rule(story.record.rule.name, Said(session.by, text))
+        except PermanentError as error:
+            wrong = f"Nothing has changed: {error}"
+            return _page(pages.take_back(story, session, text, wrong, _root(request)), 400)
+        return _see(f"../{pages.segment(story.record.rule.name)}")
+
+    async def _rule(self, request: web.Request) -> RuleStory:
+        story = await self._backend.rule(request.match_info["name"])
+        if story is None:
+            raise unknown_rule()
+        return story
 
     async def _find(self, request: web.Request) -> IncidentRecord:
         record = await self._backend.incident(request.match_info["id"])

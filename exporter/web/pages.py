@@ -14,14 +14,15 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from exporter.model import READING, SUGGESTION, Notice, SimilarIncident
-from exporter.model.questions import Asked, IncidentRecord, Overview, Preview, Readiness, RuleRecord
+from exporter.model import READING, SUGGESTION, HiddenRow, Notice, SimilarIncident
+from exporter.model.questions import Asked, IncidentRecord, Overview, Preview, Readiness, RuleRecord, RuleStory
 from exporter.web import charts, showing
 from exporter.web.deeds import DEEDS, LASTING, OF_PROPOSAL, Deed, Filled
 from exporter.web.lists import WITHIN, trend
 from exporter.web.sessions import Session
 from exporter.wording import impact, narrative, words
 from exporter.wording.glossary import GLOSSARY
+from exporter.wording.rules import TAKEN_BACK, does, stands
 from exporter.wording.text import duration, link, number, percent, second, storable
 from exporter.wording.text import visible as written_out
 from exporter.wording.why import why_it_opened
@@ -69,7 +70,9 @@ def incident_list(
     )
 
 
-def overview(seen: Overview, readiness: Readiness, rules: Sequence[RuleRecord], root: str) -> str:
+def overview(
+    seen: Overview, readiness: Readiness, rules: Sequence[RuleRecord], root: str, can_act: bool = False
+) -> str:
     """What is watched, what was learnt, what came near, what rules hid, what was left out."""
     ordered = sorted(seen.watched, key=lambda one: (-max(one.hours, default=0.0), one.service, one.source))
     return _render(
@@ -77,7 +80,8 @@ def overview(seen: Overview, readiness: Readiness, rules: Sequence[RuleRecord], 
         root,
         seen=seen,
         readiness=readiness,
-        rules=rules,
+        rules=[(record, stands(record.rule, seen.until)) for record in rules],
+        can_act=can_act,
         watched=ordered[:MOST_SERVICES],
         kinds=sum(one.kinds for one in seen.watched),
         full=seen.threshold or max((max(one.hours, default=0.0) for one in seen.watched), default=0.0) or 1.0,
@@ -97,10 +101,10 @@ def incident_page(record: IncidentRecord, root: str, can_act: bool = False, noti
         decisive=showing.decisive(incident),
         fix=impact.known_fix(incident, record.rules, past),
         can_act=can_act,
-        actions=[(verb, deed.name) for verb, deed in DEEDS.items()],
+        actions=[(verb, deed.name) for verb, deed in DEEDS.items() if verb != "ack" or incident.status == "firing"],
         charts=charts.charts(incident, record.now or incident.facts, notices),
         hit=impact.impact(incident, record.now),
-        places=facts.places if (facts := record.now or incident.facts) else (),
+        places=facts.places if (facts := record.now or incident.facts) and facts.fails_first else (),
         similar=past,
         groups=showing.lines_by_fact(record),
         findings=_with_shares(incident.contributions, [item.share for item in incident.contributions]),
@@ -127,6 +131,39 @@ def act(
     return _render(
         "act.html", root, incident=record.incident, lasting=LASTING, of_proposal=OF_PROPOSAL, **given, **known
     )
+
+
+def rule_page(story: RuleStory, root: str, can_act: bool = False) -> str:
+    """A rule: who made it, when, until when, and what it hid."""
+    return _render(
+        "rule.html",
+        root,
+        newest=_each_incident_once(story.newest),
+        stands=stands(story.record.rule, story.at),
+        can_act=can_act,
+        can_be_taken_back=story.can_be_taken_back,
+        **_of_rule(story),
+    )
+
+
+def take_back(story: RuleStory, session: Session, text: str, wrong: str, root: str) -> str:
+    """The form by which a rule is taken back, with what that brings back."""
+    rule = story.record.rule
+    given = {"session": session, "text": text, "wrong": wrong, "follows": TAKEN_BACK[rule.action]}
+    return _render("take_back.html", root, **given, **_of_rule(story))
+
+
+def _of_rule(story: RuleStory) -> dict[str, Any]:
+    record = story.record
+    return {"rule": record.rule, "does": does(record.rule), "hidden": record.hidden, "muted": story.muted}
+
+
+def _each_incident_once(hidden: Sequence[HiddenRow]) -> list[HiddenRow]:
+    """Each revision of an incident was hidden; the newest of them stands for all."""
+    found: dict[str, HiddenRow] = {}
+    for one in hidden:
+        found.setdefault(one.incident or one.id, one)
+    return list(found.values())
 
 
 def glossary(root: str) -> str:
@@ -217,7 +254,7 @@ def _environment() -> Environment:
     )
     # Ours, and with an apostrophe that is shown as it is.
     marks = {mark: Markup(mark) for mark in (READING, SUGGESTION)}  # noqa: S704
-    environment.globals.update(words=words, narrative=narrative, why=why_it_opened, trend=trend, marks=marks)
+    environment.globals.update(words=words, narrative=narrative, why=why_it_opened, trend=trend, marks=marks, does=does)
     return environment
 
 

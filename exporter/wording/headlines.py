@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 from exporter.model import SimilarIncident
-from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Spread, Start
+from exporter.model.facts import UNKNOWN, Facts, Failing, Impact, Measured, Same, Spread, Start
 from exporter.model.faults import fault_named
 from exporter.wording.text import (
     amount,
@@ -46,23 +47,51 @@ def headline(facts: Facts, similar: Sequence[SimilarIncident] = ()) -> str:
 
 
 def sentences(facts: Facts) -> list[tuple[str, str]]:
-    """What is known, a sentence each, with the id of the line that shows it: whom it hit, what failed, what changed.
+    """What is known, a sentence each, with the id of the line that shows it: whom it hit, then what failed and what
+    only numbers say, that first of which the headline is.
 
     Each number is told with the time from which and up to which it counts.
     """
     found: list[tuple[str, str]] = []
     if hit := facts.impact:
         found.append((f"{brief(hit.service, 60)}: {_impact(hit)} since {_span(facts, hit.since)}.", ""))
+    parts = [_of_lines(facts), _of_numbers(facts)]
+    return [*found, *chain.from_iterable(parts if facts.fails_first else reversed(parts))]
+
+
+def _of_lines(facts: Facts) -> Iterator[tuple[str, str]]:
     for one in told_first(facts):
         service, text = brief(one.service, 60), cut(one_line(one.words), 240)
         seen = f"{amount(one.count, 'lines')} since {_span(facts, one.since)}{usually(one)}"
-        found.append((f"{service}: “{text}”: {seen}.", one.line))
+        yield f"{service}: “{text}”: {seen}.", one.line
         if one is facts.decisive:
-            found += [(_whence(each, text, facts, one.since), one.line) for each in facts.spread]
-    for other in facts.measured[:MOST_SENTENCES]:
-        what = f" (“{brief(unmasked(other.text), 120)}”)" if other.text else ""
-        found.append((f"{brief(other.service, 60)}: {_measure(other)}{what}, from {hour(other.since)} on.", ""))
-    return found
+            yield from ((_whence(each, text, facts, one.since), one.line) for each in facts.spread)
+
+
+def _of_numbers(facts: Facts) -> Iterator[tuple[str, str]]:
+    for one in facts.measured[:MOST_SENTENCES]:
+        what = f" (“{brief(unmasked(one.text), 120)}”)" if one.text else ""
+        yield f"{brief(one.service, 60)}: {_measure(one)}{what}, from {hour(one.since)} on.", ""
+
+
+def unchanged(facts: Facts) -> str:
+    """What was compared with the hour before and is as it was, in one sentence; empty where nothing is known to be."""
+    begins = next((one.since for one in facts.same if one.kind != "starts"), facts.subject_since)
+    parts = [_same(one) for one in facts.same]
+    return f"Not changed since {_span(facts, begins)}: {'; '.join(parts)}." if parts and begins else ""
+
+
+def _same(one: Same) -> str:
+    service = brief(one.service, 60)
+    if one.kind == "starts":
+        return f"no line of {service} tells of a start or a stop from {hour(one.since)} on"
+    if one.kind == "others":
+        names = [*(brief(name, 60) for name in one.names), *([f"{one.more:,} more"] if one.more else [])]
+        alone = len(one.names) == 1 and not one.more
+        return f"{listed(names)} {'writes' if alone else 'write'} as many lines as before"
+    verb = "answers" if one.kind == "requests" else "writes"
+    numbers = f"{number(one.observed)} {one.kind} a minute, {number(one.expected)} in the hour before"
+    return f"{service} {verb} {numbers}"
 
 
 def told_first(facts: Facts) -> list[Failing]:

@@ -1,14 +1,18 @@
-"""What a reader asks after the headline: whom it hit, and what is known to fix it."""
+"""What a reader asks after the headline: whom it hit, what did not change, and what is known to fix it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from exporter.model import Incident, Report, SimilarIncident
 from exporter.model.facts import Facts
-from exporter.wording import words
+from exporter.wording import headlines, words
 from exporter.wording.headlines import sentences, usually
 from exporter.wording.text import amount, brief, clock, day, hour
+
+COMPARED = "What was compared"
+"""Heads what did not change, where it has a heading."""
 
 NOT_KNOWN = "Nothing like it is remembered."
 
@@ -44,6 +48,20 @@ def _of(facts: Facts) -> str:
     return f"{brief(top.service, 60)}: {lines}{usually(top)}. No failed request is known."
 
 
+def unchanged(incident: Incident) -> str:
+    """What was compared with the hour before and is as it was; empty where nothing is known to be.
+
+    Of lines of which only some were read, and where somebody told of a release, that none tells of a start says less.
+    """
+    if incident.facts is None:
+        return ""
+    facts, sampled = incident.facts, incident.sampled < 1
+    own = (entry.text for entry in incident.timeline if entry.service in ("", facts.subject))
+    hushed = sampled or any(text.endswith(words.RELEASED) for text in own)
+    same = tuple(one for one in facts.same if one.kind != "starts" or not hushed)
+    return headlines.unchanged(replace(facts, same=same))
+
+
 def known_fix(incident: Incident, report: Report | None, similar: Sequence[SimilarIncident]) -> tuple[str, str]:
     """What is known to fix it, before it and after: what fixed this one, or the like of it; else that nothing is."""
     if incident.fix:
@@ -56,7 +74,8 @@ def known_fix(incident: Incident, report: Report | None, similar: Sequence[Simil
         return _how(same), words.NO_FIX
     if report is None:
         return "", "The report is being written."
-    return "", f"{words.unasked(report)}." if report.unasked else NOT_KNOWN
+    said = words.unasked(report)
+    return "", f"{said[:1].upper()}{said[1:]}." if said else NOT_KNOWN
 
 
 def _how(past: SimilarIncident) -> str:

@@ -272,7 +272,7 @@ def notice(one: Notice) -> str:
     """
     said = "; ".join(f"{brief(finding.text, 120)}: {expectation(finding)}" for finding in one.findings)
     return f"{brief(one.service, 80) or 'all services'}: " + {
-        "release": f"version {brief(one.deployed, 80)} was deployed", "gone": "is silent for so long that it is gone",
+        "release": f"version {brief(one.deployed, 80)}{RELEASED}", "gone": "is silent for so long that it is gone",
         "renamed": f"writes under the name {brief(one.renamed, 80)} from now on",
         "refused": f"more requests are refused than usual ({said})", "adopted": f"is as usual from now on ({said})",
     }[one.kind]  # fmt: skip
@@ -357,6 +357,10 @@ def _rules(incident: Incident) -> str:
 def lasted(incident: Incident) -> str:
     """How long it lasted, or has been going on, in event time."""
     return duration(incident.last_seen - incident.starts_at)
+
+
+RELEASED = " was deployed"
+"""How the entry of a timeline ends that tells of a release, as `/webhooks/change` told it."""
 
 
 SAMPLED = "In at least one window only "

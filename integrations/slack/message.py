@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.model import Digest, DigestLine, Incident, NoticeTold, Notification, Report
-from exporter.wording import digests, narrative, words
+from exporter.wording import digests, impact, narrative, words
 from exporter.wording.text import brief, fill, link, one_line, shorten, span, time_of_day
 
 MAX_BLOCKS_BYTES = 12_000
@@ -119,6 +119,7 @@ def blocks(notification: Notification, samples: int = 3, said: Sequence[str] = (
         _section(words.SEEN_BEFORE, words.seen_before(report, 2)),
         _section(words.WHAT_TO_DO, [narrative.claim(step, 240) for step in report.steps[:4]]),
         _lines(incident, samples),
+        _section(impact.COMPARED, [as_before] if (as_before := impact.unchanged(incident)) else []),
     ]
     foot = {"type": "context", "elements": [{"type": "mrkdwn", "text": _foot(notification), "verbatim": True}]}
     kept: list[dict[str, Any]] = [head]

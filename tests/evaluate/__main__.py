@@ -557,7 +557,9 @@ def page(data: Path) -> Iterator[Figure]:
         if one.wrong:
             yield Figure(f"  {one.kind}", "; ".join(one.wrong)[:200])
     yield figure("page: kilobytes of the largest", max(one.size for one in found) / 1000, 300, True, ".0f")
-    yield figure("page: milliseconds of the slowest", 1000 * max(one.seconds for one in found), 300, True, ".0f")
+    yield figure(
+        "page: milliseconds of the slowest, processor time", 1000 * max(one.seconds for one in found), 300, True, ".0f"
+    )
 
 
 LIVES = ("long", "pairs", "changes", "silences", "ends")

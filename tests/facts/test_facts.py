@@ -224,6 +224,8 @@ def test_a_service_that_says_less_is_told_with_what_it_says_now_and_said_before(
     less = Contribution("volume", "payments says far less than usual", 2, 20, since=START, service="payments")
     found = known(findings=[less], lines=dict.fromkeys(range(10), 4)).facts
     assert headline(found) == ("payments: partly silent: 4 lines a minute instead of 20; since 11:00 until 11:10 UTC")
+    (chart,) = found.series
+    assert (chart.kind, chart.service, chart.usual) == ("all", "payments", 20.0)
 
 
 def test_what_stopped_is_told_once_and_no_number_of_all_lines_has_quotation_marks() -> None:
@@ -236,6 +238,16 @@ def test_what_stopped_is_told_once_and_no_number_of_all_lines_has_quotation_mark
 def test_facts_do_not_depend_on_the_order_of_windows() -> None:
     given = [saying("payments", POOL, minute) for minute in range(5)] + [saying("cart", POOL, 3)]
     assert known(*given).facts.failing == known(*reversed(given)).facts.failing
+
+
+def test_what_the_headline_is_of_comes_first_in_what_happened() -> None:
+    rare = saying("cart", "client went away", 3, 1, level=13)
+    found = known(rare, quiet=["payments"]).facts
+    assert headline(found).startswith("payments: stopped")
+    assert [text.partition(":")[0] for text, _ in sentences(found)] == ["payments", "cart"]
+    failing = known(*(saying("cart", POOL, minute) for minute in range(9)), quiet=["orders"]).facts
+    assert headline(failing).startswith("cart: ")
+    assert [text.partition(":")[0] for text, _ in sentences(failing)][:1] == ["cart"]
 
 
 def test_every_number_of_a_sentence_has_its_time() -> None:

@@ -1,7 +1,7 @@
 """Count again, from the raw lines, what texts say: it shares no code with what computes facts, and knows only texts.
 
 What can be counted again: lines of a text since a time (until one, else until it was told) and in the hour before,
-requests that failed of all, and whether a service that is named is one.
+requests that failed of all, what is said not to have changed, and whether a service that is named is one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ _OWN = re.compile(
 _REQUESTS = re.compile(r"(?P<failed>\d[\d,]*) of (?P<all>\d[\d,]*) requests failed")
 _SINCE, _UNTIL = re.compile(rf"since {_TIME}"), re.compile(rf"until {_TIME}")
 _USUAL = re.compile(r"usually (?P<number>\d[\d,.]*) (?:a (?P<minute>minute)|an hour)|(?P<none>none) in the hour before")
+_SAME = re.compile(rf"^Not changed since {_TIME} until {_TIME}[^:]*: (?P<what>.+)\.$")
+_RATE = re.compile(r"^(?P<where>[\w.-]+) (?:answers|writes) (?P<now>[\d,.]+) (?P<unit>requests|lines) a minute, "
+                   r"(?P<before>[\d,.]+) in the hour before$")  # fmt: skip
+_NO_START = re.compile(rf"^no line of (?P<where>[\w.-]+) tells of a start or a stop from {_TIME} on$")
+_OTHERS = re.compile(r"^(?P<names>.+) writes? as many lines as before$")
+_STARTS = r"(?i)\b(?:starting|started|restarted|shutting down|stopped|SIGTERM|killed)\b"
 HOUR = 3600 * 10**9
 """Before the first line that is told, with which it is compared; in nanoseconds."""
 _CODE = re.compile(r'(?:" |status=)([1-5]\d\d)\b')
@@ -35,7 +41,7 @@ class Recounted:
 
     text: str
     said: float
-    true: int
+    true: float
 
     expected: bool = False
     """Whether it is what is usual: then it is right within a quarter, or a line."""
@@ -57,6 +63,11 @@ def recounted(lines: pl.DataFrame, told: Mapping[str, Any]) -> list[Recounted]:
 
 
 def _of_text(lines: pl.DataFrame, text: str, at: datetime) -> Iterator[Recounted]:
+    if match := _SAME.match(text):
+        first, last = _moment(match[1], at), _moment(match[2], at)
+        for part in match["what"].split("; "):
+            yield from _of_same(lines, text, part, (first, last), at)
+        return
     since = _SINCE.findall(text)
     if not since:
         return
@@ -85,6 +96,42 @@ def _of_text(lines: pl.DataFrame, text: str, at: datetime) -> Iterator[Recounted
             before = own.filter(bare.str.contains(_pattern(match["text"].replace('"', "")))).height
             said = 0.0 if usual["none"] else float(usual["number"].replace(",", "")) * (60 if usual["minute"] else 1)
             yield Recounted(text, said, before, expected=True)
+
+
+def _of_same(
+    lines: pl.DataFrame, text: str, part: str, span: tuple[datetime, datetime], at: datetime
+) -> Iterator[Recounted]:
+    """What is said not to have changed."""
+    if match := _NO_START.match(part):
+        own = lines.filter(
+            (pl.col("service") == match["where"])
+            & pl.col("timestamp").is_between(_nano(_moment(match[2], at)), _nano(span[1]), closed="left")
+        )
+        yield Recounted(text, 0, own.filter(pl.col("body").str.contains(_STARTS)).height)
+    elif match := _RATE.match(part):
+        now, before = _rates(lines, match["where"], span, coded=match["unit"] == "requests")
+        said = float(match["now"].replace(",", ""))
+        yield Recounted(text, said, said if abs(said - now) <= max(0.5, now / 100) else round(now))
+        yield Recounted(text, float(match["before"].replace(",", "")), before, expected=True)
+    else:
+        others = _OTHERS.match(part)
+        assert others, part
+        for name in re.split(r", | and ", others["names"]):
+            if not name.endswith(" more"):
+                now, before = _rates(lines, name, span)
+                yield Recounted(text, now, before, expected=True)
+
+
+def _rates(
+    lines: pl.DataFrame, service: str, span: tuple[datetime, datetime], coded: bool = False
+) -> tuple[float, float]:
+    """Lines of a service a minute, all or those with the code of a request, of a span and of the hour before it."""
+    own = lines.filter(pl.col("service") == service)
+    own = own.filter(pl.col("body").str.contains(_CODE.pattern)) if coded else own
+    (first, last), minutes = map(_nano, span), (span[1] - span[0]).total_seconds() / 60
+    now = own.filter(pl.col("timestamp").is_between(first, last, closed="left")).height
+    before = own.filter(pl.col("timestamp").is_between(first - HOUR, first, closed="left")).height
+    return now / minutes, before / 60
 
 
 def _pattern(text: str) -> str:

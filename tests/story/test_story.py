@@ -73,6 +73,19 @@ def told(text: str, minute: int = 7) -> dict[str, object]:
         ("payments: “GET <*>”: 3 lines since 12:04 until 12:07 UTC, usually 4 an hour.", [False, False]),
         ("payments: “GET <*>”: 3 lines since 12:04 until 12:07 UTC, usually 9 an hour.", [False, True]),
         ("payments: it all fails.", []),
+        (
+            "Not changed since 12:04 until 12:07 UTC: payments writes 1 lines a minute, 0.067 in the hour before.",
+            [False, False],
+        ),
+        (
+            "Not changed since 12:04 until 12:07 UTC: payments answers 4 requests a minute, 3 in the hour before.",
+            [True, True],
+        ),
+        (
+            "Not changed since 12:04 until 12:07 UTC: no line of payments tells of a start or a stop from 12:00 on.",
+            [False],
+        ),
+        ("Not changed since 12:04 until 12:07 UTC: payments writes as many lines as before.", [False]),
     ],
 )
 def test_numbers_are_counted_again_from_the_lines(text: str, wrong: list[bool]) -> None:

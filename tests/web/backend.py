@@ -12,14 +12,17 @@ from exporter.model import (
     Claim,
     Contribution,
     Evidence,
+    HiddenRow,
     Incident,
     IncidentDocument,
     IncidentStatus,
+    Match,
     NearMiss,
     Notice,
     Opening,
     PermanentError,
     Report,
+    Rule,
     SimilarIncident,
     Suspect,
     TimelineEntry,
@@ -39,6 +42,7 @@ from exporter.model.questions import (
     Proposal,
     Readiness,
     RuleRecord,
+    RuleStory,
     Said,
     SourceProgress,
     TakenAlert,
@@ -49,6 +53,7 @@ from exporter.run.operations import is_asked, says
 from exporter.run.people import read_settings
 
 START = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
+HOSTILE = '"><script>alert(1)</script>'
 
 
 class MemoryBackend:
@@ -62,6 +67,7 @@ class MemoryBackend:
         self.changes: list[tuple[str, str, datetime]] = []
         self.acts: list[tuple[str, Verb, Said]] = []
         self.made: dict[str, RuleRecord] = {}
+        self.stories: dict[str, RuleStory] = {}
         self.hidden: tuple[HiddenIncident, ...] = ()
         self.remembered: dict[str, IncidentDocument] = {}
         self.reloads = 0
@@ -109,6 +115,9 @@ class MemoryBackend:
 
     async def rules(self) -> Sequence[RuleRecord]:
         return list(self.made.values())
+
+    async def rule(self, name: str) -> RuleStory | None:
+        return self.stories.get(name) or (RuleStory(self.made[name]) if name in self.made else None)
 
     async def proposed(self, incident_id: str, proposal: Proposal) -> Any:
         return {"name": f"{proposal}-{incident_id}", "do": "mute", "service": "payments"}
@@ -365,3 +374,16 @@ def resolved_record() -> IncidentRecord:
     )
     report = Report(incident.id, 4, "rules", "search: index shards are not allocated", (Claim("Shards fail."),))
     return IncidentRecord(incident, (report,))
+
+
+def rule_story(**said: Any) -> RuleStory:
+    """A mute that hid an incident in two revisions, and a line; that incident goes on."""
+    match = Match(services=("orders",), texts=(f"pool exhausted {HOSTILE}",))
+    rule = Rule("mute-9a", "mute", match, "anna", "deploying", at(-30), at(210))
+    hidden = (
+        HiddenRow("mute-9a", "9a:4", at(6), "orders", "incident 9a"),
+        HiddenRow("mute-9a", "9a:3", at(3), "orders", "incident 9a"),
+        HiddenRow("mute-9a", "w1", at(1), "orders", f"pool exhausted {HOSTILE}"),
+    )
+    muted = (HiddenIncident("9a", "critical", at(1), f"orders: connection pool exhausted {HOSTILE}"),)
+    return RuleStory(RuleRecord(replace(rule, **said), 3), at(7), hidden, muted)

@@ -40,23 +40,24 @@ async def test_axe_finds_nothing_serious(browser: Browser, scheme: str, width: i
             page.resize(width, 844)
             page.prefer(color_scheme=scheme)
             page.open(f"{base}/login?to=incidents/{shop_incident().id}/mute")
-            found = [_violations(page)]
+            found = [violations(page)]
             page.fill("input[name=by]", "anna")
             page.fill("input[name=token]", TOKEN)
             page.click("button.do")
             page.wait_for("document.readyState == 'complete' && location.pathname.endsWith('/mute')")
-            found.append(_violations(page))
+            found.append(violations(page))
             for path in ("/", PAGE, "/overview", f"{PAGE}/note") if scheme == "light" else (PAGE,):
                 page.open(base + path)
                 page.evaluate(UNFOLD)
-                found.append(_violations(page))
+                found.append(violations(page))
             return found
 
         for one in await in_browser(browser, look):
             assert one == []
 
 
-def _violations(page: Browser) -> list[Any]:
+def violations(page: Browser) -> list[Any]:
+    """What axe finds on a page that is serious."""
     page.evaluate(axe())
     found = page.execute(
         "return (await axe.run()).violations.map(v => [v.impact, v.id, v.nodes[0].html.slice(0, 200)])"

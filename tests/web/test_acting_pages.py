@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.model import Incident, Severity
+from exporter.model.questions import Said
 from exporter.state.people import acts_of
 from exporter.web import WebSettings
 from exporter.web.app import create_app, start
 from exporter.web.sessions import COOKIE
-from tests.people.weeks import HOUR, Places, Weeks, failure, weeks
+from tests.people.weeks import DAY, HOUR, Places, Weeks, failure, weeks
 from tests.servers.browser import Browser
 from tests.web.backend import MemoryBackend, shop_incident, shop_record
 
 TOKEN = "a-token-of-this-test"
+LAG = timedelta(seconds=30)
 PAGE = f"/incidents/{shop_incident().id}"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -50,10 +52,7 @@ class Person:
         self.page.javascript(enabled=False)
         self.page.open(f"{self.base}/incidents/{incident}")
         self.press(button)
-        if self.page.evaluate("!!document.querySelector('input[name=token]')"):
-            self.page.fill("input[name=by]", "anna")
-            self.page.fill("input[name=token]", TOKEN)
-            self.press("Sign in")
+        self.sign_in()
         if text:
             self.page.fill("textarea", text)
         for choice in choices:
@@ -61,11 +60,18 @@ class Person:
         self.press(self.page.evaluate("document.querySelector('main form.fields button.do').innerText"))
         return self.page.text("main")
 
+    def sign_in(self) -> None:
+        """Where that is asked."""
+        if self.page.evaluate("!!document.querySelector('input[name=token]')"):
+            self.page.fill("input[name=by]", "anna")
+            self.page.fill("input[name=token]", TOKEN)
+            self.press("Sign in")
+
     def press(self, name: str) -> None:
         """A button or link by what stands on it; wait for the page that it leads to."""
         self.page.evaluate("document.documentElement.dataset.left = 'no'")
         self.page.evaluate(
-            f"[...document.querySelectorAll('main a.button, main button')].find(e => e.innerText == {name!r}).click()"
+            f"[...document.querySelectorAll('main a, main button')].find(e => e.innerText == {name!r}).click()"
         )
         self.page.wait_for("document.readyState == 'complete' && !document.documentElement.dataset.left")
 
@@ -136,6 +142,49 @@ async def test_what_is_muted_is_shown_and_told_to_nobody_and_what_that_hides_is_
     assert rule.rule.until is not None
     assert rule.rule.since is not None
     assert rule.rule.until - rule.rule.since == 4 * HOUR
+
+
+async def test_a_mute_is_taken_back_by_clicking_and_what_goes_on_is_told(
+    browser: Browser, lived: tuple[Weeks, Places]
+) -> None:
+    world, places = lived
+    at = world.clock.moment
+    settings = {"name": "deploying", "do": "mute", "service": "orders"}
+    await world.operations.add_rule(settings, Said("ben", "a deployment", lasting=DAY, confirmed=True))
+    incident = await opened(world, "orders")
+    assert incident.withheld == "muted"
+    assert places.webhook.requests == []
+
+    def look(one: Person) -> list[str]:
+        one.page.javascript(enabled=False)
+        one.page.open(f"{one.base}/incidents/{incident.id}")
+        one.press("See deploying")
+        seen = [one.page.text("main")]
+        one.press("Take back")
+        one.sign_in()
+        seen.append(one.page.text("main"))
+        one.page.fill("textarea", "it is over")
+        one.press("Take back")
+        return [*seen, one.page.text("main")]
+
+    # In life what is grouped is older than the query offset.
+    world.clock.moment += LAG
+    async with serving(world.operations) as base:
+        story, asked, done = await acting(browser, base, look)
+    world.clock.moment -= LAG
+    for said in ("It mutes service orders.", "By ben", "Because a deployment", f"Since {at:%Y-%m-%d %H:%M:%S}"):
+        assert said in " ".join(story.split()), said
+    assert f"{at + DAY:%Y-%m-%d %H:%M:%S}" in story
+    assert f"incident {incident.id}" in story
+    assert "1 incident goes on and is told to nobody because of it" in asked
+    assert "orders: " in asked
+    assert "by anna" in done
+    assert "Read-only" not in done
+    await world.hour(failure("orders", "pool exhausted", world.clock.moment, 60, Severity.ERROR))
+    assert places.webhook.requests[0].json()["change"] == "opened"
+    assert await world.operations.rules() == []
+    acts = [(act.verb, act.by, act.reason) for act in await acts_of(world.assembly.state)]
+    assert acts == [("add", "ben", "a deployment"), ("remove", "anna", "it is over")]
 
 
 @pytest.mark.parametrize(

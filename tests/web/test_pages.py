@@ -34,7 +34,16 @@ from exporter.web.app import STATIC, create_app, start
 from exporter.web.deeds import DEEDS, Filled
 from exporter.web.sessions import Session
 from tests.servers.browser import Browser
-from tests.web.backend import START, MemoryBackend, at, overview, resolved_record, shop_incident, shop_record
+from tests.web.backend import (
+    START,
+    MemoryBackend,
+    at,
+    overview,
+    resolved_record,
+    rule_story,
+    shop_incident,
+    shop_record,
+)
 from tests.web.screen import wrong
 
 PAGE = f"/incidents/{shop_incident().id}"
@@ -80,7 +89,10 @@ def only_from(browser: Browser, base: str) -> bool:
 
 def poisoned(value: Any, text: str) -> Any:
     """The value with every text in it, however deep, replaced; what code decides (status, kinds, ids) stays."""
-    decided = {"id", "status", "severity", "kind", "writer", "outcome", "state", "incident", "fingerprint"}
+    decided = {
+        *("id", "status", "severity", "kind", "action", "origin", "writer", "outcome", "state", "incident"),
+        "fingerprint",
+    }
     if is_dataclass(value) and not isinstance(value, type):
         changes = {
             field.name: poisoned(getattr(value, field.name), text)
@@ -310,6 +322,8 @@ def test_no_field_reaches_the_page_without_being_escaped(text: str) -> None:
         pages.overview(poisoned(overview(), text), readiness, [RuleRecord(poisoned(hidden.rule, text))], "./"),
         pages.act(record, DEEDS["mute"], filled, Session(text, text), hidden, "../../"),
         pages.login(text, Session(text, text), text, "./"),
+        pages.rule_page(poisoned(rule_story(), text), "../", can_act=True),
+        pages.take_back(poisoned(rule_story(), text), Session(text, text), text, text, "../../"),
     ):
         assert text not in html or not re.search(r"[<>\"'&\x00\u202e]", text)
         html.encode()
