@@ -161,7 +161,7 @@ class Values(View):
         # What is looked up of the past may bring numbers that the index has not had: only then is it as long as it is.
         span, floor = look.spans[1], self._level(look.window)
         index, total, placed = history.index, history.total(), look.placed
-        new = self._new_families(look)
+        new = _new_families(look)
         now = without(index, new, np.bincount(placed.places, placed.count, len(index)).astype(float))
         candidates = np.unique(placed.places[_is_value(index.kind[placed.places])])
         sums, whole = total[candidates].astype(float), total[index.against[candidates]].astype(float)
@@ -197,17 +197,6 @@ class Values(View):
             alone[released] = together[released] = 1.0
         refused = (index.kind[place] == base.VALUED + 2 * valued.CODES + 1) & (index.second[place] == valued.REFUSED)
         return Tested(place, index.service[place], x, n, usual.mean, past.x, alone, together, np.asarray(refused))
-
-    def _new_families(self, look: Look) -> set[tuple[str, int]]:
-        """Kinds of lines that are new and speak of no failure: most are a release, and take their own time."""
-        index = self.past.history.index
-        fresh = {index.keys[place][::2] for place in np.flatnonzero(look.harmless).tolist()}
-        values = look.observation.values
-        timed = (
-            (pl.col("kind") == valued.TIMES) & (pl.col("value") == valued.ALL) & (pl.col("family") != valued.SERVICE)
-        )
-        rows = values.filter(timed).select("service", "family", "template").iter_rows() if fresh else ()
-        return {(service, family) for service, family, template in rows if (service, template) in fresh}
 
     def _released(self, look: Look, places: Ints, exchanged: Bools) -> Bools:
         """Which of these new words are of a release, and no failure: lines are written otherwise where one stands
@@ -385,6 +374,16 @@ class Values(View):
         if not told:
             return None
         return replace(settled.observation, values=valued.flagged(own, sorted(told), valued.LEFT))
+
+
+def _new_families(look: Look) -> set[tuple[str, int]]:
+    """Kinds of lines that are new and speak of no failure: most are a release, and take their own time."""
+    index = look.past.history.index
+    fresh = {index.keys[place][::2] for place in np.flatnonzero(look.harmless).tolist()}
+    values = look.observation.values
+    timed = (pl.col("kind") == valued.TIMES) & (pl.col("value") == valued.ALL) & (pl.col("family") != valued.SERVICE)
+    rows = values.filter(timed).select("service", "family", "template").iter_rows() if fresh else ()
+    return {(service, family) for service, family, template in rows if (service, template) in fresh}
 
 
 def _words_of(look: Look) -> dict[base.Key, tuple[int, str]]:
