@@ -36,12 +36,14 @@ class Signs:
     """What tells the failure from before: the share of its templates in all lines, before and in the failure.
 
     known: templates that were there before or in the failure: lines of others say nothing of either.
+    changed: all templates that differ from before: beside those that fail a release may have come.
     """
 
     templates: frozenset[int]
     before: float
     during: float
     known: frozenset[int]
+    changed: frozenset[int] = frozenset()
 
     def ratio(self, now: Lines) -> float:
         """How much likelier a window is with LEFT of the failure than with nothing of it, as a power of e.
@@ -58,10 +60,13 @@ class Signs:
         )
 
 
-def signs_of(before: Lines, windows: Sequence[Lines], failing: Collection[int] = ()) -> Signs | None:
+def signs_of(
+    before: Lines, windows: Sequence[Lines], news: Collection[int] = (), failing: Collection[int] = ()
+) -> Signs | None:
     """What in these windows is not as before; None where no template tells the two apart.
 
-    failing: templates that nobody had seen and that speak of a failure, of which one line is enough.
+    failing: templates that speak of a failure. Where such came, it lasts as long as they do, whatever else changed.
+    news: those of them that nobody had seen, of which one line is enough.
     """
     during: dict[int, float] = {}
     for window in windows:
@@ -72,17 +77,18 @@ def signs_of(before: Lines, windows: Sequence[Lines], failing: Collection[int] =
     for template in sorted({*before, *during}):
         share, count = (before.get(template, 0.0) + 0.5) / total_before, during.get(template, 0)
         z = 2 * (math.sqrt(count + 0.375) - math.sqrt(share * total_during + 0.375))
-        if z >= SIGN or (template in failing and count and not before.get(template)):
+        if z >= SIGN or (template in news and count and not before.get(template)):
             up.append(template)
         elif z <= -SIGN:
             down.append(template)
     # What falls short was pushed aside by what came, where something came.
-    for chosen in (up, down):
+    changed = up or down
+    for chosen in ([template for template in up if template in failing], up, down):
         old = sum((before.get(template, 0.0) + 0.5) / total_before for template in chosen)
         new = sum((during.get(template, 0) + 0.5) / total_during for template in chosen)
         old, new = min(old, 0.999), min(new, 0.999)
-        if chosen and (new > old if chosen is up else new < old):
-            return Signs(frozenset(chosen), old, new, frozenset({*before, *during}))
+        if chosen and (new < old if chosen is down else new > old):
+            return Signs(frozenset(chosen), old, new, frozenset({*before, *during}), frozenset(changed))
     return None
 
 
@@ -122,19 +128,19 @@ class Course:
 
 
 def taught(
-    before: Lines, first: Sequence[tuple[int, Lines]], failing: Collection[int] = ()
+    before: Lines, first: Sequence[tuple[int, Lines]], news: Collection[int] = (), failing: Collection[int] = ()
 ) -> tuple[Signs | None, Course]:
-    """What the first windows (start, lines) of a failure show: its signs, and how it went on in them.
+    """What the first windows (start, lines) of a failure show: its signs (`signs_of`), and how it went on in them.
 
     Where it ended among them, those that followed say nothing of what it was like.
     """
     course = Course(first[0][0], first[0][0])
-    signs = signs_of(before, [lines for _, lines in first], failing)
+    signs = signs_of(before, [lines for _, lines in first], news, failing)
     for _ in range(2):
         if signs is None:
             break
         course = _through(signs, first)
-        signs = signs_of(before, [lines for start, lines in first if start <= course.shown], failing) or signs
+        signs = signs_of(before, [lines for start, lines in first if start <= course.shown], news, failing) or signs
     return signs, course if signs is None else _through(signs, first)
 
 

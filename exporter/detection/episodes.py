@@ -60,12 +60,12 @@ class Episode:
     @cached_property
     def signs(self) -> Signs | None:
         """What tells it from before."""
-        return taught(self.before, self.first, self.news)[0] if self.first else None
+        return taught(self.before, self.first, self.news, self.failing)[0] if self.first else None
 
     @property
     def fails(self) -> bool:
         """Whether what came speaks of a failure: such a state is never the new normal by itself."""
-        signs = self.signs.templates if self.signs else frozenset()
+        signs = self.signs.changed if self.signs else frozenset()
         came = [(template, count) for _, lines in self.first for template, count in lines.items() if template in signs]
         failing = sum(count for template, count in came if template in self.failing)
         return failing > 0 and failing >= SEVERE * sum(count for _, count in came)
@@ -77,7 +77,7 @@ class Episode:
         for _, window in self.first:
             lines = {template: lines.get(template, 0) + window.get(template, 0) for template in {*lines, *window}}
         share = sum(lines.values()) / max(sum(self.before.values()), 1.0)
-        signs = self.signs.templates if self.signs else frozenset()
+        signs = self.signs.changed if self.signs else frozenset()
         found = [(one, float(lines.get(one, 0)), round(self.before.get(one, 0.0) * share, 2)) for one in signs]
         return sorted(found, key=lambda row: (-abs(row[1] - row[2]), row[0]))
 
@@ -91,7 +91,7 @@ class Episode:
         if len(self.first) < TAUGHT:
             failing, news = self.failing | failing, self.news | news
             more = replace(self, spoke=window, first=(*self.first, (window, now)), failing=failing, news=news)
-            return replace(more, course=taught(more.before, more.first, news)[1])
+            return replace(more, course=taught(more.before, more.first, news, failing)[1])
         course = self.course.after(window, self.signs.ratio(now)) if self.signs else self.course
         return self.having(spoke=window, course=course)
 

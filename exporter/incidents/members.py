@@ -33,6 +33,10 @@ PAUSE = timedelta(minutes=15)
 """So long at least a failure may pause whose signs come now and then. Of ten made failures with 3 to 12 minutes between
 their signs each was so one incident."""
 
+LONGEST_PAUSE = timedelta(hours=1)
+"""What shows itself more seldom has ended and comes again. Without a limit each stray sign would make the pause longer
+that the next may come in: of fourteen days of a shop an incident of half an hour stayed open for the last ten."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -80,7 +84,7 @@ class Member:
     def quiet_at(self, keep_firing_for: timedelta) -> datetime:
         """When it has been quiet for long enough, unless it goes on: after what was steady soon, else after twice the
         longest pause that it made."""
-        wait = max(keep_firing_for, PAUSE, 2 * self.gap) if self.gap else keep_firing_for
+        wait = max(keep_firing_for, PAUSE, min(2 * self.gap, LONGEST_PAUSE)) if self.gap else keep_firing_for
         return max(self.last + wait, self.over or self.last)
 
 
@@ -116,9 +120,9 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
             grown = replace(
                 member,
                 first=min(member.first, anomaly.window),
-                last=max(member.last, anomaly.ends_at) if anomaly.shows else member.last,
+                last=max(member.last, anomaly.ends_at) if _goes_on(member, anomaly) else member.last,
                 lasts=tuple(sorted({*member.lasts, *_lasts(anomaly, member.severity)})),
-                gap=max(member.gap, anomaly.window - member.last) if member.over and anomaly.shows else member.gap,
+                gap=_pause(member, anomaly),
                 windows=member.windows + 1,
                 peak=max(member.peak, anomaly.score),
                 severity=max(member.severity, anomaly.severity),
@@ -148,6 +152,13 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
     return (*members, new)
 
 
+def _pause(member: Member, anomaly: Anomaly) -> timedelta:
+    """The longest time without a sign of it: what comes after longer than any is waited for is no part of it."""
+    pause = anomaly.window - member.last
+    is_pause = member.over is not None and _goes_on(member, anomaly) and pause <= LONGEST_PAUSE
+    return max(member.gap, pause) if is_pause else member.gap
+
+
 def _missed(anomaly: Anomaly) -> float:
     """What is told once of a whole silence counts as its strongest windows do."""
     if anomaly.kind != "absence":
@@ -159,8 +170,17 @@ def _missed(anomaly: Anomaly) -> float:
 def _lasts(anomaly: Anomaly, severity: int) -> tuple[str, ...]:
     """Not what comes too late to be grouped in its order: that it was over may have been said before. Where a service
     fails it goes on as long as that does, and not while it is only odd."""
-    is_odd = anomaly.severity < Severity.WARN <= severity
-    return (anomaly.kind,) if anomaly.lasts and not anomaly.late and not is_odd else ()
+    return (anomaly.kind,) if anomaly.lasts and not anomaly.late and not _is_odd(anomaly, severity) else ()
+
+
+def _goes_on(member: Member, anomaly: Anomaly) -> bool:
+    """Whether the anomaly shows what the service brought: of one that fails, not what is only odd."""
+    return anomaly.shows and not _is_odd(anomaly, member.severity)
+
+
+def _is_odd(anomaly: Anomaly, severity: int) -> bool:
+    """Whether nothing of it speaks of a failure, in a service of which something does."""
+    return anomaly.severity < Severity.WARN <= severity
 
 
 def with_end(members: tuple[Member, ...], end: Anomaly) -> tuple[Member, ...]:

@@ -155,10 +155,31 @@ def test_what_came_is_the_sign_and_what_it_pushed_aside_is_none() -> None:
     assert signs.templates == {3}
 
 
+def test_of_what_came_with_a_failure_only_what_speaks_of_it_is_its_sign() -> None:
+    signs = signs_of({1: 500, 2: 500}, [{1: 300, 3: 290, 4: 60}], failing={4})
+    assert signs is not None
+    assert (signs.templates, signs.changed) == ({4}, {3, 4})
+    released = {1: 30, 3: 30}
+    assert signs.ratio(released) < 0 < signs.ratio({**released, 4: 6})
+
+
+def test_a_failure_that_begins_with_a_release_is_over_when_it_is_though_the_new_texts_stay() -> None:
+    lines = shop(range(KNOWN)) + failing(range(KNOWN, KNOWN + 20)) + shop(range(KNOWN + 20, KNOWN + 45))
+    released = [
+        {**row, "body": "asking the bank"}
+        if row["body"] == "charging card" and row["timestamp"] >= int(minute(KNOWN).timestamp()) * 10**9
+        else row
+        for row in lines
+    ]
+    found = bench(released, KNOWN + 45)
+    (calm,) = found.about("payments", "calm")
+    assert calm.ends_at == minute(KNOWN + 20)
+
+
 def test_one_new_line_that_speaks_of_a_failure_is_a_sign_and_one_that_does_not_is_none() -> None:
     before, windows = {1: 500.0}, [{1: 20, 2: 1}]
     assert signs_of(before, windows) is None
-    assert signs_of(before, windows, failing={2}) is not None
+    assert signs_of(before, windows, news={2}) is not None
 
 
 def test_what_stays_away_is_a_sign_where_nothing_came() -> None:

@@ -189,6 +189,22 @@ def test_a_failure_whose_signs_come_minutes_apart_is_one_incident_and_one_page()
     assert told[-1].at == START + (37 + 2 * 11) * MINUTE
 
 
+def test_strays_that_come_ever_more_seldom_do_not_keep_an_incident_open() -> None:
+    signs = [0, 14, 38, 80, 190, 390, 790]
+    news = [one for at in signs for one in (lasting(at), end(at + 3, at, gap=1))]
+    told = run(news, until=1_000)
+    assert [item.change for item in told][:3] == ["opened", "resolved", "opened"]
+    assert told[1].incident.ends_at == START + 81 * MINUTE
+    assert told[1].at == START + (81 + 60) * MINUTE
+
+
+def test_what_comes_again_days_later_while_another_service_still_fails_makes_no_pause_of_days() -> None:
+    orders = [lasting(0), lasting(1), end(12, 9), lasting(2_000), end(2_013, 2_009)]
+    told = run([*orders, lasting(1, "users"), end(2_013, 2_005, service="users")], until=9_000)
+    assert [item.change for item in told if item.change != "updated"] == ["opened", "resolved"]
+    assert told[-1].at == START + 2_010 * MINUTE + SETTINGS.keep_firing_for
+
+
 def test_an_incident_does_not_live_on_a_member_that_is_only_odd() -> None:
     odd = lasting(1, "search", severity=0)
     told = run([lasting(0), lasting(1), odd, end(12, 9)], until=300)
