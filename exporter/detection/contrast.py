@@ -22,6 +22,9 @@ SIGN = 3.0
 LEFT = 1 / 3
 """Of what it was at first, what is left of a failure is the failure still."""
 
+SEVERE = 1 / 3
+"""Share of what came which speaks of a failure, from which that is what it is known by; else it is a new level."""
+
 CALM = 3
 EVIDENCE = 3.0
 """Windows in a row, and powers of e, that speak for before: one in twenty, paid for again with every TAUGHT windows
@@ -65,7 +68,8 @@ def signs_of(
 ) -> Signs | None:
     """What in these windows is not as before; None where no template tells the two apart.
 
-    failing: templates that speak of a failure. Where such came, it lasts as long as they do, whatever else changed.
+    failing: templates that speak of a failure. Where they are SEVERE of what came, it lasts as long as they do: beside
+    them a release may have come.
     news: those of them that nobody had seen, of which one line is enough.
     """
     during: dict[int, float] = {}
@@ -83,7 +87,10 @@ def signs_of(
             down.append(template)
     # What falls short was pushed aside by what came, where something came.
     changed = up or down
-    for chosen in ([template for template in up if template in failing], up, down):
+    severe = [template for template in up if template in failing]
+    if sum(during[one] for one in severe) < SEVERE * sum(during[one] for one in up):
+        severe = []
+    for chosen in (severe, up, down):
         old = sum((before.get(template, 0.0) + 0.5) / total_before for template in chosen)
         new = sum((during.get(template, 0) + 0.5) / total_during for template in chosen)
         old, new = min(old, 0.999), min(new, 0.999)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.detection.contrast import TAUGHT, Course, Lines, Signs, taught
+from exporter.detection.contrast import SEVERE, TAUGHT, Course, Lines, Signs, taught
 from exporter.detection.explanation import text_of
 from exporter.detection.leaving import without
 from exporter.detection.look import Look
@@ -26,9 +26,6 @@ from exporter.model.times import moment
 
 LEAST = 50.0
 """Lines of what is usual that are counted at least beside those of the minutes before."""
-
-SEVERE = 1 / 3
-"""Share of the lines that are its signs which speak of a failure, from which a state is no new level."""
 
 MAX_SIGNS = 3
 """Templates that are told of what is usual now."""
