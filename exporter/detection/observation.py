@@ -75,7 +75,7 @@ class Observation:
     """What the entities of one source did in one window.
 
     services: lines of each, errors and warnings among them, and traces. What is written to debug is one line, however
-        much it is: the service is there. It is in no template's count and no transition either.
+        much it is: the service is there.
     counts: lines of each template of a service, in how many traces, their highest severity and first time.
     transitions: `next` follows `previous` in a service's part of a trace (kind "self"; BOUNDARY is where the part
         begins or ends), or lines follow each other directly in a trace: inside the service ("gap"), from another
@@ -194,14 +194,14 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
         .with_columns(pl.col("service").alias("key"))
         .with_columns(_texts(lines["service"].unique(), reduced.names))
     )
-    whole, said = named if sampled == 1.0 else named.clear(), named.filter(_SAID)
-    transitions, limited = _transitions(whole.filter(_SAID))
+    whole = named if sampled == 1.0 else named.clear()
+    transitions, limited = _transitions(whole)
     return Observation(
         source=source,
         window=window,
         duration=duration,
         services=_estimated(_services(named), sampled, "lines", "errors", "warnings"),
-        counts=_estimated(_counts(said), sampled, "count"),
+        counts=_estimated(_counts(named), sampled, "count"),
         transitions=transitions,
         sessions=_sessions(whole, reduced.names),
         sampled=sampled,
@@ -226,7 +226,7 @@ def _texts(keys: pl.Series, names: pl.DataFrame) -> pl.Expr:
 
 def _services(lines: pl.DataFrame) -> pl.DataFrame:
     error, warn = int(Severity.ERROR), int(Severity.WARN)
-    traced = pl.col("trace").filter(_SAID & (pl.col("trace") != 0))
+    traced = pl.col("trace").filter(pl.col("trace") != 0)
     return (
         lines.group_by("service")
         .agg(

@@ -100,6 +100,8 @@ def compare(
     """Compare numbers of these kinds with each past. Only what a service usually does or does now is compared, while
     it says anything.
 
+    Lines to debug may be switched off: what falls short of them is left out.
+
     harmless: by place, new templates that speak of no failure: neither they nor the transitions that they take part
     in, or push aside, nor the templates that they replace, are deviations. Most of them are a release.
     vanished: by place, what is no longer missed (`History.vanished`).
@@ -117,7 +119,7 @@ def compare(
         least = ~np.isnan(z) & (np.isnan(best) | (np.abs(z) < np.abs(best)))
         best[least] = z[least]
         expected[least] = np.concatenate([part[1] for part in parts])[least]
-    known = ~np.isnan(best)
+    known = ~np.isnan(best) & ~(index.of_debug(place) & (np.nan_to_num(best) < 0))
     if vanished is not None:
         known &= ~(vanished[place] & (now.weight[place] == 0))
     if harmless is not None and harmless.any():

@@ -13,6 +13,7 @@ import polars as pl
 
 from exporter.detection import valued
 from exporter.detection.observation import Observation
+from exporter.model import Severity
 
 TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, ERRORS, EXPOSURE, PREVIOUS, VOLUME = range(9)
 """Kinds of numbers. EXPOSURE, PREVIOUS and VOLUME hold what TEMPLATE, EDGE and ERRORS are counted against."""
@@ -23,12 +24,15 @@ those of them that have a value. The same again for windows that are left out of
 
 LEFT_OUT = VALUED + 6
 
+DEBUG = 21
+"""Lines of a template of which none is more than written to debug: what is missing of it is no news."""
+
 OWN = 32
 """Kinds from here up to 127 belong to a view each (`View.codes`): numbers of a service, or of one of its templates,
 that are counted among the lines of the service."""
 
 _GAPS = {"gap": GAP, "in": GAP_IN, "out": GAP_OUT}
-_TEMPLATED = frozenset((TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, PREVIOUS))
+_TEMPLATED = frozenset((TEMPLATE, EDGE, GAP, GAP_IN, GAP_OUT, PREVIOUS, DEBUG))
 _PAIRED = frozenset((EDGE, GAP, GAP_IN, GAP_OUT))
 
 Ints = npt.NDArray[np.int64]
@@ -87,6 +91,8 @@ def seen(observation: Observation, own: Iterable[Number] = ()) -> Seen:
             rows.append(((service, _GAPS[kind], first, second), gap, count))
     rows += [((service, PREVIOUS, first, 0), count, 0) for (service, first), count in previous.items()]
     rows += [((s, EDGE, first, second), count, previous[s, first]) for s, first, second, count in edges]
+    debug = observation.counts.filter(pl.col("severity").is_between(1, int(Severity.INFO) - 1))
+    rows += [((s, DEBUG, template, 0), count, 0) for s, template, count in _rows(debug, "service", "template", "count")]
     rows += own
     few = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
     parts = (
@@ -184,6 +190,15 @@ class Index:
     def learnt(self) -> Ints:
         """The place of the same number in windows that are learnt from; its own but for what is left out."""
         return self._columns[5, : len(self.keys)]
+
+    def of_debug(self, places: Ints) -> Bools:
+        """Which of these are lines of templates that are, or were, written to debug."""
+        many = int(self.first.max(initial=0)) + 1
+        marked = self.kind == DEBUG
+        debug = self.service[marked] * many + self.first[marked]
+        return np.asarray(
+            (self.kind[places] == TEMPLATE) & np.isin(self.service[places] * many + self.first[places], debug)
+        )
 
     def counting(self, templates: Iterable[int]) -> Ints:
         """The places of all that counts one of these templates."""
