@@ -22,9 +22,11 @@ def without(index: Index, families: Collection[tuple[str, int]], counts: Floats)
 
     families: each with its service.
     """
+    if not families:
+        return counts
     out = counts.copy()
     timed = (index.kind == base.VALUED + 2 * valued.TIMES) | (index.kind == base.VALUED + 2 * valued.TIMES + 1)
-    for row in np.flatnonzero(timed & (index.first != valued.SERVICE) & (counts > 0)).tolist() if families else ():
+    for row in np.flatnonzero(timed & (index.first != valued.SERVICE) & (counts > 0)).tolist():
         service, kind, family, duration = index.keys[row]
         whole = index.place((service, kind, valued.SERVICE, duration))
         if whole is not None and (service, family) in families:
