@@ -16,6 +16,7 @@ from exporter.detection.explanation import TOP
 from exporter.detection.localisation import SCORES
 from exporter.detection.look import Look
 from exporter.detection.observation import Observation, survivors
+from exporter.detection.past.neighbours import neighbours
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.scoring import contract
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
@@ -119,6 +120,8 @@ class Detector:
         since = next((account.since for account in accounts if account.since), look.start)
         reasons = list(_told((reason for account in accounts for reason in account.reasons), since))
         templates = [template for reason in reasons for template in reason.templates]
+        # What comes less often than usual, or sooner, says nothing of a failure, whatever its level is.
+        more = [template for reason in reasons if reason.observed > reason.expected for template in reason.templates]
         evidence = look.lines.of(service, templates)
         return Anomaly(
             source=self.past.source,
@@ -128,7 +131,7 @@ class Detector:
             kind="window",
             score=score,
             threshold=self.settings.window_score,
-            severity=max(look.lines.highest(service, templates), *(account.severity for account in accounts)),
+            severity=max(look.lines.highest(service, more), *(account.severity for account in accounts)),
             contributions=tuple(cited(reason, evidence) for reason in reasons),
             reached=look.start + self.past.duration,
             evidence=evidence,
@@ -136,6 +139,7 @@ class Detector:
             hosts=look.lines.hosts(service),
             traces=look.lines.traces(service),
             sampled=look.observation.sampled,
+            neighbours=neighbours(self.past, service),
         )
 
     def rename(self, moves: Mapping[int, int]) -> tuple[Write, ...]:

@@ -28,7 +28,8 @@ class Kin(IntEnum):
     HOST = 4
     TEXT = 5
     PEER = 6
-    TIME = 7
+    NEIGHBOUR = 7
+    TIME = 8
 
 
 _SAID_OF = r"(?:\b(?:to|from|with|for|host|upstream|peer|server|backend|broker|lookup|resolve|tcp)[\s=:\"'(]{1,3}|://)"
@@ -62,7 +63,9 @@ def kin(cluster: Cluster, anomaly: Anomaly, join_within: timedelta) -> Kin | Non
     shared = set(failing_texts(anomaly)) & {text for member in cluster.members for text in member.failing}
     if shared:
         return Kin.TEXT
-    return Kin.PEER if _have_a_peer(cluster, anomaly) else None
+    if _have_a_peer(cluster, anomaly):
+        return Kin.PEER
+    return Kin.NEIGHBOUR if _is_beside(cluster, anomaly) else None
 
 
 def is_part(cluster: Cluster, anomaly: Anomaly, join_within: timedelta) -> bool:
@@ -111,6 +114,17 @@ def _have_a_peer(cluster: Cluster, anomaly: Anomaly) -> bool:
     named = named_in(cluster.evidence, cluster.services)
     own = [line for line in cluster.evidence if failing.isdisjoint(named.get(line.service, ()))]
     return not peers.isdisjoint(peers_in(own))
+
+
+def _is_beside(cluster: Cluster, anomaly: Anomaly) -> bool:
+    """Whether it says nothing of a failure of its own, and is in touch with who fails in an open incident; or, where
+    nobody says so, with who was first: what it shows came of that. By itself it opens none."""
+    if cluster.incident is None or failing_texts(anomaly):
+        return False
+    roots = [member for member in cluster.members if member.failing] or [
+        member for member in cluster.members if member.first == cluster.starts_at
+    ]
+    return not {member.service for member in roots}.isdisjoint(anomaly.neighbours)
 
 
 def peers_in(evidence: Iterable[Evidence]) -> set[str]:

@@ -162,6 +162,8 @@ class Anomaly:
     """Whether its window shows by itself what it belongs to; else that was in windows before it."""
     gap: timedelta = timedelta(0)
     """Of `calm`: the longest time without a sign of it; nothing where its last windows all showed it."""
+    neighbours: tuple[str, ...] = ()
+    """Services that its own usually calls, or is called by."""
 
     @property
     def id(self) -> str:

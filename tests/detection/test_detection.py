@@ -91,6 +91,38 @@ def test_a_service_that_becomes_slow_in_its_own_steps_is_ranked_first() -> None:
     assert ranked[0].service == "payments"
 
 
+def test_who_stands_beside_a_service_in_its_traces_is_its_neighbour() -> None:
+    lines = shop(range(CALM)) + failing(range(CALM, CALM + 1))
+    (first, *_) = Bench().run(lines, 0, CALM + 1).about("payments")
+    assert first.neighbours == ("orders",)
+
+
+def test_without_traces_who_is_named_or_names_it_is_its_neighbour() -> None:
+    lines = shop(range(CALM), traces=False) + failing(range(CALM, CALM + 1), traces=False)
+    said = [
+        {**row, "body": "quote asked of payments"}
+        if row["service"] == "orders" and row["body"] == "order stored"
+        else row
+        for row in lines
+    ]
+    (first, *_) = Bench().run(said, 0, CALM + 1).about("payments")
+    assert first.neighbours == ("orders",)
+
+
+def test_what_comes_less_often_makes_a_window_no_worse() -> None:
+    """Warnings that become fewer, beside a new text that says nothing of a failure."""
+    lines = [
+        {**row, "severity": int(Severity.WARN)} if row["body"] == "card charged" else row
+        for row in shop(range(CALM + 3))
+    ]
+    last = [row for row in lines if row["body"] == "card charged" and row["timestamp"] >= at(60 * CALM)]
+    for row in last[3:]:
+        row |= {"body": "paid at once", "severity": int(Severity.INFO)}
+    found = Bench().run(lines, 0, CALM + 3).about("payments")
+    assert found
+    assert max(one.severity for one in found) == Severity.INFO
+
+
 def test_a_service_counts_as_changed_from_half_of_its_strongest_window_on() -> None:
     frames = [
         (START + minute * MINUTE, pl.DataFrame([("payments", 0.9, strength, "slow")], schema=SCORES, orient="row"))

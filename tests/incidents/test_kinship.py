@@ -101,6 +101,22 @@ def test_a_caller_that_names_who_fails_lends_no_address_to_others() -> None:
     assert opened(*quotes, gateway, refused) == [{"quotes", "gateway"}, {"mailer"}]
 
 
+def test_what_says_nothing_of_a_failure_is_of_the_open_one_of_whom_its_service_calls_or_is_called_by() -> None:
+    first = [failing(minute, "users", "account is locked") for minute in range(10)]
+    odd = replace(anomaly(8, "gateway"), neighbours=("quotes", "users"))
+    assert opened(*first, odd) == [{"users", "gateway"}]
+    assert len(opened(*first, replace(odd, neighbours=("quotes",)))) == 2
+    other = replace(failing(8, "gateway", "certificate has expired"), neighbours=("users",))
+    assert len(opened(*first, other)) == 2
+
+
+def test_a_neighbour_of_a_neighbour_is_no_neighbour() -> None:
+    first = [failing(minute, "users", "account is locked") for minute in range(10)]
+    caller = replace(anomaly(1, "gateway"), neighbours=("users", "quotes"))
+    odd = replace(anomaly(8, "quotes"), neighbours=("gateway",))
+    assert opened(*first, caller, odd) == [{"users", "gateway"}, {"quotes"}]
+
+
 def test_a_service_that_fails_by_another_text_long_after_is_another_incident_and_by_the_same_it_is_not() -> None:
     first = [failing(minute, "quotes", "no space left on device") for minute in range(3)]
     for text, change in (("certificate has expired", "opened"), ("no space left on device", "reopened")):
