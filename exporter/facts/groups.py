@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from exporter.facts.alike import VALUE, VARIES, are_alike, common, tokens
 from exporter.facts.observed import Lines, Saying
 from exporter.model import Evidence
 
-ALIKE = 0.6
-"""Share of the words that lines have in common that say the same."""
-
-MOST_WORDS = 60
+SURE = 10
+"""Lines that say a value, of which none says another, from which all are taken to say it: fewer of many may agree by
+chance."""
 
 LULL = 600.0
 """Seconds without a line after which a run is another one."""
 
-_VALUE = re.compile(r"\d|=")
-
 
 @dataclass
 class Seen:
-    """A kind of failing line in one window: seconds of its first line and of the window's end, what its lines say."""
+    """A kind of failing line in one window: seconds of its first line and of the window's end, what its lines say, and
+    of how many of them that is known."""
 
     first: float
     end: float
@@ -31,6 +30,7 @@ class Seen:
     versions: Lines = ()
     instances: Lines = ()
     words: tuple[str, ...] = ()
+    heard: int = 0
 
 
 @dataclass
@@ -51,7 +51,15 @@ class Group:
 
     def said(self) -> str:
         """Its words, values where they are the same in all lines, an ellipsis where they differ."""
-        return re.sub(r"(?:… ?){2,}", "… ", " ".join(self.words)).strip(" ")
+        return re.sub(rf"(?:{VARIES} ?){{2,}}", f"{VARIES} ", " ".join(self.words)).strip(" ")
+
+    def surely(self) -> list[str]:
+        """Its words, an ellipsis also where too few lines were heard to say that a value is that of all."""
+        heard, lines = sum(seen.heard for seen in self.now), sum(seen.count for seen in self.now)
+        if heard >= min(lines, SURE):
+            return self.words
+        known = {word for line in self.lines for word in line.template.split()}
+        return [one if one in known or not VALUE.search(one) else VARIES for one in self.words]
 
     def count(self, since: float) -> int:
         """Lines of its windows from a moment on at which one of them begins."""
@@ -68,8 +76,7 @@ class Group:
 
     def _says(self, seen: Seen) -> bool:
         """Whether what is said now is said in a window, too: what is alike may be of others."""
-        told = [words.split()[:MOST_WORDS] for words in seen.words]
-        return all(_common(self.words, words) == self.words for words in told)
+        return all(common(self.words, tokens(words)) == self.words for words in seen.words)
 
 
 def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
@@ -85,18 +92,18 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
         if not one.words:
             wordless.append((late, source, end, one))
             continue
-        tokens = [words.split()[:MOST_WORDS] for words in one.words]
+        said = [tokens(words) for words in one.words]
         bucket = buckets.setdefault((source, one.service), [])
-        group = next((each for each in bucket if _alike(each.words, tokens[0]) >= ALIKE), None)
+        group = next((each for each in bucket if are_alike(each.words, said[0])), None)
         if group is None:
-            group = Group(source, one.service, one.kind, tokens[0])
+            group = Group(source, one.service, one.kind, said[0])
             bucket.append(group)
             found.append(group)
         of.setdefault((source, one.service, one.template), group)
         seen = _seen(one, end)
         if late:
-            for said in tokens:
-                group.words = _common(group.words, said)
+            for words in said:
+                group.words = common(group.words, words)
             group.level = max(group.level, one.level)
             group.kind = group.kind or one.kind
             group.lines += one.lines
@@ -106,26 +113,14 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
         if group := of.get((source, one.service, one.template)):
             (group.now if late else group.before).append(_seen(one, end))
     for group in found:
+        group.words = group.surely()
         group.now.sort(key=lambda seen: seen.first)
         group.before.sort(key=lambda seen: seen.first)
     return found
 
 
 def _seen(one: Saying, end: float) -> Seen:
-    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.instances, one.words)
-
-
-def _common(known: Sequence[str], said: Sequence[str]) -> list[str]:
-    if len(known) != len(said):
-        return list(known)
-    return [one if one == other else "…" for one, other in zip(known, said, strict=True)]
-
-
-def _alike(known: Sequence[str], said: Sequence[str]) -> float:
-    if len(known) != len(said):
-        return 0.0
-    pairs = [(a, b) for a, b in zip(known, said, strict=True) if not (_VALUE.search(a) and _VALUE.search(b))]
-    return sum(a == b or a == "…" for a, b in pairs) / len(pairs) if pairs else 1.0
+    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.instances, one.words, one.heard)
 
 
 def began(group: Group, usual: float) -> float:

@@ -6,8 +6,9 @@ A row a window, replaced when the window is read again; it is kept as long as so
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from exporter.detection import valued
 from exporter.detection.evidence import evidence_of
 from exporter.detection.observation import Observation
 from exporter.detection.rows import Table
+from exporter.facts.alike import are_alike, tokens
 from exporter.facts.prefixes import Prefix
 from exporter.facts.roots import told
 from exporter.model import (
@@ -45,6 +47,9 @@ MOST_SAYINGS = 30
 MOST_OF_ALL = 300
 """The same of all services."""
 
+MOST_READ = 10
+"""Templates for each of these that are looked at: of an access log many say the same."""
+
 SHOWN = 2
 """Lines that are kept of each."""
 
@@ -65,7 +70,8 @@ Lines = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Saying:
-    """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what its `lines` say.
+    """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what `heard` of its lines
+    say; `lines` are some of these.
 
     hosts, versions, instances: of how many lines each is, where the lines say it; the most lines first.
     """
@@ -81,6 +87,7 @@ class Saying:
     hosts: Lines = ()
     versions: Lines = ()
     instances: Lines = ()
+    heard: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,12 +171,14 @@ def read(body: bytes) -> Observed:
 
 def observed(source: str, observation: Observation, reduced: Reduced, mined: Mined) -> Observed:
     """What a window says."""
-    lines = dict(zip(*(observation.services[name].to_list() for name in ("service", "lines")), strict=True))
+    # Whoever counts again counts what is written to debug, too.
+    counted = observation.counts.group_by("service").agg(pl.col("count").sum()).sort("service")
+    lines = dict(zip(*(counted[name].to_list() for name in ("service", "count")), strict=True))
     failing = _failing(reduced.lines, mined, observation.sampled)
     names = dict(zip(*(reduced.names[name].to_list() for name in ("key", "text")), strict=True)) if failing else {}
     return Observed(
         lines,
-        tuple(_sayings(source, failing, names, reduced, mined)) if failing else (),
+        tuple(_few(_sayings(source, failing, names, reduced, mined))) if failing else (),
         tuple(_requests(observation.values)),
         tuple(_starts(reduced.exemplars))[:MOST_STARTS],
         tuple(_places(failing, names, reduced.lines)) if failing else (),
@@ -195,11 +204,13 @@ def _sayings(
         speaking = dict.fromkeys(
             [*(line.body for line in lines), *(line.body for line in reversed(of_shapes.values()))]
         )
-        words = tuple(dict.fromkeys(told(body, prefixes[service]) for body in [*speaking][:MOST_WORDS]))
+        heard = [told(body, prefixes[service]) for body in [*speaking][:MOST_WORDS]]
+        words = tuple(dict.fromkeys(heard))
         text = mined.texts.get(one.template, "")
         texts = (*words, *(line.body for line in lines), text)
         fault = next((found for each in texts if (found := fault_in(each))), None)
         level = one.level or failure_in(text)
+        hosts, versions, instances = (place.get(one[:3], ()) for place in places)
         yield Saying(
             service,
             one.template,
@@ -209,8 +220,54 @@ def _sayings(
             fault.id if fault else "",
             words,
             tuple(lines),
-            *(place.get(one[:3], ()) for place in places),
+            hosts,
+            versions,
+            instances,
+            len(heard),
         )
+
+
+def _few(sayings: Iterable[Saying]) -> Iterator[Saying]:
+    """Those that say the same as one, at most MOST_SAYINGS of a service and MOST_OF_ALL."""
+    kept: dict[str, list[Saying]] = {}
+    number = 0
+    for one in sayings:
+        own = kept.setdefault(one.service, [])
+        place = next((place for place, other in enumerate(own) if _say_the_same(other, one)), None)
+        if place is not None:
+            own[place] = _joined(own[place], one)
+        elif len(own) < MOST_SAYINGS and number < MOST_OF_ALL:
+            own.append(one)
+            number += 1
+    return (one for own in kept.values() for one in own)
+
+
+def _say_the_same(one: Saying, other: Saying) -> bool:
+    if (one.level, one.kind) != (other.level, other.kind) or not one.words or not other.words:
+        return False
+    return are_alike(tokens(one.words[0]), tokens(other.words[0]))
+
+
+def _joined(one: Saying, other: Saying) -> Saying:
+    words = tuple(dict.fromkeys((*one.words, *other.words)))[:MOST_WORDS]
+    lines = sorted((*one.lines, *other.lines), key=lambda line: (line.timestamp, line.id))
+    return replace(
+        one,
+        count=one.count + other.count,
+        first=min(one.first, other.first),
+        words=words,
+        lines=tuple(lines)[:SHOWN],
+        hosts=_added(one.hosts, other.hosts),
+        versions=_added(one.versions, other.versions),
+        instances=_added(one.instances, other.instances),
+        heard=one.heard + other.heard,
+    )
+
+
+def _added(lines: Lines, more: Lines) -> Lines:
+    found = Counter(dict(lines))
+    found.update(dict(more))
+    return tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))[:MOST_PLACES]
 
 
 class _Failing(NamedTuple):
@@ -241,9 +298,9 @@ def _failing(lines: pl.DataFrame, mined: Mined, sampled: float) -> list[_Failing
             continue
         known.add((service, template))
         of[service] = of.get(service, 0) + 1
-        if of[service] <= MOST_SAYINGS:
+        if of[service] <= MOST_READ * MOST_SAYINGS:
             kept.append(_Failing(service, template, is_loud, max(level, 0), round(count / sampled), first))
-    return kept[:MOST_OF_ALL]
+    return kept[: MOST_READ * MOST_OF_ALL]
 
 
 def _of_each(

@@ -58,7 +58,9 @@ def saying(service: str, words: str, minute: float, lines: int = 10, level: int 
     at = START + minute * MINUTE
     line = Evidence(f"L{next(NUMBERS)}", "shop", service, at, words, level)
     fault = fault_in(words)
-    one = Saying(service, 1, level, lines, int(at.timestamp() * 1e9), fault.id if fault else "", (words,), (line,))
+    one = Saying(
+        service, 1, level, lines, int(at.timestamp() * 1e9), fault.id if fault else "", (words,), (line,), heard=lines
+    )
     return int(minute // 1), one
 
 
@@ -182,6 +184,16 @@ def test_usual_is_what_said_the_same_not_what_is_alike() -> None:
     before = [saying("payments", "upstream cart answered 503 after 9 ms", minute, 1) for minute in range(-60, -20, 10)]
     now = [saying("payments", "upstream users answered 503 after 9 ms", minute) for minute in range(5)]
     assert known(*before, *now).facts.failing[0].usual == 0
+
+
+def test_a_value_is_told_only_where_it_is_that_of_all_lines_or_of_so_many_that_it_is_no_chance() -> None:
+    said = "request ended with 502 after 8 ms"
+    given = [saying("gateway", said, minute) for minute in range(5)]
+    for heard, words in ((10, said), (2, said), (1, "request ended with … after … ms")):
+        found = known(*((minute, replace(one, heard=heard)) for minute, one in given)).facts.failing[0]
+        assert found.words == words
+    few = known(*((minute, replace(one, heard=1, count=1)) for minute, one in given[:3])).facts.failing[0]
+    assert few.words == said, "of three lines all three were heard"
 
 
 def test_lines_are_counted_also_of_a_window_that_kept_none() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from exporter.detection.observation import observe
-from exporter.facts.observed import observed
+from exporter.facts.observed import Observed, observed
 from exporter.ingest.reduction import merge, reduce, windows
 from exporter.ingest.settings import ReductionSettings
 from exporter.mining.miner import Miner
@@ -14,6 +16,14 @@ from exporter.model.times import seconds
 from tests.memory_source import START, at, page
 
 MINUTE = timedelta(minutes=1)
+
+
+def seen(rows: Sequence[Mapping[str, Any]]) -> Observed:
+    """What is kept of a window of these lines."""
+    window = seconds(START)
+    (part,) = windows(merge([reduce(page(rows), ReductionSettings())]), MINUTE).values()
+    mined = Miner("shop", MiningSettings()).mine(window, part)
+    return observed("shop", observe("shop", window, MINUTE, part, mined), part, mined)
 
 
 def test_a_failing_service_is_kept_with_the_hosts_versions_and_instances_of_its_lines() -> None:
@@ -29,12 +39,36 @@ def test_a_failing_service_is_kept_with_the_hosts_versions_and_instances_of_its_
         }
         for number in range(30)
     ]
-    window = seconds(START)
-    (part,) = windows(merge([reduce(page(rows), ReductionSettings())]), MINUTE).values()
-    mined = Miner("shop", MiningSettings()).mine(window, part)
-    found = observed("shop", observe("shop", window, MINUTE, part, mined), part, mined)
+    found = seen(rows)
     (said,), (place,) = found.sayings, found.places
     assert said.instances == (("payments-0", 10),)
     assert sorted(said.hosts) == [("node-0", 5), ("node-1", 5)]
     assert sorted(place.instances) == [(f"payments-{number}", 10) for number in range(3)]
     assert place.versions == (("2.14.0", 30),)
+
+
+def test_lines_that_say_the_same_are_counted_together_however_many_kinds_of_lines_they_are() -> None:
+    words = ("safari", "chrome", "curl", "wget", "python", "java", "opera", "edge", "brave", "lynx")
+    agents = [" ".join([one, *(more,) * (1 + number)]) for one in words for number, more in enumerate(words)]
+    rows = [
+        {
+            "timestamp": at(float(number % 60)),
+            "service": "gateway",
+            "severity": 17,
+            "body": f'10.1.2.3 - - "GET /api/cart HTTP/1.1" 502 17 "{agents[number % 100]}"',
+            "host": f"node-{number % 2}",
+        }
+        for number in range(200)
+    ]
+    (said,) = seen(rows).sayings
+    assert (said.count, said.words) == (200, ("GET /api/cart HTTP/1.1 502",))
+    assert sorted(said.hosts) == [("node-0", 100), ("node-1", 100)]
+    assert len(said.lines) == 2
+
+
+def test_what_is_written_to_debug_is_counted_as_whoever_counts_again_does() -> None:
+    rows = [
+        {"timestamp": at(float(number)), "service": "cart", "severity": 5 if number % 2 else 9, "body": "cart saved"}
+        for number in range(30)
+    ]
+    assert seen(rows).lines == {"cart": 30}

@@ -20,7 +20,7 @@ from aiohttp import web
 from exporter.analysis import text as analysis_text
 from exporter.analysis.findings import Analysis, Example, Finding, Overview
 from exporter.cli import mine as mine_command
-from exporter.facts import groups
+from exporter.facts import alike
 from exporter.facts.prefixes import Prefix
 from exporter.facts.roots import told
 from exporter.incidents import build, given, matching, movers
@@ -155,7 +155,7 @@ def _failed(given: str) -> object:
 def _headline(given: str) -> object:
     failing = Failing("shop", given, "", 17, 3, 0.0, NOW)
     said = [given.split()[:60], given.split()[:60]]
-    return groups._alike(*said), headlines.headline(Facts(NOW, (failing,)), (samples.similar(given),))
+    return alike.are_alike(*said), headlines.headline(Facts(NOW, (failing,)), (samples.similar(given),))
 
 
 def _given_text(text: str) -> object:
