@@ -213,7 +213,8 @@ class Episodes:
             return replace(anomaly, shows=False)
         self._open[anomaly.service] = known.having(told=True)
         # A failure of a service that stays odd ends by itself, and not when that does.
-        return replace(anomaly, shows=known.shows, lasts=known.fails or anomaly.severity < Severity.WARN)
+        lasts = known.fails or anomaly.severity < Severity.WARN
+        return replace(anomaly, shows=known.shows, lasts=lasts, fails=known.fails)
 
     def _ends(self, look: Look, one: Episode) -> bool:
         """Whether it is over: as before, silent for long, without a sign to know it by, or the new normal."""

@@ -121,7 +121,7 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
                 member,
                 first=min(member.first, anomaly.window),
                 last=max(member.last, anomaly.ends_at) if _goes_on(member, anomaly) else member.last,
-                lasts=tuple(sorted({*member.lasts, *_lasts(anomaly, member.severity)})),
+                lasts=_lasting(member.lasts, anomaly, max(member.severity, anomaly.severity)),
                 gap=_pause(member, anomaly),
                 windows=member.windows + 1,
                 peak=max(member.peak, anomaly.score),
@@ -145,7 +145,7 @@ def with_member(members: tuple[Member, ...], anomaly: Anomaly) -> tuple[Member, 
         anomaly.severity,
         () if anomaly.kind == "absence" else (anomaly.window,),
         anomaly.detectors,
-        _lasts(anomaly, anomaly.severity),
+        _lasting((), anomaly, anomaly.severity),
         failing=failing_texts(anomaly)[-MAX_FAILING:],
         missed=_missed(anomaly),
     )
@@ -167,10 +167,19 @@ def _missed(anomaly: Anomaly) -> float:
     return surprise(anomaly) * (STRONGEST if is_whole else 1)
 
 
-def _lasts(anomaly: Anomaly, severity: int) -> tuple[str, ...]:
-    """Not what comes too late to be grouped in its order: that it was over may have been said before. Where a service
-    fails it goes on as long as that does, and not while it is only odd."""
-    return (anomaly.kind,) if anomaly.lasts and not anomaly.late and not _is_odd(anomaly, severity) else ()
+def _lasting(known: tuple[str, ...], anomaly: Anomaly, severity: int) -> tuple[str, ...]:
+    """The kinds that go on, with what an anomaly says of its own; `severity` is that of its service.
+
+    Where a service fails it goes on as long as that does, and not while it is only odd: a release may have come with
+    the failure. What comes too late to be grouped in its order changes nothing: that it was over may have been said.
+    """
+    if anomaly.late:
+        return known
+    if severity < Severity.WARN:
+        goes_on = anomaly.lasts
+    else:
+        goes_on = anomaly.fails and (anomaly.kind in known if _is_odd(anomaly, severity) else anomaly.lasts)
+    return tuple(sorted({*known, anomaly.kind} if goes_on else {*known} - {anomaly.kind}))
 
 
 def _goes_on(member: Member, anomaly: Anomaly) -> bool:

@@ -158,6 +158,8 @@ class Anomaly:
     sampled: float = 1.0
     lasts: bool = False
     """Whether what it shows goes on, anomalous or not, until it is said to be over (ENDS)."""
+    fails: bool = True
+    """Whether what goes on speaks of a failure; else it is a change, beside which something may fail."""
     shows: bool = True
     """Whether its window shows by itself what it belongs to; else that was in windows before it."""
     gap: timedelta = timedelta(0)

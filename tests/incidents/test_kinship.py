@@ -157,3 +157,18 @@ def test_a_service_that_stays_odd_for_long_does_not_hide_its_failure() -> None:
     odd = [replace(anomaly(minute, "quotes", severity=Severity.INFO), lasts=True) for minute in range(9)]
     failure = replace(failing(90, "quotes", "certificate has expired"), lasts=True)
     assert opened(*odd, failure) == [{"quotes"}, {"quotes"}]
+
+
+def test_a_failure_ends_though_a_release_that_came_with_it_is_there_to_stay() -> None:
+    first = [replace(failing(minute, "quotes", "no space left on device"), lasts=True) for minute in range(3)]
+    odd = [anomaly(minute, "quotes", severity=Severity.INFO) for minute in range(3, 9)]
+    release = [replace(one, lasts=True, fails=False) for one in odd]
+    assert [one.change for one in told(*first, *release) if one.change != "updated"] == ["opened", "resolved"]
+    still = [replace(one, lasts=True) for one in odd]
+    assert [one.change for one in told(*first, *still) if one.change != "updated"] == ["opened"]
+
+
+def test_what_was_odd_before_it_failed_does_not_hold_the_failure_open() -> None:
+    odd = [replace(anomaly(m, "quotes", 0.999999, severity=Severity.INFO), lasts=True, fails=False) for m in range(3)]
+    failed = [replace(failing(minute, "quotes", "no space left on device"), fails=False) for minute in range(3, 6)]
+    assert [one.change for one in told(*odd, *failed) if one.change != "updated"] == ["opened", "resolved"]
