@@ -103,17 +103,18 @@ def _is_named(cluster: Cluster, anomaly: Anomaly) -> bool:
 
 
 def _have_a_peer(cluster: Cluster, anomaly: Anomaly) -> bool:
-    """Whether both complain of one that logs nothing here: a database, another company's API.
+    """Whether both complain of one that is no part of it: a database, another company's API, a service without lines.
 
     Not through a caller that names a member which fails: it complains of whoever fails below it.
     """
-    peers = peers_in(anomaly.evidence)
+    others = set(anomaly.neighbours) - {*cluster.services}
+    peers = peers_in(anomaly.evidence, others)
     if not peers:
         return False
     failing = {member.service for member in cluster.members if member.failing}
     named = named_in(cluster.evidence, cluster.services)
     own = [line for line in cluster.evidence if failing.isdisjoint(named.get(line.service, ()))]
-    return not peers.isdisjoint(peers_in(own))
+    return not peers.isdisjoint(peers_in(own, others))
 
 
 def _is_beside(cluster: Cluster, anomaly: Anomaly) -> bool:
@@ -127,14 +128,16 @@ def _is_beside(cluster: Cluster, anomaly: Anomaly) -> bool:
     return not {member.service for member in roots}.isdisjoint(anomaly.neighbours)
 
 
-def peers_in(evidence: Iterable[Evidence]) -> set[str]:
-    """The addresses of which failing lines say that nobody answers there, or badly, but for this machine's own.
+def peers_in(evidence: Iterable[Evidence], services: Collection[str] = ()) -> set[str]:
+    """The addresses of which failing lines say that nobody answers there, or badly, but for this machine's own; and
+    which of these services they name so.
 
     A name counts where it has more than letters: two that lose "the database" may each have one.
     """
-    complaints = [line.body for line in evidence if fails(line) and (one := fault_in(line.body)) and one.role == "peer"]
-    found = (name.rstrip(".-_") for body in complaints for name in _ADDRESS.findall(body))
-    return {name for name in found if not name.isalpha() and name not in HERE}
+    complaints = [line for line in evidence if fails(line) and (one := fault_in(line.body)) and one.role == "peer"]
+    found = (name.rstrip(".-_") for line in complaints for name in _ADDRESS.findall(line.body))
+    named = named_in(complaints, services)
+    return {name for name in found if not name.isalpha() and name not in HERE}.union(*named.values())
 
 
 def roots_first(batch: Sequence[Anomaly]) -> list[Anomaly]:

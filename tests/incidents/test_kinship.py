@@ -91,6 +91,14 @@ def test_two_that_complain_of_one_address_fail_by_one_cause(one: str, other: str
     assert len(opened(*first, failing(40, "refunds", other))) == 2
 
 
+def test_two_that_complain_of_a_service_that_says_nothing_itself_fail_by_one_cause() -> None:
+    gateway = [failing(minute, "gateway", "upstream cart reset the connection") for minute in range(3)]
+    said = failing(6, "orders", "call to cart failed: Connection reset by peer")
+    assert opened(*gateway, replace(said, neighbours=("cart", "payments"))) == [{"gateway", "orders"}]
+    other = failing(6, "orders", "call to payments failed: Connection reset by peer")
+    assert len(opened(*gateway, replace(other, neighbours=("cart", "payments")))) == 2
+
+
 def test_a_caller_that_names_who_fails_lends_no_address_to_others() -> None:
     quotes = [failing(minute, "quotes", "no space left on device") for minute in range(12)]
     said = ("upstream quotes failed", "connection to refunds-v1 refused")
