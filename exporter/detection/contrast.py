@@ -33,6 +33,10 @@ that it lasts. Of 144 made failures of up to six hours none was so thought to be
 STEADY = 3
 """Windows in a row that show it, after which its end is no pause."""
 
+LATELY = 10
+"""Windows of which most (two in three) showed it, after which its end is no pause either: of a service of few lines not
+every window has one that fails."""
+
 
 @dataclass(frozen=True)
 class Signs:
@@ -105,7 +109,8 @@ class Course:
 
     shown: the last window that shows it, where all is taken together: what comes after is as before.
     sign: the last that shows it by itself; `run`: so many in a row do; `gap`: the longest between two.
-    steady: whether `shown` was the last of STEADY in a row.
+    marks: which of the last LATELY do, a bit each, the last the lowest.
+    steady: whether `shown` was the last of STEADY in a row, or most of LATELY did.
     """
 
     shown: int
@@ -116,16 +121,22 @@ class Course:
     run: int = 0
     steady: bool = False
     gap: int = 0
+    marks: int = 0
 
     def after(self, window: int, ratio: float) -> Course:
         """With one more window that has lines, and what it says (`Signs.ratio`)."""
         evidence = round(min(0.0, self.evidence + ratio), 9)
         shows, run = ratio > 0, self.run + 1 if ratio > 0 else 0
         course = replace(self, seen=self.seen + 1, evidence=evidence, below=self.below + 1 if evidence < 0 else 0)
-        course = replace(course, run=run)
+        course = replace(course, run=run, marks=(self.marks << 1 | shows) & ((1 << LATELY) - 1))
         if shows:
             course = replace(course, sign=window, gap=max(self.gap, window - self.sign))
-        return course if evidence < 0 else replace(course, shown=window, steady=run >= STEADY)
+        return course if evidence < 0 else replace(course, shown=window, steady=course.is_dense)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the last windows show it all, or most of some more."""
+        return self.run >= STEADY or (self.seen >= LATELY and 3 * self.marks.bit_count() >= 2 * LATELY)
 
     @property
     def over(self) -> bool:

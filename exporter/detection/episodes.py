@@ -118,9 +118,10 @@ class Episode:
         own = ("spoke", "told", "ended")
         yield COURSE, _dumps({"course": asdict(self.course), **{name: getattr(self, name) for name in own}})
 
-    def taught_before(self, window: int) -> bool:
-        """Whether it is known what it is like without this window."""
-        return len(self.first) >= TAUGHT and self.first[-1][0] < window
+    def learnt_before(self, window: int) -> frozenset[int]:
+        """Of what it is known by, the templates that it had before a window."""
+        earlier = {template for start, lines in self.first if start < window for template in lines}
+        return self.signs.templates & earlier if self.signs else frozenset()
 
     @classmethod
     def of(cls, parts: Sequence[str]) -> Episode:
@@ -160,17 +161,18 @@ class Episodes:
 
     def withheld(self, settled: Settled) -> Settled:
         """A window as it is learnt from: without what tells failures that last in it from before, so that they do not
-        become usual, and are found when they come again. Their first windows are learnt: of what was never seen, one
-        stray line would be told, and what is rare would seem rarer than it is."""
-        failing = {
-            service: one.signs.templates
+        become usual, and are found when they come again. Each of its templates is learnt from one window, for of what
+        was never seen one stray line would be told; more of them would make it usual, and what it pushes aside rare.
+        How strange these windows were is not learnt."""
+        lasting = {
+            service: one
             for service, one in sorted(self._open.items())
-            if one.taught_before(settled.window) and settled.window <= one.course.shown and one.signs and one.fails
+            if one.since <= settled.window <= one.course.shown and one.signs and one.fails
         }
-        if settled.observation is None or not failing:
+        signs = {service: one.learnt_before(settled.window) for service, one in lasting.items()}
+        if settled.observation is None or not lasting:
             return settled
-        learnt = without(settled.observation, failing)
-        return replace(settled, observation=learnt, failing=frozenset(failing))
+        return replace(settled, observation=without(settled.observation, signs), failing=frozenset(lasting))
 
     def _follow(self, look: Look, service: str, anomaly: Anomaly | None) -> None:
         """Begin an episode, or go on with one."""

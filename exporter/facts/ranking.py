@@ -92,13 +92,21 @@ def failures(
         if group.kind in OF_PEER and top and top[0][1] * 2 >= others.total():
             group.about = top[0][0]
         found.append(group)
+    lone = {id(group) for group in found if _is_lone(group, found, until)}
+    steady = min((group.since for group in found if id(group) not in lone), default=float("inf"))
     first = min((group.since for group in found if role(group.kind) == "cause"), default=float("inf"))
     for group in found:
         group.score += NAMED * (group.service in named and role(group.kind) in ("cause", "strain"))
         weight = weights.get(group.service, 0.0)
         group.score -= STRANGE * (weight < SUSPECT and group.service not in named | naming)
-        doubt = 1 - weight if until - group.since <= SURE else 1.0
-        group.score += FIRST * (group.since <= first) - LONE * doubt * _is_lone(group, found, until)
+        if id(group) not in lone:
+            group.score += FIRST * (group.since <= first)
+        elif steady + SURE < group.since:
+            # What goes on began long before it.
+            group.score -= LONE + STRANGE
+        else:
+            doubt = 1 - weight if until - group.since <= SURE else 1.0
+            group.score += FIRST * (group.since <= first) - LONE * doubt
     return sorted(found, key=lambda group: (-group.score, group.since, group.service))
 
 

@@ -202,6 +202,19 @@ def test_where_it_ended_among_its_first_windows_the_others_do_not_say_what_it_wa
     assert course.over
 
 
+def test_the_end_of_what_most_windows_showed_is_no_pause_and_of_what_few_did_may_be_one() -> None:
+    def ended(shows: str) -> Course:
+        course = Course(0, 0)
+        for number, one in enumerate(shows):
+            course = course.after(60 * number, 3.0 if one == "x" else -0.5)
+        return course
+
+    assert ended("xx.xx.xx.xx").steady
+    assert ended("x...x...xxx").steady
+    assert not ended("x..x..x..xx").steady
+    assert not ended("xx").steady
+
+
 def test_the_longer_it_lasts_the_more_calm_it_takes() -> None:
     short, long = (Course(0, 0, seen=seen) for seen in (10, 1000))
 

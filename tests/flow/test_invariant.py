@@ -129,7 +129,20 @@ def valued_lines() -> list[dict[str, Any]]:
     return lines
 
 
-LINES = page(with_failure(quiet_lines() + cut_lines() + valued_lines(), 14, 3))
+def renamed_lines() -> list[dict[str, Any]]:
+    """A service that goes on under another name, and writes every other line to debug."""
+    return [
+        {
+            "timestamp": at(60 * minute + 7 * number),
+            "service": "desk" if minute < 12 else "desk-v2",
+            "severity": 5 if number % 2 else 9,
+            "body": f"place {number} is looked up" if number % 2 else f"guest {number} was seated",
+        }
+        for minute, number in itertools.product(range(WINDOWS), range(8))
+    ]
+
+
+LINES = page(with_failure(quiet_lines() + cut_lines() + valued_lines() + renamed_lines(), 14, 3))
 
 
 async def rows(assembly: Assembly) -> Table:
@@ -236,6 +249,11 @@ def test_what_lasts_what_is_silent_and_their_ends_are_among_the_rows() -> None:
     assert {one["kind"] for one in found if one["lasts"]} == {"window", "absence"}
     assert whole()["detection_episodes"]
     assert whole()["detection_silences"]
+
+
+def test_a_service_that_was_renamed_and_whom_each_service_calls_are_among_the_rows() -> None:
+    assert any('"renamed"' in str(row) and "desk-v2" in str(row) for row in whole()["notices"])
+    assert any(json.loads(row[-1])["neighbours"] for row in whole()["anomalies"])
 
 
 def test_what_a_model_is_asked_and_answers_is_among_the_rows() -> None:
