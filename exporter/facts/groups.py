@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from exporter.facts.alike import VALUE, VARIES, are_alike, common, tokens
@@ -76,7 +76,7 @@ class Group:
 
     def _says(self, seen: Seen) -> bool:
         """Whether what is said now is said in a window, too: what is alike may be of others."""
-        return all(common(self.words, tokens(words)) == self.words for words in seen.words)
+        return all(_covers(self.words, tokens(words)) for words in seen.words)
 
 
 def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
@@ -114,9 +114,31 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
             (group.now if late else group.before).append(_seen(one, end))
     for group in found:
         group.words = group.surely()
+    found = [group for bucket in buckets.values() for group in _without_cases(bucket)]
+    for group in found:
         group.now.sort(key=lambda seen: seen.first)
         group.before.sort(key=lambda seen: seen.first)
     return found
+
+
+def _without_cases(bucket: Sequence[Group]) -> list[Group]:
+    """Groups of a service, none of which says what is a case of what another says: who counts that counts both."""
+    kept: list[Group] = []
+    for group in sorted(bucket, key=lambda one: -one.words.count(VARIES)):
+        whole = next((one for one in kept if one.kind == group.kind and _covers(one.words, group.words)), None)
+        if whole is None:
+            kept.append(group)
+            continue
+        whole.now += group.now
+        whole.before += group.before
+        whole.lines += group.lines
+        whole.level = max(whole.level, group.level)
+    return [group for group in bucket if any(group is one for one in kept)]
+
+
+def _covers(words: Sequence[str], case: Sequence[str]) -> bool:
+    """Whether whatever says the one says the other."""
+    return len(words) == len(case) and common(words, case) == words
 
 
 def _seen(one: Saying, end: float) -> Seen:

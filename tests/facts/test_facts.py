@@ -196,6 +196,13 @@ def test_a_value_is_told_only_where_it_is_that_of_all_lines_or_of_so_many_that_i
     assert few.words == said, "of three lines all three were heard"
 
 
+def test_what_is_a_case_of_what_is_told_is_counted_with_it() -> None:
+    paths = ("/api/items/7", "/api/items/8", "/api/cart")
+    given = [saying("gateway", f"GET {path} HTTP/1.1 502", minute, 4) for minute in range(5) for path in paths]
+    (one,) = known(*given).facts.failing
+    assert (one.words, one.count) == ("GET … HTTP/1.1 502", 60)
+
+
 def test_lines_are_counted_also_of_a_window_that_kept_none() -> None:
     given = [saying("payments", POOL, minute, 2) for minute in range(5)]
     bare = [(minute, replace(one, words=(), lines=()) if minute == 3 else one) for minute, one in given]
