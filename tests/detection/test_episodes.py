@@ -91,10 +91,11 @@ def test_a_service_whose_texts_go_on_under_another_name_is_not_silent_but_rename
     assert not found.about("payments", "absence")
 
 
-def test_lines_to_debug_that_are_switched_off_are_nothing_unusual() -> None:
-    own = [row for row in shop(range(KNOWN), traces=False) if row["service"] == "payments"]
+@pytest.mark.parametrize("traces", [True, False])
+def test_lines_to_debug_that_are_switched_off_are_nothing_unusual(traces: bool) -> None:
+    own = [row for row in shop(range(KNOWN), traces=traces) if row["service"] == "payments"]
     debug = [{**row, "id": f"{n}{row['id']}", "body": "8 idle", "severity": 5} for row in own for n in "abc"]
-    found = bench(shop(range(KNOWN + 40), traces=False) + debug, KNOWN + 40)
+    found = bench(shop(range(KNOWN + 40), traces=traces) + debug, KNOWN + 40)
     assert not [one for one in found.about("payments") if one.window >= minute(KNOWN)]
     assert not found.noticed
 
