@@ -194,7 +194,12 @@ def _scores(sights: Iterable[Sight]) -> pl.DataFrame:
 
 def _told(reasons: Iterable[Reason], since: datetime) -> Iterator[Contribution]:
     """The strongest, each with its share; what does not say since when began with the whole."""
-    ranked = sorted(reasons, key=lambda reason: (-round(reason.size, 6), reason.finding.kind, reason.finding.text))
+    ordered = sorted(reasons, key=lambda reason: (-round(reason.size, 6), reason.finding.kind, reason.finding.text))
+    # Where two views see the same, the stronger says it.
+    once: dict[tuple[str, str], Reason] = {}
+    for reason in ordered:
+        once.setdefault((reason.finding.kind, reason.finding.text), reason)
+    ranked = [*once.values()]
     total = sum(reason.size for reason in ranked[:TOP]) or 1.0
     for reason in ranked[:TOP]:
         yield replace(reason.finding, share=reason.size / total, since=reason.finding.since or since)

@@ -41,7 +41,8 @@ class Episode:
     before: lines of each template in the minutes before it, and as many again of all that is usual.
     first: the first windows that have lines. failing: their templates that speak of a failure; news: the new of these.
     spoke: the last window that had lines.
-    told: whether it was told that it lasts. ended: the window at which it was over; 0 while it goes on.
+    told: whether it was told that it lasts; failed: and that it is a failure. ended: the window at which it was over; 0
+    while it goes on.
     """
 
     since: int
@@ -52,6 +53,7 @@ class Episode:
     course: Course = field(default_factory=lambda: Course(0, 0))
     spoke: int = 0
     told: bool = False
+    failed: bool = False
     ended: int = 0
 
     @cached_property
@@ -66,6 +68,11 @@ class Episode:
         came = [(template, count) for _, lines in self.first for template, count in lines.items() if template in signs]
         failing = sum(count for template, count in came if template in self.failing)
         return failing > 0 and failing >= SEVERE * sum(count for _, count in came)
+
+    @property
+    def is_no_failure(self) -> bool:
+        """Whether it was told as a failure, and proved to be a change beside which something failed."""
+        return self.failed and not self.ended and len(self.first) >= TAUGHT and not self.fails
 
     @property
     def differs(self) -> Sequence[tuple[int, float, float]]:
@@ -101,7 +108,7 @@ class Episode:
     def returned(self) -> Episode:
         """It goes on after it was thought to be over."""
         course = replace(self.course, evidence=0.0, below=0)
-        return self.having(course=course, ended=0, told=False)
+        return self.having(course=course, ended=0, told=False, failed=False)
 
     def renamed(self, moves: Mapping[int, int]) -> Episode:
         """Merged templates are one."""
@@ -115,7 +122,7 @@ class Episode:
             yield BEFORE, _dumps({"since": self.since, "before": self.before})
         if old is None or old.first is not self.first or old.failing != self.failing or old.news != self.news:
             yield FIRST, _dumps({"first": self.first, "failing": sorted(self.failing), "news": sorted(self.news)})
-        own = ("spoke", "told", "ended")
+        own = ("spoke", "told", "failed", "ended")
         yield COURSE, _dumps({"course": asdict(self.course), **{name: getattr(self, name) for name in own}})
 
     def learnt_before(self, window: int) -> frozenset[int]:
@@ -156,7 +163,8 @@ class Episodes:
         ending = [(name, one) for name, one in sorted(self._open.items()) if self._ends(look, one)]
         usual = [self._adopted(look, name, one) for name, one in ending if one.told and self._is_normal(look, one)]
         over = [self._over(look, name) for name, _ in ending]
-        anomalies = (*marked, *(one for one in over if one))
+        changes = [self._only_changed(look, name, one) for name, one in sorted(self._open.items()) if one.is_no_failure]
+        anomalies = (*marked, *(one for one in over if one), *changes)
         return Detection(anomalies, writes=self._rows(before), notices=tuple(usual))
 
     def withheld(self, settled: Settled) -> Settled:
@@ -213,7 +221,7 @@ class Episodes:
             return anomaly
         if known.ended:
             return replace(anomaly, shows=False)
-        self._open[anomaly.service] = known.having(told=True)
+        self._open[anomaly.service] = known.having(told=True, failed=known.failed or known.fails)
         # A failure of a service that stays odd ends by itself, and not when that does.
         lasts = known.fails or anomaly.severity < Severity.WARN
         return replace(anomaly, shows=known.shows, lasts=lasts, fails=known.fails)
@@ -236,8 +244,14 @@ class Episodes:
         one = self._open.pop(service)
         if one.signs is not None and not self._is_normal(look, one):
             self._open[service] = one.having(ended=look.window)
-        if not one.told:
-            return None
+        return self._calm(look, service, one) if one.told else None
+
+    def _only_changed(self, look: Look, service: str, one: Episode) -> Anomaly:
+        """Say that a failure is over, though the service stays as it is: its first windows looked like one."""
+        self._open[service] = one.having(failed=False)
+        return self._calm(look, service, one)
+
+    def _calm(self, look: Look, service: str, one: Episode) -> Anomaly:
         gap = 0 if one.course.steady else max(one.course.gap, 1)
         return Anomaly(
             source=self._past.source,

@@ -10,6 +10,8 @@ import pytest
 
 from exporter.detection.contrast import CALM, Course, Signs, signs_of, taught
 from exporter.detection.past.presence import Spells
+from exporter.detection.views import returning
+from exporter.model import Severity
 from exporter.wording import words
 from tests.detection.bench import LATE, MINUTE, QUICK, Bench, Row, failing, shop
 from tests.memory_source import START
@@ -133,6 +135,37 @@ def test_a_failure_that_lasts_does_not_become_usual_and_is_found_when_it_comes_a
     assert any(minute(at) in found for at in range(end + 30, end + 33))
     assert once.found == often.found
     assert once.tables() == often.tables()
+
+
+def test_what_failed_once_is_a_failure_in_the_first_window_in_which_it_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a text that came in one burst, another is within its spread; so few windows of so many have it that it is no
+    chance: as few as here for so many more."""
+    monkeypatch.setattr(returning, "RARE", 0.1)
+    again = KNOWN + 260
+    lines = shop(range(KNOWN)) + failing(range(KNOWN, KNOWN + 2)) + shop(range(KNOWN + 2, again))
+    lines += failing(range(again, again + 2)) + shop(range(again + 2, again + 4))
+    found = {one.window: one for one in bench(lines, again + 4).about("payments") if one.kind == "window"}
+    first = found[minute(again)]
+    assert first.severity >= Severity.ERROR
+    assert any("pool exhausted" in c.text and c.observed > 2 * c.expected for c in first.contributions)
+
+
+def test_what_looked_like_a_failure_at_first_and_is_a_release_is_said_to_be_none() -> None:
+    lines = shop(range(KNOWN)) + failing(range(KNOWN, KNOWN + 1))
+    for number, row in enumerate(shop(range(KNOWN + 1, KNOWN + 30))):
+        if row["body"] == "charging card" and number % 40 == 0:
+            lines.append({**row, "body": "connection pool exhausted, waited 30004 ms", "severity": 17})
+        else:
+            lines.append({**row, "body": "paid at once"} if row["body"] == "card charged" else row)
+    once, often = bench(lines, KNOWN + 30), bench(lines, KNOWN + 30, restarts=range(KNOWN, KNOWN + 30, 3))
+    first = next(one for one in once.about("payments") if one.window == minute(KNOWN))
+    (calm,) = once.about("payments", "calm")
+    assert (first.lasts, first.fails) == (True, True)
+    assert calm.reached == minute(KNOWN + 10), "ten windows say what it is like"
+    assert not any(one.fails for one in once.about("payments") if one.lasts and one.window >= calm.reached)
+    assert once.found == often.found
 
 
 def test_episodes_and_silences_are_what_their_rows_say() -> None:

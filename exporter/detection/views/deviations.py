@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,9 @@ from exporter.detection.observation import BOUNDARY, GAP_STEPS
 from exporter.detection.past import index as base
 from exporter.detection.past.comparison import Compared, by_name, largest
 from exporter.detection.past.index import Ints, Placed
-from exporter.detection.view import Feature, Measured, Reason, View
+from exporter.detection.view import Account, Feature, Measured, Opinion, Reason, Sight, View
+from exporter.detection.views.novelty import NEW_TEMPLATE_SCORE
+from exporter.detection.views.returning import Back, findings, returning
 from exporter.model import Contribution
 
 Floats = npt.NDArray[np.float64]
@@ -96,6 +99,17 @@ class Deviations(View):
         found = look.compare(span, KINDS)
         return Measured(vectors(found, look.services), lambda service: _reasons(found, service, look))
 
+    def judge(self, look: Look) -> Sight:
+        """What failed before and comes back is a finding, as it was when it was new."""
+        back = returning(look) if look.seasoned else {}
+        certain = {*findings(back)}
+        return Sight(
+            {
+                service: Opinion(NEW_TEMPLATE_SCORE if service in certain else 0.0, partial(_again, look, own))
+                for service, own in back.items()
+            }
+        )
+
     def headline(self, scaled: Floats) -> Floats:
         """Transitions that changed, a service slow throughout, or a count."""
         columns = dict(zip(FEATURES, scaled.T, strict=True))
@@ -103,6 +117,15 @@ class Deviations(View):
         return np.asarray(
             np.maximum(np.maximum((columns["step"] + columns["steps"]) / 2, columns["slow"]), COUNTS_SHARE * counts)
         )
+
+
+def _again(look: Look, back: Sequence[Back]) -> Account:
+    """What comes back."""
+    reasons = [
+        Reason(2.0 * one.together**0.5 + MIN_Z, _template(look.texts, one.template, 0, float(one.lines), one.expected))
+        for one in back
+    ]
+    return Account(reasons, witnesses=("returning",))
 
 
 def _reasons(found: Compared, service: str, look: Look) -> Iterator[Reason]:
