@@ -17,6 +17,9 @@ from exporter.detection.past.source import Past
 from exporter.model import Severity, failure_in
 from exporter.model.times import moment
 
+SWITCHED_OFF = 5.0
+"""Lines of a template to debug that are expected, from which it is no chance that none came."""
+
 
 class Look:
     """A window as its views see it; looking at it changes nothing."""
@@ -87,10 +90,32 @@ class Look:
             out[[place for place, key in keys.items() if levels.get(key[::2], 0) < Severity.WARN]] = True
         return out
 
+    @cached_property
+    def switched(self) -> Ints:
+        """Places of templates to debug of which none came for so long that it is no chance, or of which some come again
+        after hours without any."""
+        index, total = self.past.history.index, self.past.history.total()
+        debug = np.flatnonzero(index.of_debug(np.arange(len(index))) & (total[:, base.WINDOWS] > 0))
+        if not debug.size:
+            return debug
+        against, lately = index.against[debug], self.past.history.lately()
+        rate = total[debug, base.SUM] / np.maximum(total[against, base.SUM], 1)
+        count, exposure = np.zeros((2, len(index)), np.int64)
+        off = np.zeros(len(debug), np.bool_)
+        for one in reversed(self.spans[1]):
+            np.add.at(count, one.places, one.count)
+            volumes = index.kind[one.places] == base.EXPOSURE
+            np.add.at(exposure, one.places[volumes], one.count[volumes])
+            off |= (count[debug] == 0) & (rate * exposure[against] >= SWITCHED_OFF)
+        on = np.zeros(len(debug), np.bool_)
+        if lately is not None:
+            on = (count[debug] > 0) & (lately[debug, base.SUM] == 0) & (lately[against, base.SUM] > 0)
+        return np.asarray(debug[off | on])
+
     def compare(self, span: Sequence[Placed], kinds: Collection[int]) -> Compared:
         """The numbers of these kinds in one of the spans, against the past."""
         index, pasts, harmless = self.past.history.index, self.pasts, self.harmless
-        return compare(index, Now.of(index, span), pasts, kinds, harmless, self.vanished)
+        return compare(index, Now.of(index, span), pasts, kinds, harmless, self.vanished, self.switched)
 
     def levels(self, templates: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The severity of templates of services in this window, or what their words say."""

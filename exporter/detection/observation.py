@@ -77,10 +77,10 @@ class Observation:
     services: lines of each, errors and warnings among them, and traces. What is written to debug is one line, however
         much it is: the service is there.
     counts: lines of each template of a service, in how many traces, their highest severity and first time.
-    transitions: of the lines that are not written to debug. `next` follows `previous` in a service's part of a trace
-        (kind "self"; BOUNDARY is where the part begins or ends), or lines follow each other directly in a trace: inside
-        the service ("gap"), from another service into it ("in"), or out of it to another ("out"). `gap` is the median
-        of the logarithm of the time between the two, in GAP_STEPS a doubling of microseconds; null for "self".
+    transitions: `next` follows `previous` in a service's part of a trace (kind "self"; BOUNDARY is where the part
+        begins or ends), or lines follow each other directly in a trace: inside the service ("gap"), from another
+        service into it ("in"), or out of it to another ("out"). `gap` is the median of the logarithm of the time
+        between the two, in GAP_STEPS a doubling of microseconds; null for "self".
     sessions: one part of each session: lines of each template, first and last time in nanoseconds.
     values: which values lines have, so many of so many (`exporter.detection.valued`), as read.
     sampled: the share of the lines that was read. Below 1, numbers of lines in `services` and `counts` are estimates,
@@ -195,7 +195,7 @@ def observe(source: str, window: int, duration: timedelta, reduced: Reduced, min
         .with_columns(_texts(lines["service"].unique(), reduced.names))
     )
     whole = named if sampled == 1.0 else named.clear()
-    transitions, limited = _transitions(whole.filter(_SAID))
+    transitions, limited = _transitions(whole)
     return Observation(
         source=source,
         window=window,
