@@ -41,8 +41,8 @@ class Episode:
     before: lines of each template in the minutes before it, and as many again of all that is usual.
     first: the first windows that have lines. failing: their templates that speak of a failure; news: the new of these.
     spoke: the last window that had lines.
-    told: whether it was told that it lasts; failed: and that it is a failure. ended: the window at which it was over; 0
-    while it goes on.
+    told: whether it was told that it lasts; failed: and that something of it speaks of a failure. ended: the window at
+    which it was over; 0 while it goes on.
     """
 
     since: int
@@ -221,10 +221,13 @@ class Episodes:
             return anomaly
         if known.ended:
             return replace(anomaly, shows=False)
-        self._open[anomaly.service] = known.having(told=True, failed=known.failed or known.fails)
+        speaks = anomaly.severity >= Severity.WARN
+        # Whether it is a failure is known when what it is like is.
+        may_fail = known.fails or len(known.first) < TAUGHT
+        failed = known.failed or (may_fail and (known.fails or speaks))
+        self._open[anomaly.service] = known.having(told=True, failed=failed)
         # A failure of a service that stays odd ends by itself, and not when that does.
-        lasts = known.fails or anomaly.severity < Severity.WARN
-        return replace(anomaly, shows=known.shows, lasts=lasts, fails=known.fails)
+        return replace(anomaly, shows=known.shows, lasts=known.fails or not speaks, fails=may_fail)
 
     def _ends(self, look: Look, one: Episode) -> bool:
         """Whether it is over: as before, silent for long, without a sign to know it by, or the new normal."""

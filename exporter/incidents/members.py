@@ -178,7 +178,7 @@ def _lasting(known: tuple[str, ...], anomaly: Anomaly, severity: int) -> tuple[s
     if severity < Severity.WARN:
         goes_on = anomaly.lasts
     else:
-        goes_on = anomaly.fails and (anomaly.kind in known if _is_odd(anomaly, severity) else anomaly.lasts)
+        goes_on = anomaly.fails and (anomaly.kind in known or (anomaly.lasts and not _is_odd(anomaly, severity)))
     return tuple(sorted({*known, anomaly.kind} if goes_on else {*known} - {anomaly.kind}))
 
 

@@ -159,7 +159,7 @@ class Anomaly:
     lasts: bool = False
     """Whether what it shows goes on, anomalous or not, until it is said to be over (ENDS)."""
     fails: bool = True
-    """Whether what goes on speaks of a failure; else it is a change, beside which something may fail."""
+    """Whether what goes on is a failure, as far as that is known; else a change, beside which something may fail."""
     shows: bool = True
     """Whether its window shows by itself what it belongs to; else that was in windows before it."""
     gap: timedelta = timedelta(0)
