@@ -16,7 +16,6 @@ from exporter.detection.explanation import TOP
 from exporter.detection.localisation import SCORES
 from exporter.detection.look import Look
 from exporter.detection.observation import Observation, survivors
-from exporter.detection.past.neighbours import neighbours
 from exporter.detection.past.source import Numbers, Past, Settled
 from exporter.detection.scoring import contract
 from exporter.detection.settings import SESSION_DETECTORS, WINDOW_DETECTORS, DetectionSettings
@@ -139,7 +138,7 @@ class Detector:
             hosts=look.lines.hosts(service),
             traces=look.lines.traces(service),
             sampled=look.observation.sampled,
-            neighbours=neighbours(self.past, service),
+            neighbours=look.neighbours.of(service),
         )
 
     def rename(self, moves: Mapping[int, int]) -> tuple[Write, ...]:
@@ -196,9 +195,9 @@ def _told(reasons: Iterable[Reason], since: datetime) -> Iterator[Contribution]:
     """The strongest, each with its share; what does not say since when began with the whole."""
     ordered = sorted(reasons, key=lambda reason: (-round(reason.size, 6), reason.finding.kind, reason.finding.text))
     # Where two views see the same, the stronger says it.
-    once: dict[tuple[str, str], Reason] = {}
+    once: dict[object, Reason] = {}
     for reason in ordered:
-        once.setdefault((reason.finding.kind, reason.finding.text), reason)
+        once.setdefault((reason.finding.kind, reason.finding.text, reason.finding.templates), reason)
     ranked = [*once.values()]
     total = sum(reason.size for reason in ranked[:TOP]) or 1.0
     for reason in ranked[:TOP]:

@@ -250,7 +250,8 @@ class Episodes:
         return self._calm(look, service, one) if one.told else None
 
     def _only_changed(self, look: Look, service: str, one: Episode) -> Anomaly:
-        """Say that a failure is over, though the service stays as it is: its first windows looked like one."""
+        """Say that a failure is over, though the service stays as it is: its first windows looked like one. That it is
+        as before is said once more when it is."""
         self._open[service] = one.having(failed=False)
         return self._calm(look, service, one)
 

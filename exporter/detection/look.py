@@ -10,9 +10,10 @@ import numpy as np
 from exporter.detection.evidence import Lines
 from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
-from exporter.detection.past.comparison import Compared, Now, compare
+from exporter.detection.past.comparison import Compared, Now, beside, compare
 from exporter.detection.past.history import RECENT
 from exporter.detection.past.index import Bools, Ints, Placed
+from exporter.detection.past.neighbours import Neighbours
 from exporter.detection.past.source import Past
 from exporter.model import Severity, failure_in
 from exporter.model.times import moment
@@ -91,13 +92,19 @@ class Look:
         return out
 
     @cached_property
-    def switched(self) -> Ints:
-        """Places of templates to debug of which none came for so long that it is no chance, or of which some come again
-        after hours without any."""
+    def neighbours(self) -> Neighbours:
+        """With whom each service is in touch."""
+        return Neighbours(self.past)
+
+    @cached_property
+    def switched(self) -> Bools | None:
+        """By place, the steps that lead through templates to debug of which none came for so long that it is no chance,
+        or of which some come again after hours without any."""
         index, total = self.past.history.index, self.past.history.total()
-        debug = np.flatnonzero(index.of_debug(np.arange(len(index))) & (total[:, base.WINDOWS] > 0))
+        alive = total[:, base.WINDOWS] > 0
+        debug = np.flatnonzero(index.of_debug(np.arange(len(index)), alive) & alive)
         if not debug.size:
-            return debug
+            return None
         against, lately = index.against[debug], self.past.history.lately()
         rate = total[debug, base.SUM] / np.maximum(total[against, base.SUM], 1)
         count, exposure = np.zeros((2, len(index)), np.int64)
@@ -110,7 +117,7 @@ class Look:
         on = np.zeros(len(debug), np.bool_)
         if lately is not None:
             on = (count[debug] > 0) & (lately[debug, base.SUM] == 0) & (lately[against, base.SUM] > 0)
-        return np.asarray(debug[off | on])
+        return beside(index, debug[off | on], alive | (count > 0)) if (off | on).any() else None
 
     def compare(self, span: Sequence[Placed], kinds: Collection[int]) -> Compared:
         """The numbers of these kinds in one of the spans, against the past."""

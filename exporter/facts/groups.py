@@ -76,7 +76,8 @@ class Group:
 
     def _says(self, seen: Seen) -> bool:
         """Whether what is said now is said in a window, too: what is alike may be of others."""
-        return all(_covers(self.words, tokens(words)) for words in seen.words)
+        said = (tokens(words) for words in seen.words)
+        return all(_covers(self.words, words) for words in said if len(words) == len(self.words))
 
 
 def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
@@ -99,7 +100,8 @@ def grouped(sayings: Iterable[tuple[bool, str, float, Saying]]) -> list[Group]:
             group = Group(source, one.service, one.kind, said[0])
             bucket.append(group)
             found.append(group)
-        of.setdefault((source, one.service, one.template), group)
+        for template in (one.template, *one.templates):
+            of.setdefault((source, one.service, template), group)
         seen = _seen(one, end)
         if late:
             for words in said:
@@ -142,7 +144,9 @@ def _covers(words: Sequence[str], case: Sequence[str]) -> bool:
 
 
 def _seen(one: Saying, end: float) -> Seen:
-    return Seen(one.first / 1e9, end, one.count, one.hosts, one.versions, one.instances, one.words, one.heard)
+    return Seen(
+        one.first / 1e9, end, one.count, one.hosts, one.versions, one.instances, one.words, one.heard or len(one.words)
+    )
 
 
 def began(group: Group, usual: float) -> float:

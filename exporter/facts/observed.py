@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
@@ -18,7 +18,7 @@ from exporter.detection import valued
 from exporter.detection.evidence import evidence_of
 from exporter.detection.observation import Observation
 from exporter.detection.rows import Table
-from exporter.facts.alike import are_alike, tokens
+from exporter.facts.alike import are_alike, common, tokens
 from exporter.facts.prefixes import Prefix
 from exporter.facts.roots import told
 from exporter.model import (
@@ -71,7 +71,7 @@ Lines = tuple[tuple[str, int], ...]
 @dataclass(frozen=True)
 class Saying:
     """A kind of failing line of a service in a window. `first` is in nanoseconds; `words` are what `heard` of its lines
-    say; `lines` are some of these.
+    say; `lines` are some of these. `templates` are others that say the same.
 
     hosts, versions, instances: of how many lines each is, where the lines say it; the most lines first.
     """
@@ -88,6 +88,7 @@ class Saying:
     versions: Lines = ()
     instances: Lines = ()
     heard: int = 0
+    templates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def observed(source: str, observation: Observation, reduced: Reduced, mined: Min
     names = dict(zip(*(reduced.names[name].to_list() for name in ("key", "text")), strict=True)) if failing else {}
     return Observed(
         lines,
-        tuple(_few(_sayings(source, failing, names, reduced, mined))) if failing else (),
+        tuple(_sayings(source, failing, names, reduced, mined)) if failing else (),
         tuple(_requests(observation.values)),
         tuple(_starts(reduced.exemplars))[:MOST_STARTS],
         tuple(_places(failing, names, reduced.lines)) if failing else (),
@@ -189,34 +190,67 @@ def observed(source: str, observation: Observation, reduced: Reduced, mined: Min
 def _sayings(
     source: str, failing: Sequence[_Failing], names: Mapping[int, str], reduced: Reduced, mined: Mined
 ) -> Iterator[Saying]:
+    """What fails, the worst and most frequent first; templates of a service that say the same are one."""
     shown = _shown(source, reduced.exemplars, mined, {one.template for one in failing})
     prefixes: dict[str, Prefix] = {}
     places = [_of_each(failing, names, reduced.lines, mined, place) for place in PLACES]
+    drafts: dict[str, list[_Draft]] = {}
+    number = 0
     for one in failing:
         service = names.get(one.service, "")
         known = shown.get((service, one.template, one.loud), [])
-        lines = [line for _, line in known[:SHOWN]]
         if service not in prefixes:
             own = reduced.exemplars.filter(pl.col("service") == service)["body"]
             prefixes[service] = Prefix(body.split("\n", 1)[0] for body in own if body[:1] != "{")
-        # Of each shape one, too: a word that two lines have in common need not stand in all.
-        of_shapes = dict(reversed(known))
-        speaking = dict.fromkeys(
-            [*(line.body for line in lines), *(line.body for line in reversed(of_shapes.values()))]
+        said = tokens(told(known[0][1].body, prefixes[service])) if known else []
+        own_drafts = drafts.setdefault(service, [])
+        same = next((draft for draft in own_drafts if said and draft.says(one, said)), None)
+        if same is not None:
+            same.add(one, known)
+        elif len(own_drafts) < MOST_SAYINGS and number < MOST_OF_ALL:
+            own_drafts.append(_Draft(said, [one], [known]))
+            number += 1
+    for service, own_drafts in drafts.items():
+        yield from (draft.saying(service, prefixes[service], places, mined) for draft in own_drafts)
+
+
+Known = Sequence[tuple[int, Evidence]]
+"""Lines as text, with their shapes, in order of time."""
+
+
+@dataclass
+class _Draft:
+    """Templates of a service that say the same, with what is known of their lines."""
+
+    said: list[str]
+    parts: list[_Failing]
+    known: list[Known]
+
+    def says(self, one: _Failing, said: Sequence[str]) -> bool:
+        return one.level == self.parts[0].level and bool(self.said) and are_alike(self.said, said)
+
+    def add(self, one: _Failing, known: Known) -> None:
+        self.parts.append(one)
+        self.known.append(known)
+
+    def saying(
+        self, service: str, prefix: Prefix, places: Sequence[Mapping[tuple[int, int, bool], Lines]], mined: Mined
+    ) -> Saying:
+        first, ordered = self.parts[0], sorted((line for known in self.known for _, line in known), key=_time)
+        lines = ordered[:SHOWN]
+        heard = [told(body, prefix) for known in self.known for body in _speaking(known)]
+        words = _telling(heard)
+        texts = [mined.texts.get(part.template, "") for part in self.parts]
+        fault = next(
+            (found for each in (*words, *(line.body for line in lines), *texts[:1]) if (found := fault_in(each))), None
         )
-        heard = [told(body, prefixes[service]) for body in [*speaking][:MOST_WORDS]]
-        words = tuple(dict.fromkeys(heard))
-        text = mined.texts.get(one.template, "")
-        texts = (*words, *(line.body for line in lines), text)
-        fault = next((found for each in texts if (found := fault_in(each))), None)
-        level = one.level or failure_in(text)
-        hosts, versions, instances = (place.get(one[:3], ()) for place in places)
-        yield Saying(
+        hosts, versions, instances = (_added(place.get(part[:3], ()) for part in self.parts) for place in places)
+        return Saying(
             service,
-            one.template,
-            level,
-            one.lines,
-            one.first,
+            first.template,
+            first.level or failure_in(texts[0]),
+            sum(part.lines for part in self.parts),
+            min(part.first for part in self.parts),
             fault.id if fault else "",
             words,
             tuple(lines),
@@ -224,49 +258,37 @@ def _sayings(
             versions,
             instances,
             len(heard),
+            tuple(part.template for part in self.parts[1:]),
         )
 
 
-def _few(sayings: Iterable[Saying]) -> Iterator[Saying]:
-    """Those that say the same as one, at most MOST_SAYINGS of a service and MOST_OF_ALL."""
-    kept: dict[str, list[Saying]] = {}
-    number = 0
-    for one in sayings:
-        own = kept.setdefault(one.service, [])
-        place = next((place for place, other in enumerate(own) if _say_the_same(other, one)), None)
-        if place is not None:
-            own[place] = _joined(own[place], one)
-        elif len(own) < MOST_SAYINGS and number < MOST_OF_ALL:
-            own.append(one)
-            number += 1
-    return (one for own in kept.values() for one in own)
+def _time(line: Evidence) -> tuple[datetime, str]:
+    return line.timestamp, line.id
 
 
-def _say_the_same(one: Saying, other: Saying) -> bool:
-    if (one.level, one.kind) != (other.level, other.kind) or not one.words or not other.words:
-        return False
-    return are_alike(tokens(one.words[0]), tokens(other.words[0]))
+def _speaking(known: Known) -> list[str]:
+    """Lines of a template, MOST_WORDS at most: first some of each shape, for a word that two have in common need not
+    stand in all."""
+    of_shapes = {line.id: line.body for _, line in dict(reversed(known)).items()}
+    first = {line.id: line.body for _, line in known[:SHOWN]}
+    return [*{**first, **of_shapes, **{line.id: line.body for _, line in known}}.values()][:MOST_WORDS]
 
 
-def _joined(one: Saying, other: Saying) -> Saying:
-    words = tuple(dict.fromkeys((*one.words, *other.words)))[:MOST_WORDS]
-    lines = sorted((*one.lines, *other.lines), key=lambda line: (line.timestamp, line.id))
-    return replace(
-        one,
-        count=one.count + other.count,
-        first=min(one.first, other.first),
-        words=words,
-        lines=tuple(lines)[:SHOWN],
-        hosts=_added(one.hosts, other.hosts),
-        versions=_added(one.versions, other.versions),
-        instances=_added(one.instances, other.instances),
-        heard=one.heard + other.heard,
-    )
+def _telling(heard: Sequence[str]) -> tuple[str, ...]:
+    """What lines say, MOST_WORDS at most: first what shows a word to differ."""
+    distinct, kept = [*dict.fromkeys(heard)], list[str]()
+    pattern = tokens(distinct[0]) if distinct else []
+    for words in distinct:
+        if not kept or common(pattern, tokens(words)) != pattern:
+            pattern = common(pattern, tokens(words))
+            kept.append(words)
+    return tuple([*kept, *(words for words in distinct if words not in kept)][: max(MOST_WORDS, len(kept))])
 
 
-def _added(lines: Lines, more: Lines) -> Lines:
-    found = Counter(dict(lines))
-    found.update(dict(more))
+def _added(parts: Iterable[Lines]) -> Lines:
+    found = Counter[str]()
+    for part in parts:
+        found.update(dict(part))
     return tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))[:MOST_PLACES]
 
 

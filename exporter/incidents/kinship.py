@@ -118,7 +118,7 @@ def _have_a_peer(cluster: Cluster, anomaly: Anomaly) -> bool:
 
 
 def _is_beside(cluster: Cluster, anomaly: Anomaly) -> bool:
-    """Whether it says nothing of a failure of its own, and is in touch with who fails in an open incident; or, where
+    """Whether it fails by no text of its own, and is in touch with who fails in an incident that has opened; or, where
     nobody says so, with who was first: what it shows came of that. By itself it opens none."""
     if cluster.incident is None or failing_texts(anomaly):
         return False

@@ -229,12 +229,14 @@ class Miner:
             self._note(window, ids, groups.sizes)
         changes, self._changes = self._changes, _Changes()
         used = sorted(set(ids))
+        # A template that was opened has another text, whether or not it is in this window.
+        told = sorted({*used, *(key for key in changes.templates if key in self._entries)})
         new = [self._template(key) for key in used if key > 0 and self._entries[key].first_seen == window]
         return Mined(
             frame_of(TEMPLATES_SCHEMA, groups.services, groups.shapes, ids),
             (*new, *passing.values()),
             tuple((key, self._find(key)) for key in changes.merged),
-            {key: passing[key].text if key < 0 else self._text(key) for key in used},
+            {key: passing[key].text if key < 0 else self._text(key) for key in told},
             writes=self._writes(changes) if learn else (),
             dropped=dict(sorted(changes.dropped.items())),
             families={key: -self._entries[key].cluster or key for key in used if key > 0},

@@ -97,7 +97,8 @@ def test_a_service_whose_texts_go_on_under_another_name_is_not_silent_but_rename
 def test_lines_to_debug_that_are_switched_off_are_nothing_unusual(traces: bool) -> None:
     own = [row for row in shop(range(KNOWN), traces=traces) if row["service"] == "payments"]
     debug = [{**row, "id": f"{n}{row['id']}", "body": "8 idle", "severity": 5} for row in own for n in "abc"]
-    found = bench(shop(range(KNOWN + 40), traces=traces) + debug, KNOWN + 40)
+    lines = shop(range(KNOWN + 40), traces=traces) + debug
+    found = bench(lines, KNOWN + 40, restarts=range(KNOWN, KNOWN + 40, 7) if traces else ())
     assert not [one for one in found.about("payments") if one.window >= minute(KNOWN)]
     assert not found.noticed
 

@@ -196,6 +196,19 @@ def test_a_value_is_told_only_where_it_is_that_of_all_lines_or_of_so_many_that_i
     assert few.words == said, "of three lines all three were heard"
 
 
+def test_lines_of_a_kind_that_say_it_in_more_words_are_counted_too() -> None:
+    given = [saying("payments", "payment failed", minute, 5) for minute in range(5)]
+    more = ("payment failed", "java.net.SocketTimeoutException: read timed out")
+    assert known(*((minute, replace(one, words=more)) for minute, one in given)).facts.failing[0].count == 25
+
+
+def test_a_template_that_joined_another_is_counted_also_where_no_line_of_it_was_kept() -> None:
+    given = [saying("payments", POOL, minute, 2) for minute in range(5)]
+    joined = [(minute, replace(one, templates=(7,))) for minute, one in given]
+    bare = (3, replace(given[3][1], template=7, words=(), lines=(), count=90))
+    assert known(*joined, bare).facts.failing[0].count == 100
+
+
 def test_what_is_a_case_of_what_is_told_is_counted_with_it() -> None:
     paths = ("/api/items/7", "/api/items/8", "/api/cart")
     given = [saying("gateway", f"GET {path} HTTP/1.1 502", minute, 4) for minute in range(5) for path in paths]

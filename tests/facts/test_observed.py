@@ -72,3 +72,19 @@ def test_what_is_written_to_debug_is_counted_as_whoever_counts_again_does() -> N
         for number in range(30)
     ]
     assert seen(rows).lines == {"cart": 30}
+
+
+def test_what_a_template_says_that_joins_another_is_not_said_of_both() -> None:
+    pods, words = ("pod-a1", "pod-b2"), ["x" * length for length in range(1, 16)]
+    rows = [
+        {
+            "timestamp": at(float(number % 60)),
+            "service": "cart",
+            "severity": 17,
+            "body": f"upstream {pods[number // 30]} {words[number % 15]} timed out after {number} ms",
+        }
+        for number in range(60)
+    ]
+    told = [each for said in seen(rows).sayings for each in said.words]
+    assert any("pod-a1" in each for each in told)
+    assert any("pod-b2" in each for each in told)

@@ -96,7 +96,7 @@ def compare(
     kinds: Collection[int],
     harmless: Bools | None = None,
     vanished: Bools | None = None,
-    switched: Ints | None = None,
+    switched: Bools | None = None,
 ) -> Compared:
     """Compare numbers of these kinds with each past. Only what a service usually does or does now is compared, while
     it says anything.
@@ -106,7 +106,7 @@ def compare(
     harmless: by place, new templates that speak of no failure: neither they nor the transitions that they take part
     in, or push aside, nor the templates that they replace, are deviations. Most of them are a release.
     vanished: by place, what is no longer missed (`History.vanished`).
-    switched: places of templates to debug that were switched off or on: steps that lead through them are left out.
+    switched: by place, steps that lead through lines to debug which were switched off or on.
     """
     kind, against = index.kind, index.against
     wanted = np.isin(kind, sorted(kinds))
@@ -121,9 +121,10 @@ def compare(
         least = ~np.isnan(z) & (np.isnan(best) | (np.abs(z) < np.abs(best)))
         best[least] = z[least]
         expected[least] = np.concatenate([part[1] for part in parts])[least]
-    known = ~np.isnan(best) & ~(index.of_debug(place) & (np.nan_to_num(best) < 0))
-    if switched is not None and switched.size:
-        known &= ~_beside(index, switched, np.ones(len(index), np.bool_))[place]
+    alive = (pasts[0][:, base.WINDOWS] > 0) | (now.count > 0)
+    known = ~np.isnan(best) & ~(index.of_debug(place, alive) & (np.nan_to_num(best) < 0))
+    if switched is not None:
+        known &= ~switched[place]
     if vanished is not None:
         known &= ~(vanished[place] & (now.weight[place] == 0))
     if harmless is not None and harmless.any():
@@ -137,11 +138,11 @@ def compare(
 def _touched(index: Index, now: Now, harmless: Bools) -> Bools:
     """The places of these templates, of transitions from and to them, and of the others from where those begin."""
     out = harmless & (now.count > 0)
-    return out | _beside(index, np.flatnonzero(out), now.count > 0) if out.any() else out
+    return out | beside(index, np.flatnonzero(out), now.count > 0) if out.any() else out
 
 
-def _beside(index: Index, templates: Ints, led: Bools) -> Bools:
-    """The places of transitions from and to templates, given by their places, and of the others from where those begin
+def beside(index: Index, templates: Ints, led: Bools) -> Bools:
+    """By place, the transitions from and to templates, given by their places, and of the others from where those begin
     that `led` to them."""
     out = np.zeros(len(index), np.bool_)
     edges = np.flatnonzero(index.kind == base.EDGE)

@@ -191,10 +191,11 @@ class Index:
         """The place of the same number in windows that are learnt from; its own but for what is left out."""
         return self._columns[5, : len(self.keys)]
 
-    def of_debug(self, places: Ints) -> Bools:
-        """Which of these are lines of templates that are, or were, written to debug."""
+    def of_debug(self, places: Ints, alive: Bools) -> Bools:
+        """Which of these are lines of templates that are, or were, written to debug. `alive`: by place, what is in any
+        window: others have their places only until there is nothing to say that they were."""
         many = int(self.first.max(initial=0)) + 1
-        marked = self.kind == DEBUG
+        marked = (self.kind == DEBUG) & alive
         debug = self.service[marked] * many + self.first[marked]
         return np.asarray(
             (self.kind[places] == TEMPLATE) & np.isin(self.service[places] * many + self.first[places], debug)

@@ -31,7 +31,7 @@ class Settled:
     window: its start in seconds; `end`: its end in nanoseconds.
     observation, placed: what it held; None where it was never read.
     seasoned: whether enough had been learnt to call anything anomalous.
-    failing: services that fail in it, of which what tells the failure was left out, but for its first windows.
+    failing: services that fail in it: of what tells the failure each template is learnt from one window.
     """
 
     window: int

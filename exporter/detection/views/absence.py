@@ -12,7 +12,7 @@ from exporter.detection.look import Look
 from exporter.detection.observation import Observation
 from exporter.detection.past import index as base
 from exporter.detection.past.history import Volume
-from exporter.detection.past.neighbours import neighbours
+from exporter.detection.past.neighbours import Neighbours
 from exporter.detection.past.presence import PARTS, Spells
 from exporter.detection.past.services import Known
 from exporter.detection.past.source import Numbers, Past, Settled
@@ -264,7 +264,7 @@ class Absence(View):
             contributions=reasons,
             reached=reached,
             detectors=("absence",),
-            neighbours=neighbours(self.past, service),
+            neighbours=Neighbours(self.past).of(service) if kind == "absence" else (),
         )
 
     # --- Rows ----------------------------------------------------------------------------------------
