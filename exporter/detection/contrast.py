@@ -19,6 +19,9 @@ TAUGHT = 10
 SIGN = 3.0
 """Deviations from which a template is a sign of it."""
 
+SELDOM = 0.05
+"""Lines of a template before, in as many lines as that has, up to which one that speaks of a failure is a sign."""
+
 LEFT = 1 / 3
 """Of what it was at first, what is left of a failure is the failure still."""
 
@@ -74,7 +77,7 @@ def signs_of(
 
     failing: templates that speak of a failure. Where they are SEVERE of what came, it lasts as long as they do: beside
     them a release may have come.
-    news: those of them that nobody had seen, of which one line is enough.
+    news: those of them that nobody had seen, of which one line is enough, as it is of what came hardly ever (SELDOM).
     """
     during: dict[int, float] = {}
     for window in windows:
@@ -85,7 +88,8 @@ def signs_of(
     for template in sorted({*before, *during}):
         share, count = (before.get(template, 0.0) + 0.5) / total_before, during.get(template, 0)
         z = 2 * (math.sqrt(count + 0.375) - math.sqrt(share * total_during + 0.375))
-        if z >= SIGN or (template in news and count and not before.get(template)):
+        speaks = template in news or template in failing
+        if z >= SIGN or (speaks and count and before.get(template, 0.0) <= SELDOM):
             up.append(template)
         elif z <= -SIGN:
             down.append(template)

@@ -230,7 +230,8 @@ class Miner:
         changes, self._changes = self._changes, _Changes()
         used = sorted(set(ids))
         # A template that was opened has another text, whether or not it is in this window.
-        told = sorted({*used, *(key for key in changes.templates if key in self._entries)})
+        opened = (key for key in changes.templates if key in self._entries and self._find(key) == key)
+        told = sorted({*used, *opened})
         new = [self._template(key) for key in used if key > 0 and self._entries[key].first_seen == window]
         return Mined(
             frame_of(TEMPLATES_SCHEMA, groups.services, groups.shapes, ids),
