@@ -33,9 +33,6 @@ PAUSE = timedelta(minutes=15)
 """So long at least a failure may pause whose signs come now and then. Of ten made failures with 3 to 12 minutes between
 their signs each was so one incident."""
 
-MANY = 5
-"""Windows of a service from which its longest pause is known well enough."""
-
 LONGEST_PAUSE = timedelta(hours=1)
 """What shows itself more seldom has ended and comes again. Without a limit each stray sign would make the pause longer
 that the next may come in: of fourteen days of a shop an incident of half an hour stayed open for the last ten."""
@@ -86,10 +83,8 @@ class Member:
 
     def quiet_at(self, keep_firing_for: timedelta) -> datetime:
         """When it has been quiet for long enough, unless it goes on: after what was steady soon, else after twice the
-        longest pause that it made, or three times where few are known: the next is longer than all of n with 1 in
-        n + 1."""
-        longest = (2 if self.windows >= MANY else 3) * self.gap
-        wait = max(keep_firing_for, PAUSE, min(longest, LONGEST_PAUSE)) if self.gap else keep_firing_for
+        longest pause that it made."""
+        wait = max(keep_firing_for, PAUSE, min(2 * self.gap, LONGEST_PAUSE)) if self.gap else keep_firing_for
         return max(self.last + wait, self.over or self.last)
 
 
