@@ -62,18 +62,24 @@ class Look:
         return self.past.history.vanished()
 
     @cached_property
+    def together(self) -> Ints:
+        """By place, the counts of the RECENT windows that end with it."""
+        windows = self.spans[1]
+        counts = np.zeros(len(self.past.history.index), np.int64)
+        for one in windows:
+            np.add.at(counts, one.places, one.count)
+        return counts
+
+    @cached_property
     def new_templates(self) -> Mapping[str, Mapping[int, tuple[int, int]]]:
         """Of each template that no settled window has, by service: its lines now, and in the RECENT windows."""
         index, total, placed = self.past.history.index, self.past.history.total(), self.placed
         news = (index.kind[placed.places] == base.TEMPLATE) & (total[placed.places, base.WINDOWS] == 0)
         out: dict[str, dict[int, tuple[int, int]]] = {}
         if news.any():
-            together = np.zeros(len(index), np.int64)
-            for one in self.spans[1]:
-                np.add.at(together, one.places, one.count)
             for place, count in zip(placed.places[news].tolist(), placed.count[news].tolist(), strict=True):
                 service, _, template, _ = index.keys[place]
-                out.setdefault(service, {})[template] = (count, int(together[place]))
+                out.setdefault(service, {})[template] = (count, int(self.together[place]))
         return out
 
     @cached_property

@@ -14,6 +14,7 @@ from exporter.detection.look import Look
 from exporter.detection.past import index as base
 from exporter.detection.past.history import RECENT
 from exporter.detection.past.index import Bools, Ints
+from exporter.detection.views.novelty import AGAIN
 from exporter.model import Severity
 
 RARE = 0.01
@@ -22,8 +23,9 @@ RARE = 0.01
 USUAL = 0.5
 """The same of this hour of earlier days, or of the last hours, from which it is no news."""
 
-LEAST, AGAIN = 2, 5
-"""Lines in RECENT windows from which it is a reason, where its level is ERROR or worse, and a finding by itself."""
+LEAST = 2
+"""Lines in RECENT windows from which it is a reason, where its level is ERROR or worse; from AGAIN on it is a finding
+by itself, as what is new is."""
 
 
 class Back(NamedTuple):
@@ -42,10 +44,8 @@ def returning(look: Look) -> Mapping[str, list[Back]]:
     places = places[_seldom(look, places)]
     if not len(places):
         return {}
-    now, together = np.zeros((2, len(index)), np.int64)
+    now, together = np.zeros(len(index), np.int64), look.together
     np.add.at(now, placed.places, placed.count)
-    for one in look.spans[1]:
-        np.add.at(together, one.places, one.count)
     places = places[together[places] >= LEAST]
     keys = [index.keys[place] for place in places.tolist()]
     levels = look.levels({(service, template) for service, _, template, _ in keys})
